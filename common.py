@@ -1,0 +1,52 @@
+"""What all four scripts need to treat people and their files well. Standard library only."""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A problem that the user can fix: one sentence naming the file, the problem and the fix."""
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's main() and exit: 0 (or what main returns) when done, 2 on a UserError."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        sys.exit(_complain(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted: no output file was left half written", 130))
+
+
+def _complain(message: str, exit_code: int) -> int:
+    print(f"\n{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    return exit_code
+
+
+@contextlib.contextmanager
+def write_atomically(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, for a file or a folder; rename it on success.
+
+    When the block raises, the temporary is removed and whatever stood at `path` stays.
+    Raises UserError when the folder cannot be written.
+    """
+    path = Path(path)
+    # The suffix stays at the end because Keras and Matplotlib choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)

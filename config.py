@@ -1,0 +1,361 @@
+"""Every name and number that the scripts share, grouped by the script that uses it.
+
+Change a value here for good, or override it once on a script's command line
+(`python train.py --help` lists the names).
+"""
+
+# --- Classes: used by every script -------------------------------------------------
+
+# The order of the model's outputs, of labels.txt and of every report. Never sort it.
+CLASSES = ["Front", "FrontLeft", "FrontRight", "Rear", "RearLeft", "RearRight", "Background"]
+
+# The class of a photo once it is mirrored left to right.
+MIRRORED_CLASS = {
+    "Front": "Front",
+    "FrontLeft": "FrontRight",
+    "FrontRight": "FrontLeft",
+    "Rear": "Rear",
+    "RearLeft": "RearRight",
+    "RearRight": "RearLeft",
+    "Background": "Background",
+}
+
+# Width and height of the model's input, in pixels.
+IMAGE_SIZE = 224
+
+# Files that count as photos, compared in lower case.
+IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".png", ".bmp", ".webp"]
+
+SEED = 42
+
+# --- Paths: the defaults of every script -------------------------------------------
+
+DATA_DIR = "photos"  # the annotated photos, read only
+DATASET_DIR = "dataset"  # train.csv, val.csv, test.csv and a summary
+MODELS_DIR = "models"  # model.keras, saved_model/, report/ and model.tflite
+PREDICTIONS_PATH = "predictions.csv"
+
+# --- data_preparation.py -----------------------------------------------------------
+
+# The key of region_attributes that names the part.
+IDENTITY_KEY = "identity"
+
+# "partial_bonnet" is a bonnet that the photo cuts off: it votes like a bonnet.
+PARTIAL_PREFIX = "partial_"
+
+VAL_SHARE = 0.1
+TEST_SHARE = 0.1
+
+# Parts are written in lower case. Left and right are the CAR's own. A part may stand
+# in one end list and one side list: a left headlamp votes front and left. A windscreen
+# glass or bumper votes for its end; a door, mirror or fender votes for its side only,
+# because it is seen from both ends.
+FRONT_PARTS = [
+    "bonnet",
+    "frontbumper",
+    "frontbumpercladding",
+    "frontbumpergrille",
+    "frontfoglamp",
+    "frontgrille",
+    "frontlicenseplate",
+    "frontlogo",
+    "frontnumberplate",
+    "frontskidplate",
+    "frontspoiler",
+    "frontwindscreen",
+    "frontwindshield",
+    "frontwiper",
+    "frontws",
+    "grille",
+    "headlamp",
+    "headlight",
+    "hood",
+    "leftdrl",
+    "leftfoglamp",
+    "leftfoglight",
+    "leftfrontbumper",
+    "leftfrontbumpercladding",
+    "leftfrontfoglamp",
+    "leftfrontindicator",
+    "leftheadlamp",
+    "leftheadlight",
+    "lowerbumpergrille",
+    "lowergrille",
+    "radiatorgrille",
+    "rightdrl",
+    "rightfoglamp",
+    "rightfoglight",
+    "rightfrontbumper",
+    "rightfrontbumpercladding",
+    "rightfrontfoglamp",
+    "rightfrontindicator",
+    "rightheadlamp",
+    "rightheadlight",
+    "uppergrille",
+    "windscreen",
+    "windshield",
+]
+
+REAR_PARTS = [
+    "boot",
+    "bootdoor",
+    "bootlid",
+    "bootspoiler",
+    "dickey",
+    "leftbootlamp",
+    "leftrearbumper",
+    "leftrearbumpercladding",
+    "leftrearfoglamp",
+    "leftrearindicator",
+    "leftrearlamp",
+    "leftrearreflector",
+    "leftstoplamp",
+    "lefttaillamp",
+    "lefttaillight",
+    "rearbumper",
+    "rearbumpercladding",
+    "reardefogger",
+    "rearfoglamp",
+    "rearlicenseplate",
+    "rearlogo",
+    "rearnumberplate",
+    "rearskidplate",
+    "rearspoiler",
+    "rearwindscreen",
+    "rearwindshield",
+    "rearwiper",
+    "rearws",
+    "rightbootlamp",
+    "rightrearbumper",
+    "rightrearbumpercladding",
+    "rightrearfoglamp",
+    "rightrearindicator",
+    "rightrearlamp",
+    "rightrearreflector",
+    "rightstoplamp",
+    "righttaillamp",
+    "righttaillight",
+    "silencer",
+    "spoiler",
+    "tailgate",
+    "taillamp",
+    "taillight",
+    "towbarcover",
+    "trunklid",
+]
+
+LEFT_PARTS = [
+    "leftapillar",
+    "leftbootlamp",
+    "leftbpillar",
+    "leftcpillar",
+    "leftdoor",
+    "leftdpillar",
+    "leftdrl",
+    "leftfender",
+    "leftfoglamp",
+    "leftfoglight",
+    "leftfrontbumper",
+    "leftfrontbumpercladding",
+    "leftfrontdoor",
+    "leftfrontdoorcladding",
+    "leftfrontdoorglass",
+    "leftfrontdoorhandle",
+    "leftfrontfender",
+    "leftfrontfoglamp",
+    "leftfrontindicator",
+    "leftfronttyre",
+    "leftfrontventglass",
+    "leftfrontwa",
+    "leftfrontwheel",
+    "leftfrontwheelarch",
+    "leftheadlamp",
+    "leftheadlight",
+    "leftindicator",
+    "leftmirror",
+    "leftorvm",
+    "leftqpanel",
+    "leftquarterglass",
+    "leftquarterpanel",
+    "leftrearbumper",
+    "leftrearbumpercladding",
+    "leftreardoor",
+    "leftreardoorcladding",
+    "leftreardoorglass",
+    "leftreardoorhandle",
+    "leftrearfender",
+    "leftrearfoglamp",
+    "leftrearindicator",
+    "leftrearlamp",
+    "leftrearquarterglass",
+    "leftrearquarterpanel",
+    "leftrearreflector",
+    "leftreartyre",
+    "leftrearventglass",
+    "leftrearwa",
+    "leftrearwheel",
+    "leftrearwheelarch",
+    "leftrockerpanel",
+    "leftroofrail",
+    "leftroofside",
+    "leftrunningboard",
+    "leftsideskirt",
+    "leftstoplamp",
+    "lefttaillamp",
+    "lefttaillight",
+    "leftwa",
+    "leftwheelarch",
+]
+
+RIGHT_PARTS = [
+    "rightapillar",
+    "rightbootlamp",
+    "rightbpillar",
+    "rightcpillar",
+    "rightdoor",
+    "rightdpillar",
+    "rightdrl",
+    "rightfender",
+    "rightfoglamp",
+    "rightfoglight",
+    "rightfrontbumper",
+    "rightfrontbumpercladding",
+    "rightfrontdoor",
+    "rightfrontdoorcladding",
+    "rightfrontdoorglass",
+    "rightfrontdoorhandle",
+    "rightfrontfender",
+    "rightfrontfoglamp",
+    "rightfrontindicator",
+    "rightfronttyre",
+    "rightfrontventglass",
+    "rightfrontwa",
+    "rightfrontwheel",
+    "rightfrontwheelarch",
+    "rightheadlamp",
+    "rightheadlight",
+    "rightindicator",
+    "rightmirror",
+    "rightorvm",
+    "rightqpanel",
+    "rightquarterglass",
+    "rightquarterpanel",
+    "rightrearbumper",
+    "rightrearbumpercladding",
+    "rightreardoor",
+    "rightreardoorcladding",
+    "rightreardoorglass",
+    "rightreardoorhandle",
+    "rightrearfender",
+    "rightrearfoglamp",
+    "rightrearindicator",
+    "rightrearlamp",
+    "rightrearquarterglass",
+    "rightrearquarterpanel",
+    "rightrearreflector",
+    "rightreartyre",
+    "rightrearventglass",
+    "rightrearwa",
+    "rightrearwheel",
+    "rightrearwheelarch",
+    "rightrockerpanel",
+    "rightroofrail",
+    "rightroofside",
+    "rightrunningboard",
+    "rightsideskirt",
+    "rightstoplamp",
+    "righttaillamp",
+    "righttaillight",
+    "rightwa",
+    "rightwheelarch",
+]
+
+# Seen from both ends, so they vote for nothing; known, so they are not reported.
+NEUTRAL_PARTS = [
+    "alloywheel",
+    "antenna",
+    "car",
+    "door",
+    "doorglass",
+    "doorhandle",
+    "fender",
+    "foglamp",
+    "fuelcap",
+    "fuellid",
+    "indicator",
+    "licenseplate",
+    "logo",
+    "numberplate",
+    "orvm",
+    "others",
+    "rim",
+    "roof",
+    "roofrail",
+    "sunroof",
+    "trunk",
+    "tyre",
+    "wheel",
+    "wheelcap",
+    "wheelrim",
+    "wiper",
+]
+
+# Damage is no part: it neither votes nor counts towards the two parts a car needs.
+DAMAGE_PARTS = [
+    "bend",
+    "bent",
+    "broken",
+    "chip",
+    "corrosion",
+    "crack",
+    "cracked",
+    "cut",
+    "damage",
+    "deformation",
+    "dent",
+    "dents",
+    "dirt",
+    "dislocated",
+    "glassshatter",
+    "hole",
+    "missing",
+    "paintchip",
+    "paintpeel",
+    "rust",
+    "scrape",
+    "scratch",
+    "scratches",
+    "scuff",
+    "shattered",
+    "stain",
+    "tear",
+    "torn",
+]
+
+# --- train.py ----------------------------------------------------------------------
+
+BATCH_SIZE = 32
+HIDDEN_UNITS = 128
+BACKBONE_DROPOUT = 0.2  # between backbone and hidden layer
+HEAD_DROPOUT = 0.1  # between hidden layer and softmax
+
+# Phase 1 trains the head on the frozen backbone, phase 2 the backbone with it.
+PHASE1_EPOCHS = 20
+PHASE1_LEARNING_RATE = 1e-3
+PHASE2_EPOCHS = 15
+PHASE2_LEARNING_RATE = 1e-4
+
+# Both phases watch val_accuracy to stop and val_loss to slow down.
+EARLY_STOPPING_PATIENCE = 7
+LR_FACTOR = 0.5
+LR_PATIENCE = 3
+MIN_LEARNING_RATE = 1e-7
+
+# BatchNorm's own default, 0.999, needs thousands of steps to forget its random start.
+# Used only where BatchNorm trains, that is with --weights none.
+BATCHNORM_MOMENTUM = 0.9
+
+# --- convert_tflite.py -------------------------------------------------------------
+
+MIN_AGREEMENT = 0.99  # share of validation images with the same class
+AGREEMENT_IMAGES = 500  # drawn from the validation split; all, if it holds fewer

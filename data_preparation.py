@@ -1,0 +1,401 @@
+"""Turn photos with VIA part annotations into labelled train, val and test splits.
+
+    python data_preparation.py --data photos
+
+Reads every VIA JSON file (VIA 1, VIA 2 and VIA 2 projects, at any depth) below --data
+and the photos beside each of them. Writes to dataset/:
+
+    train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
+    class_distribution.png         images per class and split
+    summary.json                   where the photos are, and all that was skipped
+"""
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # draws to files, so it needs no screen
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from sklearn.model_selection import train_test_split
+from tqdm import tqdm
+
+import config
+from common import UserError, run, write_atomically
+from images import ImageError, open_image
+
+SPLITS = ("train", "val", "test")
+SUMMARY_NAME = "summary.json"
+VOTES = {
+    "front": frozenset(config.FRONT_PARTS),
+    "rear": frozenset(config.REAR_PARTS),
+    "left": frozenset(config.LEFT_PARTS),
+    "right": frozenset(config.RIGHT_PARTS),
+}
+DAMAGE = frozenset(config.DAMAGE_PARTS)
+KNOWN = frozenset().union(*VOTES.values(), DAMAGE, config.NEUTRAL_PARTS)
+COLUMNS = ["image_path", "label", *(f"{name}_votes" for name in VOTES)]
+
+
+# --- From regions to a label -------------------------------------------------------
+
+
+def region_identities(regions: list | dict) -> set[str]:
+    """The distinct part names of an image's regions: trimmed, lower case, no "partial_".
+
+    `regions` is VIA 2's list or VIA 1's dict of regions. Regions without a name, which
+    hurried annotators leave behind, are passed over.
+    """
+    identities = set()
+    for region in regions.values() if isinstance(regions, dict) else regions:
+        attributes = region.get("region_attributes") if isinstance(region, dict) else None
+        name = attributes.get(config.IDENTITY_KEY) if isinstance(attributes, dict) else None
+        if isinstance(name, str):
+            name = name.strip().lower().removeprefix(config.PARTIAL_PREFIX).strip()
+            identities.add(name)
+    return identities - {""}
+
+
+def count_votes(identities: Iterable[str]) -> dict[str, int]:
+    """How many of the distinct part names vote front, rear, left and right."""
+    return {name: len(parts.intersection(identities)) for name, parts in VOTES.items()}
+
+
+def extract_viewpoint_label(regions: list | dict) -> str:
+    """The class of an image, one of config.CLASSES, from its VIA regions (list or dict).
+
+    Fewer than two distinct parts besides damage, or parts that say nothing, make a
+    Background. Otherwise the majority of front and rear votes decides the end (a tie, or
+    side votes alone, mean Front) and the majority of left and right votes the side.
+    """
+    identities = region_identities(regions)
+    if len(identities - DAMAGE) < 2:
+        return "Background"
+    votes = count_votes(identities)
+    if not any(votes.values()):
+        return "Background"
+    end = "Rear" if votes["rear"] > votes["front"] else "Front"
+    if votes["left"] > votes["right"]:
+        return end + "Left"
+    if votes["right"] > votes["left"]:
+        return end + "Right"
+    return end
+
+
+# --- From a folder to labelled images ----------------------------------------------
+
+
+@dataclass
+class Report:
+    """What reading a folder met: files read, things skipped by reason, unknown parts."""
+
+    annotation_files: int = 0
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    unknown_parts: Counter = field(default_factory=Counter)
+
+    def skip(self, reason: str, what: str) -> None:
+        self.skipped.setdefault(reason, []).append(what)
+
+
+def read_via_file(path: Path) -> dict[str, dict]:
+    """Read one VIA file as {entry key: entry}; {} for VIA's attribute-only exports.
+
+    Raises ValueError, with the reason, when the file is not JSON or not VIA 1 or 2.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not readable as JSON: {error}") from error
+    if isinstance(content, dict):
+        content = content.get("_via_img_metadata", content)
+    if not isinstance(content, dict):
+        raise ValueError("not a VIA 1 or VIA 2 annotation file")
+    if content and set(content) <= {"region", "file"}:
+        return {}
+    is_entry = [isinstance(entry, dict) and "filename" in entry for entry in content.values()]
+    if content and not any(is_entry):
+        raise ValueError("not a VIA 1 or VIA 2 annotation file")
+    return content
+
+
+def find_annotations(folder: Path, report: Report) -> Iterator[tuple[str, Path, list | dict]]:
+    """Yield (JSON file, photo path, regions) for each well-formed entry below `folder`."""
+    for json_path in sorted(folder.rglob("*.json")):
+        json_name = json_path.relative_to(folder).as_posix()
+        try:
+            entries = read_via_file(json_path)
+        except ValueError as error:
+            report.skip("JSON file not used", f"{json_name} ({error})")
+            continue
+        report.annotation_files += 1
+        for key, entry in entries.items():
+            name = entry.get("filename") if isinstance(entry, dict) else None
+            regions = entry.get("regions") if isinstance(entry, dict) else None
+            if not isinstance(name, str) or not name or not isinstance(regions, (list, dict)):
+                report.skip("malformed entry", f"{json_name}: {key}")
+            elif not is_inside(json_path.parent / name, folder):
+                report.skip("photo outside the data folder", f"{json_name}: {name}")
+            else:
+                yield json_name, json_path.parent / name, regions
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether `path`, links and ".." followed, lies below `folder` (already resolved)."""
+    try:
+        return path.resolve().is_relative_to(folder)
+    except (OSError, ValueError):  # link loops; NUL characters
+        return False
+
+
+def choose_annotations(folder: Path, report: Report) -> dict[str, list | dict]:
+    """One annotation for each photo: {image_path relative to folder: regions}, sorted.
+
+    A photo that several files annotate takes the entry with the most regions, for an
+    earlier export is the poorer one; the first file wins a draw.
+    """
+    chosen = {}
+    for json_name, photo, regions in find_annotations(folder, report):
+        # normpath, so that "./a.jpg" and "a.jpg" are one photo.
+        image_path = Path(os.path.normpath(photo)).relative_to(folder).as_posix()
+        earlier = chosen.get(image_path)
+        if earlier is not None:
+            if extract_viewpoint_label(earlier) != extract_viewpoint_label(regions):
+                report.skip("annotated twice with different labels", f"{image_path} ({json_name})")
+            if len(regions) <= len(earlier):
+                continue
+        chosen[image_path] = regions
+    return dict(sorted(chosen.items()))
+
+
+def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
+    """Label every annotated, readable photo below `folder`: see parse_dataset; and a report.
+
+    Raises UserError when the folder is missing or holds no labelled photo.
+    """
+    folder = Path(folder).resolve()
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give the folder of your photos with --data")
+    report = Report()
+    annotations = choose_annotations(folder, report)
+    rows = []
+    for image_path, regions in tqdm(annotations.items(), desc="Reading photos", unit="image"):
+        if not (folder / image_path).is_file():
+            report.skip("annotated but missing", image_path)
+            continue
+        try:
+            open_image(folder / image_path)
+        except ImageError as error:
+            reason = str(error).rpartition(f"{image_path}: ")[2]
+            report.skip("unreadable", f"{image_path} ({reason})")
+            continue
+        identities = region_identities(regions)
+        report.unknown_parts.update(identities - KNOWN)
+        rows.append([image_path, extract_viewpoint_label(regions), *count_votes(identities).values()])
+    for photo in find_photos(folder):
+        if photo not in annotations:
+            report.skip("never annotated", photo)
+    if not rows:
+        raise UserError(
+            f"no annotated photo found below {folder} ({report.annotation_files} VIA files read); "
+            "put each VIA JSON file into the folder of its photos"
+        )
+    return pd.DataFrame(rows, columns=COLUMNS), report
+
+
+def find_photos(folder: Path) -> list[str]:
+    """The image files below `folder`, by extension, as sorted relative POSIX paths."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in config.IMAGE_EXTENSIONS and path.is_file()
+    )
+
+
+def parse_dataset(folder: Path | str) -> pd.DataFrame:
+    """Label every annotated, readable photo below `folder`.
+
+    Returns one row a photo, sorted by image_path (relative to `folder`, with "/"), with its
+    label and the columns front_votes, rear_votes, left_votes and right_votes (int).
+    Raises UserError when the folder is missing or holds no labelled photo.
+    """
+    return read_dataset(folder)[0]
+
+
+# --- Splits ------------------------------------------------------------------------
+
+
+def create_stratified_splits(
+    df: pd.DataFrame,
+    val_share: float = config.VAL_SHARE,
+    test_share: float = config.TEST_SHARE,
+    seed: int = config.SEED,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Split labelled images into train, val and test (80/10/10) with equal class shares.
+
+    Every row lands in exactly one split; the same input and seed give the same splits.
+    Raises UserError when a class has too few images to be in all three.
+    """
+    if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
+        raise UserError("--val-share and --test-share must be above 0 and add up to less than 1")
+    try:
+        train, rest = train_test_split(
+            df, test_size=val_share + test_share, stratify=df["label"], random_state=seed
+        )
+        val, test = train_test_split(
+            rest,
+            test_size=test_share / (val_share + test_share),
+            stratify=rest["label"],
+            random_state=seed,
+        )
+    except ValueError as error:
+        counts = ordered_counts(df["label"])
+        smallest = min((name for name in counts if counts[name]), key=counts.get)
+        needed = round(1 / min(val_share, test_share))
+        raise UserError(
+            f"too few images to split: {smallest} has {counts[smallest]} of {len(df)}; "
+            f"annotate more until every class you use has about {needed}"
+        ) from error
+    return tuple(part.sort_values("image_path", ignore_index=True) for part in (train, val, test))
+
+
+def ordered_counts(labels: Iterable[str]) -> dict[str, int]:
+    """Images of every class, in class order."""
+    counts = Counter(labels)
+    return {name: counts[name] for name in config.CLASSES}
+
+
+def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> pd.DataFrame:
+    """Read a split's CSV with the full path of each photo added as the column `file`.
+
+    `data_dir` is the folder that image_path starts from; without it, the one recorded in
+    the summary.json beside the CSV, or else the CSV's own folder. All other columns are
+    kept; `label` need not be there. Raises UserError when the file is missing, not such
+    a CSV, or has a label that is no class.
+    """
+    csv_path = Path(csv_path)
+    try:
+        df = pd.read_csv(csv_path, dtype={"image_path": str, "label": str}, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{csv_path} not found; run data_preparation.py first") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{csv_path} is not a readable CSV file: {error}") from error
+    if "image_path" not in df:
+        raise UserError(f"{csv_path} has no column image_path; make it with data_preparation.py")
+    unknown = set(df.get("label", [])) - set(config.CLASSES)
+    if unknown:
+        raise UserError(
+            f"{csv_path} has the unknown class {sorted(unknown)[0]!r}; "
+            f"use {', '.join(config.CLASSES)}, or run data_preparation.py again"
+        )
+    root = Path(data_dir) if data_dir else recorded_data_dir(csv_path.parent)
+    df["file"] = [str(root / image_path) for image_path in df["image_path"]]
+    return df
+
+
+def recorded_data_dir(dataset_dir: Path) -> Path:
+    """The photo folder that summary.json records, relative to `dataset_dir`; or else that."""
+    try:
+        summary = json.loads((dataset_dir / SUMMARY_NAME).read_text(encoding="utf-8"))
+        return dataset_dir / summary["data_dir"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return dataset_dir
+
+
+# --- Outputs -----------------------------------------------------------------------
+
+
+def write_dataset(splits: dict[str, pd.DataFrame], report: Report, data: Path, output: Path) -> None:
+    """Write the three CSVs, the bar chart and summary.json into `output`."""
+    for name, split in splits.items():
+        with write_atomically(output / f"{name}.csv") as path:
+            split.to_csv(path, index=False, lineterminator="\n")
+    with write_atomically(output / "class_distribution.png") as path:
+        draw_class_distribution(splits, path)
+    summary = {
+        # Relative, so that a project folder can be moved as a whole.
+        "data_dir": Path(os.path.relpath(data.resolve(), output.resolve())).as_posix(),
+        "annotation_files": report.annotation_files,
+        "images": {name: ordered_counts(split["label"]) for name, split in splits.items()},
+        "skipped": report.skipped,
+        "unknown_parts": dict(report.unknown_parts.most_common()),
+    }
+    with write_atomically(output / SUMMARY_NAME) as path:
+        path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None:
+    """Draw images per class, stacked by split, to a PNG file."""
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    bottom = [0] * len(config.CLASSES)
+    # Three colours that stay apart for colour-blind readers (Okabe and Ito).
+    for (name, split), colour in zip(splits.items(), ("#0072B2", "#E69F00", "#009E73"), strict=True):
+        counts = list(ordered_counts(split["label"]).values())
+        bars = axes.bar(config.CLASSES, counts, bottom=bottom, label=name, color=colour)
+        bottom = [below + count for below, count in zip(bottom, counts, strict=True)]
+    axes.bar_label(bars, labels=[str(total) for total in bottom], padding=2)
+    axes.set(ylabel="images", title=f"Class distribution ({sum(bottom)} images)")
+    axes.margins(y=0.1)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def print_summary(splits: dict[str, pd.DataFrame], report: Report, output: Path) -> None:
+    """Print what was labelled, what was skipped and why, and which parts no list knows."""
+    per_split = [ordered_counts(split["label"]) for split in splits.values()]
+    total = sum(len(split) for split in splits.values())
+    print(f"\n{report.annotation_files} annotation files read, {total} images labelled\n")
+    print(f"{'class':<12}{'images':>8}{'share':>9}" + "".join(f"{name:>8}" for name in splits))
+    for name in config.CLASSES:
+        counts = [counts[name] for counts in per_split]
+        row = "".join(f"{count:>8}" for count in counts)
+        note = "" if sum(counts) else "   no images: the model cannot learn this class"
+        print(f"{name:<12}{sum(counts):>8}{sum(counts) / total:>9.1%}{row}{note}")
+    print(f"{'all':<12}{total:>8}{1:>9.1%}" + "".join(f"{len(split):>8}" for split in splits.values()))
+
+    print("\nSkipped:" if report.skipped else "\nSkipped: nothing")
+    for reason, items in report.skipped.items():
+        print(f"  {reason}: {len(items)}")
+        for item in items[:5]:
+            print(f"    {item}")
+        if len(items) > 5:
+            print(f"    ... the rest is in {output / SUMMARY_NAME}")
+    if report.unknown_parts:
+        print("\nParts that no list in config.py knows (they vote for nothing; add them there):")
+        for name, count in report.unknown_parts.most_common():
+            print(f"  {count:>6} x {name}")
+    print(f"\nSplits and class_distribution.png are in {output}/.")
+    print("Next: python train.py" + ("" if output == Path(config.DATASET_DIR) else f" --dataset {output}"))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Turn photos with VIA part annotations into labelled splits.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, default=config.DATA_DIR, help="folder of photos and VIA JSON files")
+    parser.add_argument("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
+    parser.add_argument("--val-share", type=float, default=config.VAL_SHARE, help="share of images for validation")
+    parser.add_argument("--test-share", type=float, default=config.TEST_SHARE, help="share of images for the test")
+    parser.add_argument("--seed", type=int, default=config.SEED, help="seed of the random split")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    df, report = read_dataset(args.data)
+    parts = create_stratified_splits(df, args.val_share, args.test_share, args.seed)
+    splits = dict(zip(SPLITS, parts, strict=True))
+    write_dataset(splits, report, args.data, args.output)
+    print_summary(splits, report, args.output)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""The one road from an image file to model input.
+
+Training, conversion, prediction and reports all come through here, so what the model
+is served is to the bit what it was trained on. Needs Pillow and NumPy only.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+import config
+from common import UserError
+
+
+class ImageError(UserError):
+    """The image file is missing or cannot be decoded."""
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """Decode an image file in full: turned upright by its EXIF orientation, mode RGB.
+
+    Raises ImageError when the file is missing, empty, truncated or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageError(f"cannot read {path}: no such file") from error
+    # Pillow's decoders raise a dozen unrelated types on damaged files.
+    except Exception as error:
+        reason = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
+        raise ImageError(f"cannot read {path}: {reason}") from error
+
+
+def load_image(path: Path | str, size: int = config.IMAGE_SIZE) -> np.ndarray:
+    """Read an image file as uint8 of shape (size, size, 3), RGB, 0 to 255.
+
+    The whole photo is resized, not cropped, with Pillow's antialiased bilinear filter.
+    Raises ImageError as open_image does.
+    """
+    resized = open_image(path).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def scale(pixels: np.ndarray) -> np.ndarray:
+    """Scale uint8 pixels, 0 to 255, to the model's float32 input, -1 to 1; any shape.
+
+    The scaling MobileNetV2 was trained with (keras.applications.mobilenet_v2.preprocess_input).
+    """
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+
+
+def load_batch(paths: Iterable[Path | str], size: int = config.IMAGE_SIZE) -> np.ndarray:
+    """Read image files as model input: float32 of shape (n, size, size, 3), -1 to 1.
+
+    Raises ImageError as open_image does.
+    """
+    return scale(np.stack([load_image(path, size) for path in paths]))

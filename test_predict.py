@@ -1,0 +1,250 @@
+"""Predict the viewpoint of photos with the TFLite model.
+
+    python test_predict.py --images photos
+    python test_predict.py --images dataset/test.csv      # with accuracy and macro F1
+    python test_predict.py --images car.jpg --model models/saved_model
+
+Reads an image, a folder (with its subfolders) or a CSV of data_preparation.py. Writes
+predictions.csv: image_name (relative to the folder given), prediction, score. Runs on
+ai-edge-litert, NumPy and Pillow; only a SavedModel as --model needs TensorFlow.
+"""
+
+import argparse
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import config
+from common import UserError, run, write_atomically
+from images import ImageError, load_batch
+
+PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
+LABELS_NAME = "labels.txt"
+
+# Takes float32 images (n, size, size, 3), -1 to 1; gives float32 probabilities (n, classes).
+Runner = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class Input:
+    """One image to predict: its name in the output, its file, its true class if known."""
+
+    name: str
+    file: Path
+    label: str | None = None
+
+
+@dataclass
+class Outcome:
+    """What predict_images did. `labelled` holds (true, predicted) for inputs with a label."""
+
+    predicted: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (image name, reason)
+    labelled: list[tuple[str, str]] = field(default_factory=list)
+
+
+# --- Running a model ---------------------------------------------------------------
+
+
+def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
+    """Load a .tflite file, or a SavedModel folder, as (runner, image size, class count).
+
+    Raises UserError when there is no such model or it is none of this project's shape.
+    """
+    model_path = Path(model_path)
+    if not model_path.exists():
+        raise UserError(f"{model_path} not found; run train.py and convert_tflite.py, or give --model")
+    load = load_saved_model if model_path.is_dir() else load_tflite
+    try:
+        runner, input_shape, output_shape = load(model_path)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UserError(f"{model_path} is not a TFLite file or SavedModel folder: {error}") from error
+    if len(input_shape) != 4 or input_shape[1] != input_shape[2] or input_shape[3] != 3 or len(output_shape) != 2:
+        raise UserError(
+            f"{model_path} maps {input_shape} to {output_shape}, not a square RGB image to classes; "
+            "give a model made by this project"
+        )
+    return runner, int(input_shape[1]), int(output_shape[1])
+
+
+def load_tflite(model_path: Path) -> tuple[Runner, list[int], list[int]]:
+    """Load a .tflite file as (runner, input shape, output shape), batch dimension included."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model_path))
+    interpreter.allocate_tensors()
+    model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def runner(batch: np.ndarray) -> np.ndarray:
+        probabilities = []
+        for image in batch:
+            interpreter.set_tensor(model_input["index"], image[np.newaxis])
+            interpreter.invoke()
+            probabilities.append(interpreter.get_tensor(model_output["index"])[0])
+        return np.stack(probabilities)
+
+    return runner, list(model_input["shape"]), list(model_output["shape"])
+
+
+def load_saved_model(folder: Path) -> tuple[Runner, list[int | None], list[int | None]]:
+    """Load a SavedModel folder as (runner, input shape, output shape)."""
+    import tensorflow as tf  # slow to import, and phones and servers have only LiteRT
+
+    # The runner below keeps `loaded` alive, without which its variables would be freed.
+    loaded = tf.saved_model.load(str(folder))
+    serve = loaded.signatures["serving_default"]
+    [model_input] = serve.structured_input_signature[1].values()
+    [(output_name, model_output)] = serve.structured_outputs.items()
+
+    def runner(batch: np.ndarray) -> np.ndarray:
+        return loaded.signatures["serving_default"](**{model_input.name: tf.constant(batch)})[output_name].numpy()
+
+    return runner, model_input.shape.as_list(), model_output.shape.as_list()
+
+
+def read_labels(labels_path: Path | str, class_count: int) -> list[str]:
+    """Read class names, one a line, in the order of the model's outputs.
+
+    Raises UserError when the file is missing or does not name `class_count` classes.
+    """
+    labels_path = Path(labels_path)
+    try:
+        labels = labels_path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the class names in {labels_path}: {error}; give --labels") from error
+    if len(labels) != class_count:
+        raise UserError(
+            f"{labels_path} names {len(labels)} classes, but the model has {class_count}; "
+            "use the labels.txt that was written with this model"
+        )
+    return labels
+
+
+# --- Inputs ------------------------------------------------------------------------
+
+
+def find_inputs(images_path: Path | str, data_dir: Path | str | None = None) -> list[Input]:
+    """List the images to predict: one file, all below a folder (sorted), or a CSV's rows.
+
+    `data_dir` is the folder that a CSV's paths start from, as in data_preparation.read_split.
+    Raises UserError when there is nothing to predict.
+    """
+    images_path = Path(images_path)
+    if images_path.is_dir():
+        found = (p for p in images_path.rglob("*") if p.suffix.lower() in config.IMAGE_EXTENSIONS and p.is_file())
+        inputs = [Input(path.relative_to(images_path).as_posix(), path) for path in found]
+        inputs.sort(key=lambda item: item.name)
+    elif images_path.suffix.lower() == ".csv":
+        from data_preparation import read_split  # pandas is slow to import; only a CSV needs it
+
+        rows = read_split(images_path, data_dir)
+        labels = rows["label"] if "label" in rows else [None] * len(rows)
+        inputs = [
+            Input(name, Path(file), label)
+            for name, file, label in zip(rows["image_path"], rows["file"], labels, strict=True)
+        ]
+    elif images_path.exists():
+        inputs = [Input(images_path.name, images_path)]
+    else:
+        raise UserError(f"{images_path} not found; give an image, a folder or a CSV with --images")
+    if not inputs:
+        raise UserError(f"no images in {images_path} (looked for {', '.join(config.IMAGE_EXTENSIONS)})")
+    return inputs
+
+
+# --- Predicting --------------------------------------------------------------------
+
+
+def predict_images(
+    model_path: Path | str,
+    labels_path: Path | str | None,
+    images_path: Path | str,
+    output_path: Path | str,
+    data_dir: Path | str | None = None,
+) -> Outcome:
+    """Predict every image below `images_path` and write `output_path`, a CSV, row by row.
+
+    Without `labels_path`, labels.txt is taken from inside or beside the model. Unreadable
+    images get no row; they are returned with the reason. Raises UserError when the model,
+    its labels or the images cannot be found, or no image at all could be read.
+    """
+    runner, size, class_count = load_runner(model_path)
+    labels = read_labels(labels_path or default_labels_path(Path(model_path)), class_count)
+    inputs = find_inputs(images_path, data_dir)
+    outcome = Outcome()
+    with write_atomically(output_path) as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PREDICTION_COLUMNS)
+        for item, probabilities in predict_inputs(runner, size, inputs, outcome):
+            best = int(probabilities.argmax())
+            writer.writerow([item.name, labels[best], f"{probabilities[best]:.4f}"])
+            outcome.predicted += 1
+            if item.label is not None:
+                outcome.labelled.append((item.label, labels[best]))
+        if not outcome.predicted:
+            raise UserError(f"none of the {len(inputs)} images could be read: {outcome.skipped[0][1]}")
+    return outcome
+
+
+def predict_inputs(
+    runner: Runner, size: int, inputs: list[Input], outcome: Outcome
+) -> Iterator[tuple[Input, np.ndarray]]:
+    """Yield (input, probabilities) in order, with a progress bar; note unreadable ones."""
+    for item in tqdm(inputs, desc="Predicting", unit="image"):
+        try:
+            batch = load_batch([item.file], size)
+        except ImageError as error:
+            outcome.skipped.append((item.name, str(error)))
+            continue
+        yield item, runner(batch)[0]
+
+
+def default_labels_path(model_path: Path) -> Path:
+    """labels.txt inside a SavedModel folder or beside a .tflite file."""
+    return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
+
+
+def accuracy_and_macro_f1(true: list[str], predicted: list[str]) -> tuple[float, float]:
+    """Accuracy and macro F1, 0 to 1, over the classes that occur in either list."""
+    from sklearn.metrics import accuracy_score, f1_score  # slow to import; only labels need it
+
+    return accuracy_score(true, predicted), f1_score(true, predicted, average="macro", zero_division=0)
+
+
+def print_summary(outcome: Outcome, output_path: Path) -> None:
+    """Print how many images were predicted, which were not and why, and how well."""
+    print(f"\n{outcome.predicted} images predicted, {len(outcome.skipped)} skipped")
+    for name, reason in outcome.skipped:
+        print(f"  {name}: {reason}")
+    if outcome.labelled:
+        true, predicted = zip(*outcome.labelled, strict=True)
+        accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
+        print(f"Against the labels of {len(true)} images: accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
+    print(f"Predictions are in {output_path}.")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Predict the viewpoint of photos.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file or SavedModel folder")
+    add("--labels", type=Path, help="class names, one a line (default: labels.txt with the model)")
+    add("--images", type=Path, required=True, help="an image, a folder, or a CSV with the column image_path")
+    add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
+    add("--data", type=Path, help="folder a CSV's paths start from (default: the one recorded beside it)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data)
+    print_summary(outcome, args.output)
+
+
+if __name__ == "__main__":
+    run(main)
