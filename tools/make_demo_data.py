@@ -1,0 +1,329 @@
+"""Draw a small annotated data set of simple cars, to try the project without photos.
+
+    python tools/make_demo_data.py --output demo/photos --images 1000
+
+Each car is a 3-D model of flat panels in random colour, proportions, light and backdrop,
+seen in perspective from a random azimuth. Panels that can be seen become VIA polygons
+under the trade's part names; left and right are the car's own. Some images are empty
+scenes or close-ups of one part. Writes one folder for each VIA flavour, with photos and
+via_region_data.json.
+
+Axes in metres: x to the car's front, y to its left, z up; the ground is z = 0. An azimuth
+of 0 degrees looks at the front, 90 at the car's left side, 180 at the rear.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+
+import config
+from common import run, write_atomically
+
+WIDTH, HEIGHT = 480, 360
+FOLDERS = ["export VIA 2", "export VIA 1 (été)", "project VIA 2"]
+
+# How many times a close-up magnifies the photo of the whole car.
+CLOSE_UP_ZOOM = 6
+
+# A part is annotated when this share of its outline, and this many pixels, can be seen.
+MIN_VISIBLE_SHARE = 0.4
+MIN_VISIBLE_PIXELS = 80
+
+# The azimuths in degrees from which a car shows each class, for a balanced demo. Between
+# them lie views that a person could name either way; the labels come from the parts anyhow.
+AZIMUTHS = {
+    "Front": (-5, 5),
+    "FrontLeft": (12, 100),
+    "FrontRight": (-100, -12),
+    "Rear": (177, 183),
+    "RearLeft": (120, 168),
+    "RearRight": (192, 240),
+}
+
+
+@dataclass
+class Panel:
+    """A flat polygon of the car: its corners (n, 3) in metres and how to draw it."""
+
+    name: str | None  # part name, None for nameless bodywork
+    corners: np.ndarray
+    colour: str  # "body", or a Pillow colour
+    bias: float = 0.0  # metres to draw it nearer than it is, for parts on top of a panel
+    two_sided: bool = False
+
+
+def build_car(random: np.random.Generator) -> list[Panel]:
+    """A sedan or SUV of random proportions: its panels, both sides."""
+    suv = random.random() < 0.5
+    front, half_width = random.uniform(2.0, 2.4), random.uniform(0.82, 0.95)
+    rear = -front
+    sill, waist = random.uniform(0.25, 0.4), random.uniform(0.9, 1.05)
+    roof = waist + random.uniform(0.5, 0.7)
+    screen_base, screen_top = random.uniform(0.8, 1.1), random.uniform(0.2, 0.5)
+    back_top = rear + (0.35 if suv else 1.3)
+    back_base = rear + (0.02 if suv else 0.7)
+    bumper, lamp = sill + 0.42 * (waist - sill), 0.55 * half_width
+    roof_half_width = 0.8 * half_width
+
+    def across(x0, x1, y0, y1, z0, z1):
+        """A panel that spans the width from y0 to y1, leaning from (x0, z0) to (x1, z1)."""
+        return np.array([(x0, y0, z0), (x0, y1, z0), (x1, y1, z1), (x1, y0, z1)])
+
+    def along(x0, x1, z0, z1, y=half_width):
+        """An upright panel of the left side, from x0 to x1 and z0 to z1."""
+        return np.array([(x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)])
+
+    w, r = half_width, roof_half_width
+    plate_z = sill + 0.15
+    panels = [
+        Panel("frontbumper", across(front, front, -w, w, sill, bumper), "body"),
+        Panel("grille", across(front, front, -lamp, lamp, bumper, waist), "#202020"),
+        Panel("numberplate", across(front, front, -0.25, 0.25, plate_z, plate_z + 0.12), "#f0f0f0", bias=0.2),
+        Panel("bonnet", across(front, screen_base, -w, w, waist, waist), "body"),
+        Panel("roof", across(screen_top, back_top, -r, r, roof, roof), "body"),
+        Panel("rearbumper", across(rear, rear, -w, w, sill, bumper), "body"),
+        Panel("tailgate" if suv else "trunk", across(rear, rear, -lamp, lamp, bumper, waist), "body"),
+        Panel("numberplate", across(rear, rear, -0.25, 0.25, bumper + 0.1, bumper + 0.22), "#f0f0f0", bias=0.2),
+        Panel(None, across(rear, back_base, -w, w, waist, waist), "body"),
+    ]
+    for name, x0, x1 in (("frontws", screen_base, screen_top), ("rearws", back_base, back_top)):
+        corners = np.array([(x0, -w, waist), (x0, w, waist), (x1, r, roof), (x1, -r, roof)])
+        panels.append(Panel(name, corners, "#31424f"))
+
+    middle = random.uniform(-0.3, 0.0)
+    rear_door = rear + random.uniform(1.0, 1.2)
+    board = sill + 0.1
+    left = [
+        Panel("leftheadlamp", across(front, front, lamp, w, bumper, waist), "#fff6c8"),
+        Panel("lefttaillamp", across(rear, rear, lamp, w, bumper, waist), "#c01818"),
+        Panel("leftfender", along(screen_base, front, sill, waist), "body"),
+        Panel("leftfrontdoor", along(middle, screen_base, board, waist), "body"),
+        Panel("leftreardoor", along(rear_door, middle, board, waist), "body"),
+        Panel("leftqpanel", along(rear, rear_door, sill, waist), "body"),
+        Panel("leftrunningboard", along(rear_door, screen_base, sill, board), "#303030"),
+        Panel("leftorvm", across(0.75, 0.75, w, w + 0.24, waist, waist + 0.17), "body", 0.3, two_sided=True),
+        Panel("doorhandle", along(middle + 0.05, middle + 0.25, waist - 0.15, waist - 0.1), "#202020", bias=0.2),
+    ]
+    window = np.array([(screen_base, w, waist), (back_base, w, waist), (back_top, r, roof), (screen_top, r, roof)])
+    left.append(Panel(None, window, "#31424f"))
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    for x in (front - 0.75, rear + 0.75):
+        rim = np.stack([x + 0.33 * np.cos(angles), np.full(20, w + 0.01), 0.33 + 0.33 * np.sin(angles)], axis=1)
+        left.append(Panel("tyre", rim, "#181818", bias=0.6))
+    right = [
+        Panel(
+            panel.name and panel.name.replace("left", "right"),
+            panel.corners * (1, -1, 1),
+            panel.colour,
+            panel.bias,
+            panel.two_sided,
+        )
+        for panel in left
+    ]
+    return panels + left + right
+
+
+def outward_normal(corners: np.ndarray) -> np.ndarray:
+    """The unit normal of a panel that points away from the middle of the car."""
+    normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    normal /= np.linalg.norm(normal)
+    return normal if normal @ (corners.mean(axis=0) - (0, 0, 0.7)) > 0 else -normal
+
+
+def draw_backdrop(random: np.random.Generator) -> Image.Image:
+    """A street: sky, ground, some houses and trees, no vehicle."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), tuple(random.integers(140, 240, 3)))
+    draw = ImageDraw.Draw(image)
+    horizon = int(HEIGHT * random.uniform(0.35, 0.6))
+    for _ in range(random.integers(2, 8)):
+        x, w, h = random.integers(-40, WIDTH), random.integers(30, 160), random.integers(20, 160)
+        colour = tuple(int(c) for c in random.integers(60, 220, 3))
+        if random.random() < 0.5:
+            draw.rectangle((x, horizon - h, x + w, horizon), fill=colour)
+        else:
+            draw.ellipse((x, horizon - h, x + 0.7 * h, horizon + 10), fill=colour)
+    draw.rectangle((0, horizon, WIDTH, HEIGHT), fill=tuple(int(c) for c in random.integers(70, 170, 3)))
+    for _ in range(random.integers(0, 4)):
+        y = random.integers(horizon, HEIGHT)
+        draw.line((0, y, WIDTH, y + random.integers(-30, 30)), fill="#d8d8d8", width=3)
+    return image
+
+
+def project(points: np.ndarray, camera: np.ndarray, target: np.ndarray, focal: float) -> np.ndarray:
+    """Pinhole projection of points (n, 3) in metres to pixels (n, 2), x right and y down."""
+    forward = (target - camera) / np.linalg.norm(target - camera)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
+    relative = points - camera
+    depth = relative @ forward
+    pixels = np.stack([relative @ right, relative @ down], axis=1) / depth[:, np.newaxis] * focal
+    return pixels + (WIDTH / 2, HEIGHT / 2)
+
+
+def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, list[dict], np.ndarray]:
+    """Draw a random car seen from `azimuth` degrees: (image, VIA 2 regions, part map).
+
+    The part map (HEIGHT, WIDTH) holds 1 + the index of the region seen at each pixel, or 0.
+    """
+    panels = build_car(random)
+    angle, distance = np.radians(azimuth), random.uniform(5.5, 9)
+    camera = np.array([distance * np.cos(angle), distance * np.sin(angle), random.uniform(1.2, 2.0)])
+    target = np.array([0, 0, 0.75]) + random.normal(0, 0.12, 3)
+    apparent_width = 4.4 * abs(np.sin(angle)) + 1.9 * abs(np.cos(angle)) + 0.6
+    focal = WIDTH * random.uniform(0.6, 0.9) * distance / apparent_width
+    light = np.array([random.normal(), random.normal(), 1.5])
+    light /= np.linalg.norm(light)
+    paint = random.integers(20, 245, 3)
+
+    image, ids = draw_backdrop(random), Image.new("I", (WIDTH, HEIGHT), 0)
+    canvas, id_canvas = ImageDraw.Draw(image), ImageDraw.Draw(ids)
+    shadow = np.array([(x, y, 0) for x, y in ((2.3, 1), (-2.3, 1), (-2.3, -1), (2.3, -1))])
+    canvas.polygon([tuple(p) for p in project(shadow, camera, target, focal)], fill="#303030")
+
+    # Painter's algorithm: far panels first, those that face away not at all.
+    panels.sort(key=lambda panel: panel.bias - np.linalg.norm(panel.corners.mean(axis=0) - camera))
+    outlines = []
+    for index, panel in enumerate(panels, start=1):
+        normal = outward_normal(panel.corners)
+        outline = [tuple(p) for p in project(panel.corners, camera, target, focal).round(1).tolist()]
+        outlines.append(outline)
+        if normal @ (camera - panel.corners.mean(axis=0)) <= 0 and not panel.two_sided:
+            continue
+        brightness = 0.65 + 0.35 * abs(normal @ light)
+        base = paint if panel.colour == "body" else ImageColor.getrgb(panel.colour)
+        canvas.polygon(outline, fill=tuple(int(c * brightness) for c in base), outline="#101010")
+        id_canvas.polygon(outline, fill=index)
+
+    id_map = np.asarray(ids)
+    regions, part_map = [], np.zeros_like(id_map)
+    for index, (panel, outline) in enumerate(zip(panels, outlines, strict=True), start=1):
+        pixels = int((id_map == index).sum())
+        if panel.name and pixels >= MIN_VISIBLE_PIXELS and pixels >= MIN_VISIBLE_SHARE * polygon_area(outline):
+            regions.append(make_region(panel.name, outline, (0, 0, WIDTH, HEIGHT)))
+            part_map[id_map == index] = len(regions)
+    return image, regions, part_map
+
+
+def polygon_area(outline: list[tuple[float, float]]) -> float:
+    """Area of a polygon in pixels (the shoelace formula)."""
+    x, y = np.array(outline).T
+    return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+
+
+def make_region(name: str, outline: list[tuple[float, float]], box: tuple[int, int, int, int]) -> dict:
+    """A VIA 2 region of `outline` inside the photo `box` (left, top, right, bottom).
+
+    A part that leaves the photo is pushed to its edge and named partial, as people do it.
+    """
+    left, top, right, bottom = box
+    x, y = np.array(outline).T
+    inside_x, inside_y = np.clip(x, left, right), np.clip(y, top, bottom)
+    whole = np.array_equal(x, inside_x) and np.array_equal(y, inside_y)
+    shape = {
+        "name": "polygon",
+        "all_points_x": (inside_x - left).round().astype(int).tolist(),
+        "all_points_y": (inside_y - top).round().astype(int).tolist(),
+    }
+    identity = name if whole else config.PARTIAL_PREFIX + name
+    return {"shape_attributes": shape, "region_attributes": {config.IDENTITY_KEY: identity}}
+
+
+def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[dict]]:
+    """A photo of one part only, cropped from a car, often with a scratch: (image, regions)."""
+    width, height = WIDTH // CLOSE_UP_ZOOM, HEIGHT // CLOSE_UP_ZOOM
+    attempt, index = 0, 0
+    while not index:
+        if attempt % 50 == 0:
+            image, regions, part_map = draw_car(random.uniform(0, 360), random)
+        attempt += 1
+        left, top = random.integers(0, WIDTH - width), random.integers(0, HEIGHT - height)
+        crop = part_map[top : top + height, left : left + width]
+        index = crop[0, 0] if (crop == crop[0, 0]).all() else 0
+    region = regions[index - 1]
+    shape, name = region["shape_attributes"], region["region_attributes"][config.IDENTITY_KEY]
+    outline = list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
+    box = (int(left), int(top), int(left + width), int(top + height))
+    close_up = image.crop(box).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    region = make_region(name.removeprefix(config.PARTIAL_PREFIX), outline, box)
+    for axis in ("all_points_x", "all_points_y"):
+        region["shape_attributes"][axis] = [CLOSE_UP_ZOOM * value for value in region["shape_attributes"][axis]]
+    close_up_regions = [region]
+    if random.random() < 0.5:
+        points = np.cumsum(random.normal(0, 40, (6, 2)), axis=0) + (WIDTH / 2, HEIGHT / 2)
+        ImageDraw.Draw(close_up).line([tuple(p) for p in points], fill="#d0d0d0", width=3)
+        scratch = [tuple(p) for p in points.clip(1, (WIDTH - 1, HEIGHT - 1))]
+        close_up_regions.append(make_region("scratch", scratch, (0, 0, WIDTH, HEIGHT)))
+    return close_up, close_up_regions
+
+
+def draw_image(kind: str, random: np.random.Generator) -> tuple[Image.Image, list[dict]]:
+    """Draw one image: `kind` is a class with a vehicle, "scene" or "close-up"."""
+    if kind == "scene":
+        image, regions = draw_backdrop(random), []
+    elif kind == "close-up":
+        image, regions = draw_close_up(random)
+    else:
+        image, regions, _ = draw_car(random.uniform(*AZIMUTHS[kind]), random)
+    noise = random.normal(0, 6, (HEIGHT, WIDTH, 3))
+    pixels = np.asarray(image) * random.uniform(0.7, 1.1) + noise
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), regions
+
+
+def write_annotations(folder: Path, entries: list[dict], flavour: int) -> None:
+    """Write VIA entries as a VIA 2 export (0), a VIA 1 export (1) or a VIA 2 project (2)."""
+    if flavour == 1:
+        entries = [
+            entry
+            | {"fileref": "", "base64_img_data": ""}
+            | {"regions": {str(i): region for i, region in enumerate(entry["regions"])}}
+            for entry in entries
+        ]
+    content = {f"{entry['filename']}{entry['size']}": entry for entry in entries}
+    if flavour == 2:
+        content = {"_via_settings": {}, "_via_img_metadata": content, "_via_attributes": {}}
+    with write_atomically(folder / "via_region_data.json") as path:
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def make_demo_data(output: Path, images: int, seed: int) -> None:
+    """Write `images` annotated images below `output`, the kinds in turn."""
+    kinds = [*AZIMUTHS, "scene", *AZIMUTHS, "close-up"]
+    entries = [[] for _ in FOLDERS]
+    for index in tqdm(range(images), desc="Drawing", unit="image"):
+        # A generator for each image: the first 10 of 1,000 are the 10 of 10.
+        image, regions = draw_image(kinds[index % len(kinds)], np.random.default_rng([seed, index]))
+        flavour = index % len(FOLDERS)
+        path = output / FOLDERS[flavour] / f"photo_{index:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, quality=88)
+        entries[flavour].append(
+            {"filename": path.name, "size": path.stat().st_size, "regions": regions, "file_attributes": {}}
+        )
+    for flavour, folder_entries in enumerate(entries):
+        if folder_entries:
+            write_annotations(output / FOLDERS[flavour], folder_entries, flavour)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Draw a small annotated data set.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default="demo/photos", help="folder to write to")
+    parser.add_argument("--images", type=int, default=1000, help="how many images to draw")
+    parser.add_argument("--seed", type=int, default=config.SEED, help="seed of everything that is drawn")
+    args = parser.parse_args()
+    make_demo_data(args.output, args.images, args.seed)
+    print(f"\nDrew {args.images} annotated images.\nNext: python data_preparation.py --data {args.output}")
+
+
+if __name__ == "__main__":
+    run(main)
