@@ -42,7 +42,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

@@ -46,10 +46,9 @@ PARTIAL_PREFIX = "partial_"
 VAL_SHARE = 0.1
 TEST_SHARE = 0.1
 
-# Parts are written in lower case. Left and right are the CAR's own. A part may stand
-# in one end list and one side list: a left headlamp votes front and left. A windscreen
-# glass or bumper votes for its end; a door, mirror or fender votes for its side only,
-# because it is seen from both ends.
+# Parts are written in lower case; left and right are the CAR's own. A bumper or windscreen
+# votes for its end. A door, mirror or fender votes for its side only, because it is seen
+# from both ends. A lamp stands in two lists: a left headlamp votes front and left.
 FRONT_PARTS = [
     "bonnet",
     "frontbumper",

@@ -245,9 +245,7 @@ def create_stratified_splits(
     if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
         raise UserError("--val-share and --test-share must be above 0 and add up to less than 1")
     try:
-        train, rest = train_test_split(
-            df, test_size=val_share + test_share, stratify=df["label"], random_state=seed
-        )
+        train, rest = train_test_split(df, test_size=val_share + test_share, stratify=df["label"], random_state=seed)
         val, test = train_test_split(
             rest,
             test_size=test_share / (val_share + test_share),

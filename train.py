@@ -83,7 +83,7 @@ def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]
         split = read_split(csv_path, data_dir)
         if "label" not in split or split.empty:
             raise UserError(f"{csv_path} holds no labelled images; run data_preparation.py again")
-        missing = [file for file in split["file"] if not os.path.isfile(file)]
+        missing = [file for file in split["file"] if not Path(file).is_file()]
         if missing:
             raise UserError(
                 f"{len(missing)} of {len(split)} photos of {csv_path} are missing, first {missing[0]}; "
@@ -123,9 +123,7 @@ def build_model(
     better than those of a small batch, but random weights have none.
     Source: Sandler et al., MobileNetV2 (2018), https://arxiv.org/abs/1801.04381.
     """
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(image_size, image_size, 3), include_top=False, weights=None
-    )
+    backbone = keras.applications.MobileNetV2(input_shape=(image_size, image_size, 3), include_top=False, weights=None)
     backbone.trainable = False
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = backbone(inputs, training=None if train_batchnorm else False)
@@ -212,6 +210,8 @@ def train(model: keras.Model, backbone: keras.Model, splits: dict[str, pd.DataFr
             class_weight=class_weights,
             callbacks=callbacks(args),
         ).history
+        if not np.isfinite(logs["loss"][-1]):
+            raise UserError(f"the loss of phase {phase} is no number any more; lower --phase{phase}-learning-rate")
         epoch_logs = [dict(zip(logs, values, strict=True)) for values in zip(*logs.values(), strict=True)]
         history += [{"phase": phase, "epoch": epoch, **log} for epoch, log in enumerate(epoch_logs, start=1)]
         # Early stopping has restored this phase's best epoch; keep it only if it is the best yet.
@@ -281,7 +281,10 @@ def write_report(test: pd.DataFrame, probabilities: np.ndarray, history: list[di
     with write_atomically(folder / "metrics.json") as path:
         content = {"test": metrics, "settings": settings, "history": history}
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    with write_atomically(folder / "test_predictions.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        write_atomically(folder / "test_predictions.csv") as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*PREDICTION_COLUMNS, "label"])
         scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]

@@ -28,6 +28,7 @@ import config
 from common import run, write_atomically
 
 WIDTH, HEIGHT = 480, 360
+CENTRE = np.array([WIDTH / 2, HEIGHT / 2])
 FOLDERS = ["export VIA 2", "export VIA 1 (été)", "project VIA 2"]
 
 # How many times a close-up magnifies the photo of the whole car.
@@ -166,7 +167,7 @@ def project(points: np.ndarray, camera: np.ndarray, target: np.ndarray, focal: f
     relative = points - camera
     depth = relative @ forward
     pixels = np.stack([relative @ right, relative @ down], axis=1) / depth[:, np.newaxis] * focal
-    return pixels + (WIDTH / 2, HEIGHT / 2)
+    return pixels + CENTRE
 
 
 def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, list[dict], np.ndarray]:
@@ -258,7 +259,7 @@ def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[dict]]
         region["shape_attributes"][axis] = [CLOSE_UP_ZOOM * value for value in region["shape_attributes"][axis]]
     close_up_regions = [region]
     if random.random() < 0.5:
-        points = np.cumsum(random.normal(0, 40, (6, 2)), axis=0) + (WIDTH / 2, HEIGHT / 2)
+        points = np.cumsum(random.normal(0, 40, (6, 2)), axis=0) + CENTRE
         ImageDraw.Draw(close_up).line([tuple(p) for p in points], fill="#d0d0d0", width=3)
         scratch = [tuple(p) for p in points.clip(1, (WIDTH - 1, HEIGHT - 1))]
         close_up_regions.append(make_region("scratch", scratch, (0, 0, WIDTH, HEIGHT)))

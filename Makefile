@@ -1,0 +1,41 @@
+# make test    set up .venv and run the tests
+# make demo    draw photos, prepare, train, convert and predict, all inside demo/
+# make lint    check the code with ruff
+
+PYTHON ?= python3
+PY = .venv/bin/python
+# pip's own finished-mark, so that an interrupted install is done again.
+INSTALLED = .venv/requirements-installed.txt
+
+.PHONY: install test demo lint clean-demo
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --requirement requirements.txt
+	cp requirements.txt $@
+
+test: $(INSTALLED)
+	$(PY) -m pytest
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+demo: $(INSTALLED)
+	rm -rf demo
+	$(PY) tools/make_demo_data.py --output demo/photos --images 840
+	$(PY) data_preparation.py --data demo/photos --output demo/dataset
+	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
+		--phase2-epochs 20 --phase2-learning-rate 2e-3 --early-stopping-patience 20
+	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
+	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv
+	@echo
+	@echo "Done. Open these:"
+	@echo "  demo/photos/                              the annotated photos, three VIA flavours"
+	@echo "  demo/dataset/class_distribution.png       what the labels are"
+	@echo "  demo/models/report/confusion_matrix.png   how the model does on its test split"
+	@echo "  demo/models/report/learning_curves.png    how it got there"
+	@echo "  demo/models/model.tflite, labels.txt      what the mobile team gets"
+	@echo "  demo/predictions.csv                      its prediction for each test photo"

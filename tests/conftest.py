@@ -1,0 +1,41 @@
+"""Shared by all tests: photos and annotations made on the spot, nothing from outside."""
+
+import json
+from pathlib import Path
+
+import make_demo_data
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def demo_photos(tmp_path_factory) -> Path:
+    """A folder of 140 drawn, annotated photos in three VIA flavours."""
+    folder = tmp_path_factory.mktemp("demo") / "photos"
+    make_demo_data.make_demo_data(folder, images=140, seed=7)
+    return folder
+
+
+def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Path:
+    """Save a photo of random smooth colours; the format follows from the suffix."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR).save(path)
+    return path
+
+
+def regions(*identities: str) -> list[dict]:
+    """VIA 2 regions with the given part names, all the same small polygon."""
+    shape = {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 9]}
+    return [{"shape_attributes": shape, "region_attributes": {"identity": name}} for name in identities]
+
+
+def write_via(path: Path, photos: dict[str, list | dict]) -> None:
+    """Write a VIA 2 export that gives each file name its regions."""
+    entries = {
+        f"{name}123": {"filename": name, "size": 123, "regions": photo_regions, "file_attributes": {}}
+        for name, photo_regions in photos.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(entries), encoding="utf-8")
