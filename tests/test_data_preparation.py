@@ -180,7 +180,7 @@ def test_read_split_finds_the_photos_again_and_checks_labels(tmp_path):
     csv_path.write_text("image_path,label\na/b.jpg,Reer\n")
     with pytest.raises(UserError, match="unknown class 'Reer'"):
         read_split(csv_path)
-    with pytest.raises(UserError, match="run data_preparation.py first"):
+    with pytest.raises(UserError, match=r"run data_preparation\.py first"):
         read_split(tmp_path / "dataset" / "nothing.csv")
 
 
