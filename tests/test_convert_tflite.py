@@ -1,7 +1,5 @@
 """The TFLite file: same decisions, same class order, and never a worse one in place."""
 
-import subprocess
-import sys
 from argparse import Namespace
 
 import keras
@@ -14,6 +12,7 @@ import config
 import convert_tflite
 import test_predict
 import train
+from common import run
 
 SIZE = 32
 EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1}
@@ -31,9 +30,17 @@ def constant_model(class_index: int) -> keras.Model:
     return model
 
 
-def run_script(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, convert_tflite.__file__, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run_script(monkeypatch, capsys):
+    """Run the script as from a shell: (exit code, what it printed, its error message)."""
+
+    def run_with(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["convert_tflite.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            run(convert_tflite.main)
+        return exit_info.value.code, *capsys.readouterr()
+
+    return run_with
 
 
 @pytest.mark.parametrize("class_index", range(7))
@@ -75,32 +82,32 @@ def trained(tmp_path):
     return tmp_path
 
 
-def test_a_faithful_model_is_written_with_its_labels(trained):
-    done = run_script("--models", trained / "models", "--dataset", trained / "dataset")
-    assert done.returncode == 0, done.stderr
-    assert "Compared on 3 validation images" in done.stdout
-    assert "100.00%" in done.stdout
+def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
+    exit_code, printed, error = run_script("--models", trained / "models", "--dataset", trained / "dataset")
+    assert exit_code == 0, error
+    assert "Compared on 3 validation images" in printed
+    assert "100.00%" in printed
     assert (trained / "models" / "model.tflite").read_bytes()[4:8] == b"TFL3"
     assert (trained / "models" / "labels.txt").read_text().splitlines() == config.CLASSES
     assert not list((trained / "models").glob(".*tmp*"))
 
 
-def test_too_little_agreement_leaves_the_earlier_model(trained):
+def test_too_little_agreement_leaves_the_earlier_model(trained, run_script):
     (trained / "models" / "model.tflite").write_bytes(b"earlier")
     # No conversion agrees on more than all images, so this one must be refused.
-    done = run_script("--models", trained / "models", "--dataset", trained / "dataset", "--min-agreement", "1.01")
-    assert done.returncode == 2
-    assert "agrees on only 100.00%" in done.stderr
-    assert "Traceback" not in done.stderr
+    road = ["--models", trained / "models", "--dataset", trained / "dataset"]
+    exit_code, _, error = run_script(*road, "--min-agreement", "1.01")
+    assert exit_code == 2
+    assert "agrees on only 100.00%" in error
     assert (trained / "models" / "model.tflite").read_bytes() == b"earlier"
     assert not list((trained / "models").glob(".*tmp*"))
 
 
-def test_converting_before_training_is_one_sentence(tmp_path):
-    done = run_script("--models", tmp_path, "--dataset", tmp_path)
-    assert done.returncode == 2
-    assert "run train.py first" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_converting_before_training_is_one_sentence(tmp_path, run_script):
+    exit_code, _, error = run_script("--models", tmp_path, "--dataset", tmp_path)
+    assert exit_code == 2
+    assert error.strip().startswith("convert_tflite.py: error: ")
+    assert "run train.py first" in error
 
 
 def test_validation_images_are_all_or_a_reproducible_draw(tmp_path):

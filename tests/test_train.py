@@ -60,7 +60,8 @@ def test_a_phase_2_step_moves_batchnorm_only_when_it_starts_from_random_weights(
     model, backbone = train.build_model(7, image_size=32, train_batchnorm=train_batchnorm)
     train.unfreeze(backbone, train_batchnorm)
     before = {weight.path: weight.numpy() for weight in backbone.weights}
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    # Eagerly: tracing the whole network into a graph takes longer than the one step.
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", run_eagerly=True)
     model.fit(np.random.default_rng(0).normal(size=(4, 32, 32, 3)), np.arange(4), verbose=0)
     batchnorm, others = [], []
     for layer in backbone.layers:

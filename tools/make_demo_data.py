@@ -44,7 +44,7 @@ AZIMUTHS = {
     "Front": (-5, 5),
     "FrontLeft": (12, 100),
     "FrontRight": (-100, -12),
-    "Rear": (177, 183),
+    "Rear": (175, 185),
     "RearLeft": (120, 168),
     "RearRight": (192, 240),
 }
@@ -58,7 +58,6 @@ class Panel:
     corners: np.ndarray
     colour: str  # "body", or a Pillow colour
     bias: float = 0.0  # metres to draw it nearer than it is, for parts on top of a panel
-    two_sided: bool = False
 
 
 def build_car(random: np.random.Generator) -> list[Panel]:
@@ -110,7 +109,7 @@ def build_car(random: np.random.Generator) -> list[Panel]:
         Panel("leftreardoor", along(rear_door, middle, board, waist), "body"),
         Panel("leftqpanel", along(rear, rear_door, sill, waist), "body"),
         Panel("leftrunningboard", along(rear_door, screen_base, sill, board), "#303030"),
-        Panel("leftorvm", across(0.75, 0.75, w, w + 0.24, waist, waist + 0.17), "body", 0.3, two_sided=True),
+        Panel("leftorvm", across(0.75, 0.75, w, w + 0.24, waist, waist + 0.17), "body", bias=0.3),
         Panel("doorhandle", along(middle + 0.05, middle + 0.25, waist - 0.15, waist - 0.1), "#202020", bias=0.2),
     ]
     window = np.array([(screen_base, w, waist), (back_base, w, waist), (back_top, r, roof), (screen_top, r, roof)])
@@ -120,14 +119,8 @@ def build_car(random: np.random.Generator) -> list[Panel]:
         rim = np.stack([x + 0.33 * np.cos(angles), np.full(20, w + 0.01), 0.33 + 0.33 * np.sin(angles)], axis=1)
         left.append(Panel("tyre", rim, "#181818", bias=0.6))
     right = [
-        Panel(
-            panel.name and panel.name.replace("left", "right"),
-            panel.corners * (1, -1, 1),
-            panel.colour,
-            panel.bias,
-            panel.two_sided,
-        )
-        for panel in left
+        Panel(part.name and part.name.replace("left", "right"), part.corners * (1, -1, 1), part.colour, part.bias)
+        for part in left
     ]
     return panels + left + right
 
@@ -197,7 +190,7 @@ def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, 
         normal = outward_normal(panel.corners)
         outline = [tuple(p) for p in project(panel.corners, camera, target, focal).round(1).tolist()]
         outlines.append(outline)
-        if normal @ (camera - panel.corners.mean(axis=0)) <= 0 and not panel.two_sided:
+        if normal @ (camera - panel.corners.mean(axis=0)) <= 0:
             continue
         brightness = 0.65 + 0.35 * abs(normal @ light)
         base = paint if panel.colour == "body" else ImageColor.getrgb(panel.colour)
