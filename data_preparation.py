@@ -54,7 +54,7 @@ def region_identities(regions: list | dict) -> set[str]:
     hurried annotators leave behind, are passed over.
     """
     identities = set()
-    for region in regions.values() if isinstance(regions, dict) else regions:
+    for region in regions.values() if isinstance(regions, dict) else regions or []:
         attributes = region.get("region_attributes") if isinstance(region, dict) else None
         name = attributes.get(config.IDENTITY_KEY) if isinstance(attributes, dict) else None
         if isinstance(name, str):
@@ -244,6 +244,8 @@ def create_stratified_splits(
     """
     if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
         raise UserError("--val-share and --test-share must be above 0 and add up to less than 1")
+    if df.empty:
+        raise UserError("no labelled images to split; give the folder of your photos with --data")
     try:
         train, rest = train_test_split(df, test_size=val_share + test_share, stratify=df["label"], random_state=seed)
         val, test = train_test_split(
@@ -252,6 +254,9 @@ def create_stratified_splits(
             stratify=rest["label"],
             random_state=seed,
         )
+        # Of a class of two, scikit-learn may put both into train without a complaint.
+        if not set(df["label"]) == set(train["label"]) == set(val["label"]) == set(test["label"]):
+            raise ValueError("a class is missing from a split")
     except ValueError as error:
         counts = ordered_counts(df["label"])
         smallest = min((name for name in counts if counts[name]), key=counts.get)

@@ -164,16 +164,19 @@ def load_backbone_weights(backbone: keras.Model, weights: str) -> None:
         ) from error
 
 
-def unfreeze(backbone: keras.Model, train_batchnorm: bool = False) -> None:
+def unfreeze(
+    backbone: keras.Model, train_batchnorm: bool = False, batchnorm_momentum: float = config.BATCHNORM_MOMENTUM
+) -> None:
     """Make the backbone trainable, but its BatchNorm layers only with `train_batchnorm`.
 
+    `batchnorm_momentum` is how much of their running statistics they then keep in a step.
     The model must be compiled again afterwards.
     """
     backbone.trainable = True
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = train_batchnorm
-            layer.momentum = config.BATCHNORM_MOMENTUM if train_batchnorm else layer.momentum
+            layer.momentum = batchnorm_momentum if train_batchnorm else layer.momentum
 
 
 # --- Training ----------------------------------------------------------------------
@@ -196,7 +199,7 @@ def train(model: keras.Model, backbone: keras.Model, splits: dict[str, pd.DataFr
         if epochs == 0:
             continue
         if phase == 2:
-            unfreeze(backbone, train_batchnorm=args.weights == "none")
+            unfreeze(backbone, args.weights == "none", args.batchnorm_momentum)
         model.compile(
             optimizer=keras.optimizers.Adam(learning_rate),
             loss="sparse_categorical_crossentropy",
@@ -374,6 +377,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--lr-factor", type=float, default=config.LR_FACTOR, help="the rate's factor on a plateau of val_loss")
     add("--lr-patience", type=int, default=config.LR_PATIENCE, help="epochs that make a plateau")
     add("--min-learning-rate", type=float, default=config.MIN_LEARNING_RATE, help="the rate is not cut below this")
+    add(
+        "--batchnorm-momentum",
+        type=float,
+        default=config.BATCHNORM_MOMENTUM,
+        help="momentum of BatchNorm, with --weights none",
+    )
     add("--seed", type=int, default=config.SEED, help="seed of weights, dropout and batch order")
     return parser.parse_args()
 

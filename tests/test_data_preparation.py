@@ -162,11 +162,17 @@ def test_splits_are_stratified_disjoint_complete_and_reproducible():
         pd.testing.assert_frame_equal(split, again)
 
 
-def test_too_few_images_of_a_class_is_a_sentence_that_names_it():
-    df = pd.concat([labelled_images(50), pd.DataFrame([("lonely.jpg", "Rear")], columns=["image_path", "label"])])
-    df = df[(df["label"] != "Rear") | (df["image_path"] == "lonely.jpg")]
-    with pytest.raises(UserError, match="Rear has 1 of 301"):
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_too_few_images_of_a_class_is_a_sentence_that_names_it(count):
+    df = labelled_images(50)
+    df = df[(df["label"] != "Rear") | df.groupby("label").cumcount().lt(count)]
+    with pytest.raises(UserError, match=f"Rear has {count} of {300 + count}"):
         create_stratified_splits(df)
+
+
+def test_nothing_to_split_is_a_sentence():
+    with pytest.raises(UserError, match="no labelled images to split"):
+        create_stratified_splits(labelled_images(0))
 
 
 def test_read_split_finds_the_photos_again_and_checks_labels(tmp_path):

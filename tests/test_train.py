@@ -158,7 +158,7 @@ def test_every_number_of_the_training_can_be_set_on_the_command_line(monkeypatch
     defaults = vars(train.parse_arguments())
     numbers = ["batch_size", "hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "phase2_epochs"]
     numbers += ["phase1_learning_rate", "phase2_learning_rate", "early_stopping_patience", "lr_factor", "lr_patience"]
-    for name in [*numbers, "min_learning_rate", "seed", "image_size"]:
+    for name in [*numbers, "min_learning_rate", "batchnorm_momentum", "seed", "image_size"]:
         assert defaults[name] == getattr(config, name.upper())
         monkeypatch.setattr("sys.argv", ["train.py", f"--{name.replace('_', '-')}", "3"])
         assert vars(train.parse_arguments())[name] == 3
