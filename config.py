@@ -46,6 +46,12 @@ PARTIAL_PREFIX = "partial_"
 VAL_SHARE = 0.1
 TEST_SHARE = 0.1
 
+# --split grouped takes the best of so many random draws of folders.
+GROUPED_DRAWS = 20
+
+# Photos whose 64-bit perceptual hashes differ in at most so many bits are nearly equal.
+DUPLICATE_BITS = 4
+
 # Parts are written in lower case; left and right are the CAR's own. A bumper or windscreen
 # votes for its end. A door, mirror or fender votes for its side only, because it is seen
 # from both ends. A lamp stands in two lists: a left headlamp votes front and left.
@@ -333,6 +339,46 @@ DAMAGE_PARTS = [
 
 # --- train.py ----------------------------------------------------------------------
 
+# The two recipes, and all that differs between them. "reference" is the plain recipe that
+# everybody writes first; it is kept to measure against.
+RECIPES = {
+    "default": {
+        "flip": True,  # mirror half the images, and swap their classes by MIRRORED_CLASS
+        "augment": True,  # the random changes of augmentation.py
+        "cache": True,  # decode each training photo once, not once an epoch
+        "phase1_views": 4,  # run phase 1 on the features of so many variants of each photo
+        "loss": "crossentropy",
+        "label_smoothing": 0.1,
+        "mixup": 0.0,  # alpha of the beta distribution, 0 for none
+        "schedule": "cosine",  # warm-up, then down to zero along a cosine
+        "ema": 0.98,  # share of the averaged weights that a step keeps, 0 for no averaging
+        "phase2_epochs": 20,
+        "phase2_learning_rate": 3e-4,
+        "frozen_share": 0.0,  # share of the backbone's first layers that phase 2 leaves frozen
+        "early_stopping_patience": 0,  # 0: train all epochs and keep the last
+        "calibrate": True,  # fit a temperature on validation and fold it into the model
+    },
+    "reference": {
+        "flip": False,
+        "augment": False,
+        "cache": False,
+        "phase1_views": 0,  # push every image through the frozen backbone in every epoch
+        "loss": "crossentropy",
+        "label_smoothing": 0.0,
+        "mixup": 0.0,
+        "schedule": "plateau",  # halve the rate when val_loss stands still
+        "ema": 0.0,
+        "phase2_epochs": 15,
+        "phase2_learning_rate": 1e-4,
+        "frozen_share": 0.0,
+        "early_stopping_patience": 7,  # epochs without a better val_accuracy; the best is kept
+        "calibrate": False,
+    },
+}
+
+# Backbones that train.py knows, by their names in keras.applications.
+BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
+
 BATCH_SIZE = 32
 HIDDEN_UNITS = 128
 BACKBONE_DROPOUT = 0.2  # between backbone and hidden layer
@@ -341,18 +387,47 @@ HEAD_DROPOUT = 0.1  # between hidden layer and softmax
 # Phase 1 trains the head on the frozen backbone, phase 2 the backbone with it.
 PHASE1_EPOCHS = 20
 PHASE1_LEARNING_RATE = 1e-3
-PHASE2_EPOCHS = 15
-PHASE2_LEARNING_RATE = 1e-4
 
-# Both phases watch val_accuracy to stop and val_loss to slow down.
-EARLY_STOPPING_PATIENCE = 7
+# The plateau schedule.
 LR_FACTOR = 0.5
 LR_PATIENCE = 3
 MIN_LEARNING_RATE = 1e-7
 
+# The cosine schedule: share of a phase's steps in which the rate rises from zero.
+WARMUP_SHARE = 0.1
+
 # BatchNorm's own default, 0.999, needs thousands of steps to forget its random start.
 # Used only where BatchNorm trains, that is with --weights none.
 BATCHNORM_MOMENTUM = 0.9
+
+# The temperature is sought between these.
+TEMPERATURE_RANGE = (0.25, 4.0)
+
+# Bins of the expected calibration error and the reliability diagram.
+CALIBRATION_BINS = 15
+
+# The robustness figures use so many images of the test split; all, if it holds fewer.
+ROBUSTNESS_IMAGES = 500
+
+# --- augmentation.py ---------------------------------------------------------------
+
+# Training photos are cut out of images this much larger than the model's input.
+CACHE_SCALE = 1.25
+
+MIN_CROP_AREA = 0.5  # least share of the photo that a crop keeps
+MAX_CROP_STRETCH = 1.6  # largest ratio of a crop's aspect ratio to the photo's
+ALIASED_RESIZE_PROBABILITY = 0.3
+ROTATION_PROBABILITY = 0.5
+MAX_ROTATION = 10.0  # degrees
+BRIGHTNESS_RANGE = (0.5, 1.4)
+CONTRAST_RANGE = (0.7, 1.4)
+SATURATION_RANGE = (0.4, 1.5)
+BLUR_PROBABILITY = 0.2
+MAX_BLUR_RADIUS = 2.0  # pixels of the model's input
+JPEG_PROBABILITY = 0.2
+MIN_JPEG_QUALITY = 15
+ERASING_PROBABILITY = 0.25
+ERASED_AREA_RANGE = (0.05, 0.25)
 
 # --- convert_tflite.py -------------------------------------------------------------
 

@@ -7,10 +7,13 @@ and the photos beside each of them. Writes to dataset/:
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
     class_distribution.png         images per class and split
-    summary.json                   where the photos are, and all that was skipped
+    summary.json                   where the photos are, all that was skipped, near-duplicates
+
+With --split grouped every folder (one vehicle, one inspection) stays in one split.
 """
 
 import argparse
+import itertools
 import json
 import os
 from collections import Counter
@@ -22,9 +25,11 @@ import matplotlib
 
 matplotlib.use("Agg")  # draws to files, so it needs no screen
 
+import imagehash
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from tqdm import tqdm
 
 import config
@@ -94,11 +99,15 @@ def extract_viewpoint_label(regions: list | dict) -> str:
 
 @dataclass
 class Report:
-    """What reading a folder met: files read, things skipped by reason, unknown parts."""
+    """What reading a folder met: files read, things skipped by reason, unknown parts.
+
+    `hashes` holds the perceptual hash of each labelled photo, a 64-bit number.
+    """
 
     annotation_files: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
     unknown_parts: Counter = field(default_factory=Counter)
+    hashes: dict[str, int] = field(default_factory=dict)
 
     def skip(self, reason: str, what: str) -> None:
         self.skipped.setdefault(reason, []).append(what)
@@ -190,11 +199,12 @@ def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
             report.skip("annotated but missing", image_path)
             continue
         try:
-            open_image(folder / image_path)
+            image = open_image(folder / image_path)
         except ImageError as error:
             reason = str(error).rpartition(f"{image_path}: ")[2]
             report.skip("unreadable", f"{image_path} ({reason})")
             continue
+        report.hashes[image_path] = int(str(imagehash.dhash(image)), 16)
         identities = region_identities(regions)
         report.unknown_parts.update(identities - KNOWN)
         rows.append([image_path, extract_viewpoint_label(regions), *count_votes(identities).values()])
@@ -242,8 +252,7 @@ def create_stratified_splits(
     Every row lands in exactly one split; the same input and seed give the same splits.
     Raises UserError when a class has too few images to be in all three.
     """
-    if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
-        raise UserError("--val-share and --test-share must be above 0 and add up to less than 1")
+    check_shares(val_share, test_share)
     if df.empty:
         raise UserError("no labelled images to split; give the folder of your photos with --data")
     try:
@@ -268,10 +277,96 @@ def create_stratified_splits(
     return tuple(part.sort_values("image_path", ignore_index=True) for part in (train, val, test))
 
 
+def create_grouped_splits(
+    df: pd.DataFrame,
+    val_share: float = config.VAL_SHARE,
+    test_share: float = config.TEST_SHARE,
+    seed: int = config.SEED,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Split labelled images like create_stratified_splits, but keep each folder in one split.
+
+    Sizes and class shares are as near to the asked ones as whole folders allow; a class
+    whose images lie in few folders may be missing from val or test. Raises UserError when
+    there are fewer than three folders, or a class would be missing from train.
+    """
+    check_shares(val_share, test_share)
+    rest, test = split_off_folders(df, test_share, seed)
+    train, val = split_off_folders(rest, val_share / (1 - test_share), seed)
+    missing = sorted(set(df["label"]) - set(train["label"]))
+    if missing:
+        raise UserError(
+            f"all images of {missing[0]} lie in folders of the val or test split; "
+            "annotate more folders, give another --seed, or use --split stratified"
+        )
+    return tuple(part.sort_values("image_path", ignore_index=True) for part in (train, val, test))
+
+
+def split_off_folders(df: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cut whole folders with about `share` of the images off `df`: (the rest, the cut-off)."""
+    folders = df["image_path"].map(os.path.dirname)
+    parts = min(round(1 / share), folders.nunique())
+    if parts < 2:
+        raise UserError("--split grouped needs photos in at least three folders; use --split stratified")
+    wanted = share * df["label"].value_counts()
+
+    def distance(rows: np.ndarray) -> float:
+        counts = df["label"].iloc[rows].value_counts().reindex(wanted.index, fill_value=0)
+        return ((counts / wanted - 1) ** 2).sum()
+
+    # Each draw proposes every one of its parts; the one nearest to the class shares is taken.
+    draws = [StratifiedGroupKFold(parts, shuffle=True, random_state=seed + i) for i in range(config.GROUPED_DRAWS)]
+    candidates = [pair for draw in draws for pair in draw.split(df, df["label"], folders)]
+    rest, cut_off = min(candidates, key=lambda pair: distance(pair[1]))
+    return df.iloc[rest], df.iloc[cut_off]
+
+
+def check_shares(val_share: float, test_share: float) -> None:
+    """Raise UserError unless both shares, and what they leave for train, are above 0."""
+    if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
+        raise UserError("--val-share and --test-share must be above 0 and add up to less than 1")
+
+
 def ordered_counts(labels: Iterable[str]) -> dict[str, int]:
     """Images of every class, in class order."""
     counts = Counter(labels)
     return {name: counts[name] for name in config.CLASSES}
+
+
+def straddling_duplicates(splits: dict[str, pd.DataFrame], hashes: dict[str, int]) -> list[tuple[str, str, str, str]]:
+    """Pairs of nearly equal photos in different splits: (photo, its split, photo, its split).
+
+    `hashes` maps image_path to a 64-bit perceptual hash; photos are nearly equal when at
+    most config.DUPLICATE_BITS of its bits differ. Source of the hash: imagehash.dhash.
+    """
+    split_of = {path: name for name, split in splits.items() for path in split["image_path"]}
+    photos_of = {}
+    for path in split_of:
+        photos_of.setdefault(hashes[path], []).append(path)
+    values = np.array(list(photos_of), dtype=np.uint64)
+    pairs = set()
+    for first, second in near_pairs(values, config.DUPLICATE_BITS):
+        pairs.update((a, b) for a in photos_of[first] for b in photos_of[second])
+    for equal in photos_of.values():
+        pairs.update((a, b) for i, a in enumerate(equal) for b in equal[i + 1 :])
+    return sorted((a, split_of[a], b, split_of[b]) for a, b in map(sorted, pairs) if split_of[a] != split_of[b])
+
+
+def near_pairs(values: np.ndarray, max_bits: int) -> set[tuple[int, int]]:
+    """All pairs of distinct 64-bit values that differ in at most `max_bits` bits.
+
+    Cut into max_bits + 1 pieces, two such values share a whole piece, so only values that
+    do are compared.
+    """
+    edges = np.linspace(0, 64, max_bits + 2).astype(np.uint64)
+    pairs = set()
+    for low, high in itertools.pairwise(edges):
+        pieces = (values >> low) & np.uint64((1 << int(high - low)) - 1)
+        order = np.argsort(pieces, kind="stable")
+        for bucket in np.split(values[order], np.flatnonzero(np.diff(pieces[order])) + 1):
+            differing = np.bitwise_count(bucket[:, np.newaxis] ^ bucket)
+            for i, j in np.argwhere(np.triu(differing <= max_bits, 1)):
+                pairs.add((int(bucket[i]), int(bucket[j])))
+    return pairs
 
 
 def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> pd.DataFrame:
@@ -314,7 +409,9 @@ def recorded_data_dir(dataset_dir: Path) -> Path:
 # --- Outputs -----------------------------------------------------------------------
 
 
-def write_dataset(splits: dict[str, pd.DataFrame], report: Report, data: Path, output: Path) -> None:
+def write_dataset(
+    splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], data: Path, output: Path
+) -> None:
     """Write the three CSVs, the bar chart and summary.json into `output`."""
     for name, split in splits.items():
         with write_atomically(output / f"{name}.csv") as path:
@@ -328,6 +425,7 @@ def write_dataset(splits: dict[str, pd.DataFrame], report: Report, data: Path, o
         "images": {name: ordered_counts(split["label"]) for name, split in splits.items()},
         "skipped": report.skipped,
         "unknown_parts": dict(report.unknown_parts.most_common()),
+        "near_duplicates": duplicates,
     }
     with write_atomically(output / SUMMARY_NAME) as path:
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -350,8 +448,8 @@ def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None
     plt.close(figure)
 
 
-def print_summary(splits: dict[str, pd.DataFrame], report: Report, output: Path) -> None:
-    """Print what was labelled, what was skipped and why, and which parts no list knows."""
+def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], output: Path) -> None:
+    """Print what was labelled, what was skipped and why, and what the user should look at."""
     per_split = [ordered_counts(split["label"]) for split in splits.values()]
     total = sum(len(split) for split in splits.values())
     print(f"\n{report.annotation_files} annotation files read, {total} images labelled\n")
@@ -359,7 +457,9 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, output: Path)
     for name in config.CLASSES:
         counts = [counts[name] for counts in per_split]
         row = "".join(f"{count:>8}" for count in counts)
-        note = "" if sum(counts) else "   no images: the model cannot learn this class"
+        absent = [split for split, count in zip(splits, counts, strict=True) if not count]
+        note = f"   none in {' and '.join(absent)}: not measured there" if absent else ""
+        note = note if sum(counts) else "   no images: the model cannot learn this class"
         print(f"{name:<12}{sum(counts):>8}{sum(counts) / total:>9.1%}{row}{note}")
     print(f"{'all':<12}{total:>8}{1:>9.1%}" + "".join(f"{len(split):>8}" for split in splits.values()))
 
@@ -369,6 +469,12 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, output: Path)
         for item in items[:5]:
             print(f"    {item}")
         if len(items) > 5:
+            print(f"    ... the rest is in {output / SUMMARY_NAME}")
+    if duplicates:
+        print(f"\nNearly equal photos in different splits: {len(duplicates)} pairs; they make the figures too good")
+        for first, first_split, second, second_split in duplicates[:5]:
+            print(f"    {first} ({first_split}) and {second} ({second_split})")
+        if len(duplicates) > 5:
             print(f"    ... the rest is in {output / SUMMARY_NAME}")
     if report.unknown_parts:
         print("\nParts that no list in config.py knows (they vote for nothing; add them there):")
@@ -385,6 +491,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, default=config.DATA_DIR, help="folder of photos and VIA JSON files")
     parser.add_argument("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
+    parser.add_argument(
+        "--split",
+        choices=["stratified", "grouped"],
+        default="stratified",
+        help="by photo with equal class shares, or each folder into one split",
+    )
     parser.add_argument("--val-share", type=float, default=config.VAL_SHARE, help="share of images for validation")
     parser.add_argument("--test-share", type=float, default=config.TEST_SHARE, help="share of images for the test")
     parser.add_argument("--seed", type=int, default=config.SEED, help="seed of the random split")
@@ -394,10 +506,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     df, report = read_dataset(args.data)
-    parts = create_stratified_splits(df, args.val_share, args.test_share, args.seed)
+    create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
+    parts = create_splits(df, args.val_share, args.test_share, args.seed)
     splits = dict(zip(SPLITS, parts, strict=True))
-    write_dataset(splits, report, args.data, args.output)
-    print_summary(splits, report, args.output)
+    duplicates = straddling_duplicates(splits, report.hashes)
+    write_dataset(splits, report, duplicates, args.data, args.output)
+    print_summary(splits, report, duplicates, args.output)
 
 
 if __name__ == "__main__":

@@ -2,77 +2,145 @@
 
     python train.py
     python train.py --weights mobilenet_v2_no_top.weights.h5     # without a download
+    python train.py --recipe reference                           # the plain recipe
 
-Phase 1 trains a small head on a frozen MobileNetV2; phase 2 fine-tunes both. Reads
-dataset/{train,val,test}.csv and the photos they name. Writes to models/:
+Phase 1 trains a small head on a frozen MobileNetV2; phase 2 fine-tunes both. A temperature
+fitted on validation then makes the scores honest. Reads dataset/{train,val,test}.csv and
+the photos they name. Writes to models/:
 
-    model.keras      the best model of both phases
+    model.keras      the trained model
     saved_model/     the same for serving and conversion, with labels.txt
-    report/          metrics.json, test_predictions.csv, confusion_matrix.png, learning_curves.png
+    report/          metrics.json, test_predictions.csv, and pictures: confusion matrix,
+                     learning curves, reliability of the scores, robustness
 """
 
 import argparse
-import csv
-import json
 import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps TensorFlow's start-up notes off the screen
 
-import matplotlib
-
-matplotlib.use("Agg")  # draws to files, so it needs no screen
-
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from sklearn.metrics import ConfusionMatrixDisplay, classification_report, confusion_matrix, f1_score
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from sklearn.utils.class_weight import compute_class_weight
+from tqdm import tqdm
 
 import config
+from augmentation import CORRUPTIONS, augment, mix
 from common import UserError, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
-from images import load_batch
-from test_predict import LABELS_NAME, PREDICTION_COLUMNS, accuracy_and_macro_f1
+from images import load_image, open_image, scale
+from report import write_report
+from test_predict import LABELS_NAME
+
+# Where the class that each class index becomes in the mirror stands.
+MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])
 
 # --- Data --------------------------------------------------------------------------
 
 
-class ImageBatches(keras.utils.PyDataset):
-    """Batches of (images, class indices) of a split, decoded from the files as they are used.
+class Photos(Sequence):
+    """The photos of a split as uint8 (size, size, 3), each decoded when it is asked for."""
 
-    Images are float32 (n, size, size, 3), -1 to 1; class indices int32 (n,). With a seed,
-    every epoch comes in a new order, and the same seed gives the same orders.
-    """
-
-    def __init__(self, split: pd.DataFrame, batch_size: int, size: int, shuffle_seed: int | None = None):
-        # Threads, not processes: Pillow lets go of the interpreter lock while it decodes.
-        super().__init__(workers=os.cpu_count() or 1, max_queue_size=8)
-        self.files = split["file"].to_numpy()
-        self.targets = class_indices(split["label"])
-        self.batch_size = batch_size
-        self.size = size
-        self.generator = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
-        self.order = np.arange(len(self.files))
-        self.on_epoch_end()
+    def __init__(self, files: Sequence[str], size: int):
+        self.files, self.size = list(files), size
 
     def __len__(self) -> int:
-        return -(-len(self.files) // self.batch_size)
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return load_image(self.files[row], self.size)
+
+
+def decode_once(photos: Photos) -> np.ndarray:
+    """All photos as one uint8 array (n, size, size, 3), kept in an unnamed temporary file.
+
+    In a file, because the photos of a large data set do not fit into memory.
+    """
+    shape = (len(photos), photos.size, photos.size, 3)
+    with tempfile.TemporaryFile() as file:
+        pixels = np.memmap(file, np.uint8, "w+", shape=shape)
+    with ThreadPoolExecutor() as threads:
+        for row, image in enumerate(tqdm(threads.map(photos.__getitem__, range(len(photos))), "Decoding", len(photos))):
+            pixels[row] = image
+    return pixels
+
+
+class ImageBatches(keras.utils.PyDataset):
+    """Batches of (images, targets) or, with class weights, (images, targets, weights).
+
+    Images are float32 (n, size, size, 3), -1 to 1; targets float32 rows (n, classes) that
+    add up to 1; weights float32 (n,). `photos` gives uint8 images by row.
+    """
+
+    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, batch_size: int):
+        # Threads, not processes: Pillow lets go of the interpreter lock while it works.
+        super().__init__(workers=os.cpu_count() or 1, max_queue_size=8)
+        self.photos, self.targets, self.batch_size = photos, targets, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.photos) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return load_batch(self.files[rows], self.size), self.targets[rows]
+        rows = range(len(self.photos))[index * self.batch_size : (index + 1) * self.batch_size]
+        return scale(np.stack([self.photos[row] for row in rows])), self.targets[rows]
+
+
+class TrainingBatches(ImageBatches):
+    """ImageBatches in a new order each epoch, weighted by class, changed as the recipe says.
+
+    The same seed gives the same orders and the same changes.
+    """
+
+    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace):
+        super().__init__(photos, targets, args.batch_size)
+        self.args, self.epoch = args, 0
+        # A row of a mirrored or distilled image may share its weight among classes.
+        self.class_weights = balanced_class_weights(targets)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        # A generator for each batch, because batches are made in parallel.
+        random = np.random.default_rng([self.args.seed, self.epoch, index])
+        order = np.random.default_rng([self.args.seed, self.epoch]).permutation(len(self.photos))
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        pairs = [change(self.photos[row], self.targets[row], self.args, random) for row in rows]
+        images, targets = scale(np.stack([image for image, _ in pairs])), np.stack([target for _, target in pairs])
+        if self.args.mixup:
+            images, targets = mix(images, targets, self.args.mixup, random)
+        return images, targets, targets @ self.class_weights
 
     def on_epoch_end(self) -> None:
-        if self.generator is not None:
-            # A new array: batches of the epoch before may still be in the making.
-            self.order = self.generator.permutation(len(self.files))
+        self.epoch += 1
 
 
-def class_indices(labels: pd.Series) -> np.ndarray:
-    """Class names as indices into config.CLASSES: int32 of shape (n,)."""
-    return np.array([config.CLASSES.index(label) for label in labels], dtype=np.int32)
+def change(
+    pixels: np.ndarray, target: np.ndarray, args: argparse.Namespace, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One training image and its target, changed at random as the recipe says."""
+    if args.augment:
+        pixels = augment(pixels, args.image_size, random)
+    if args.flip and random.random() < 0.5:
+        pixels, target = mirror(pixels, target)
+    return pixels, target
+
+
+def mirror(pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An image (height, width, 3) left to right, and its target row (classes,) with it.
+
+    A car's left side becomes its right one, so FrontLeft becomes FrontRight.
+    """
+    return pixels[:, ::-1], target[MIRRORED_INDEX]
+
+
+def one_hot(labels: Sequence[str]) -> np.ndarray:
+    """Class names as target rows, float32 (n, classes), in the order of config.CLASSES."""
+    return np.eye(len(config.CLASSES), dtype=np.float32)[[config.CLASSES.index(label) for label in labels]]
 
 
 def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]:
@@ -93,15 +161,17 @@ def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]
     return splits
 
 
-def balanced_class_weights(labels: pd.Series) -> dict[int, float]:
-    """The weight of each class index in the loss: n / (classes present * images of the class).
+def balanced_class_weights(targets: np.ndarray) -> np.ndarray:
+    """The weight of each class in the loss: n / (classes present * images of the class).
 
-    Classes without images get 1. Source: sklearn.utils.class_weight, "balanced".
+    Takes target rows (n, classes), gives float32 (classes,); a class without images gets 1.
+    Source: sklearn.utils.class_weight, "balanced".
     """
-    targets = class_indices(labels)
-    present = np.unique(targets)
-    weights = compute_class_weight("balanced", classes=present, y=targets)
-    return dict.fromkeys(range(len(config.CLASSES)), 1.0) | dict(zip(present.tolist(), weights.tolist(), strict=True))
+    indices = targets.argmax(axis=1)
+    present = np.unique(indices)
+    weights = np.ones(targets.shape[1], np.float32)
+    weights[present] = compute_class_weight("balanced", classes=present, y=indices)
+    return weights
 
 
 # --- Model -------------------------------------------------------------------------
@@ -114,8 +184,9 @@ def build_model(
     backbone_dropout: float = config.BACKBONE_DROPOUT,
     head_dropout: float = config.HEAD_DROPOUT,
     train_batchnorm: bool = False,
+    backbone_name: str = config.BACKBONES[0],
 ) -> tuple[keras.Model, keras.Model]:
-    """MobileNetV2 1.0 with a small head, random weights, backbone frozen: (model, backbone).
+    """A backbone with a small head, random weights, backbone frozen: (model, backbone).
 
     The model maps float32 (n, image_size, image_size, 3), RGB, -1 to 1, to float32
     probabilities (n, num_classes). The backbone's BatchNorm layers stay in inference mode,
@@ -123,11 +194,15 @@ def build_model(
     better than those of a small batch, but random weights have none.
     Source: Sandler et al., MobileNetV2 (2018), https://arxiv.org/abs/1801.04381.
     """
-    backbone = keras.applications.MobileNetV2(input_shape=(image_size, image_size, 3), include_top=False, weights=None)
+    backbone = build_backbone(backbone_name, image_size, weights=None)
     backbone.trainable = False
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = backbone(inputs, training=None if train_batchnorm else False)
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = inputs
+    if backbone_name != "MobileNetV2":
+        # The others carry their own scaling and expect 0 to 255.
+        x = keras.layers.Rescaling(127.5, offset=127.5)(x)
+    x = backbone(x, training=None if train_batchnorm else False)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     x = keras.layers.Dropout(backbone_dropout)(x)
     x = keras.layers.Dense(hidden_units, activation="relu")(x)
     x = keras.layers.Dropout(head_dropout)(x)
@@ -135,16 +210,21 @@ def build_model(
     return keras.Model(inputs, outputs, name="vehicle_viewpoint"), backbone
 
 
-def load_backbone_weights(backbone: keras.Model, weights: str) -> None:
+def build_backbone(name: str, image_size: int, weights: str | None) -> keras.Model:
+    """A network of keras.applications without its top, one of config.BACKBONES."""
+    return getattr(keras.applications, name)(
+        input_shape=(image_size, image_size, 3), include_top=False, weights=weights
+    )
+
+
+def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: str = config.BACKBONES[0]) -> None:
     """Load ImageNet weights into the backbone: Keras's download ("imagenet") or a file.
 
     Raises UserError when the download or the file fails.
     """
     if weights == "imagenet":
         try:
-            source = keras.applications.MobileNetV2(
-                input_shape=backbone.input_shape[1:], include_top=False, weights="imagenet"
-            )
+            source = build_backbone(backbone_name, backbone.input_shape[1], weights="imagenet")
         # Keras wraps network failures in a bare Exception.
         except Exception as error:
             raise UserError(
@@ -159,24 +239,29 @@ def load_backbone_weights(backbone: keras.Model, weights: str) -> None:
         backbone.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(
-            f"{weights} does not fit MobileNetV2 1.0 without top: {str(error).splitlines()[0]}; "
+            f"{weights} does not fit {backbone_name} without top: {str(error).splitlines()[0]}; "
             "give --weights imagenet, none or another file"
         ) from error
 
 
 def unfreeze(
-    backbone: keras.Model, train_batchnorm: bool = False, batchnorm_momentum: float = config.BATCHNORM_MOMENTUM
+    backbone: keras.Model,
+    train_batchnorm: bool = False,
+    batchnorm_momentum: float = config.BATCHNORM_MOMENTUM,
+    frozen_share: float = 0.0,
 ) -> None:
-    """Make the backbone trainable, but its BatchNorm layers only with `train_batchnorm`.
+    """Make the backbone trainable but for the first `frozen_share` (0 to 1) of its layers.
 
-    `batchnorm_momentum` is how much of their running statistics they then keep in a step.
-    The model must be compiled again afterwards.
+    Its BatchNorm layers train only with `train_batchnorm`; `batchnorm_momentum` is how much
+    of their running statistics they then keep in a step. The model must be compiled again.
     """
     backbone.trainable = True
-    for layer in backbone.layers:
+    for index, layer in enumerate(backbone.layers):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = train_batchnorm
             layer.momentum = batchnorm_momentum if train_batchnorm else layer.momentum
+        elif index < frozen_share * len(backbone.layers):
+            layer.trainable = False
 
 
 # --- Training ----------------------------------------------------------------------
@@ -186,57 +271,139 @@ def train(model: keras.Model, backbone: keras.Model, splits: dict[str, pd.DataFr
     """Train in two phases and leave the best weights of both in `model`.
 
     With random weights there is nothing to keep frozen, so phase 1 is left out. Returns one
-    dict for each epoch: phase, epoch, loss, accuracy, val_loss, val_accuracy, learning_rate.
+    dict for each epoch: phase, epoch, loss, accuracy, val_loss, val_accuracy, and kept,
+    which is true for the one epoch whose weights were kept.
     """
-    batches = ImageBatches(splits["train"], args.batch_size, args.image_size, shuffle_seed=args.seed)
-    val_batches = ImageBatches(splits["val"], args.batch_size, args.image_size)
-    class_weights = balanced_class_weights(splits["train"]["label"])
-    phases = [(2, args.phase2_epochs, args.phase2_learning_rate)]
-    if args.weights != "none":
-        phases.insert(0, (1, args.phase1_epochs, args.phase1_learning_rate))
-    history, best_weights, best_accuracy = [], None, -1.0
-    for phase, epochs, learning_rate in phases:
-        if epochs == 0:
-            continue
-        if phase == 2:
-            unfreeze(backbone, args.weights == "none", args.batchnorm_momentum)
-        model.compile(
-            optimizer=keras.optimizers.Adam(learning_rate),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
-        )
-        print(f"\nPhase {phase}: {'the head on the frozen backbone' if phase == 1 else 'backbone and head'}")
-        logs = model.fit(
-            batches,
-            validation_data=val_batches,
-            epochs=epochs,
-            class_weight=class_weights,
-            callbacks=callbacks(args),
-        ).history
-        if not np.isfinite(logs["loss"][-1]):
-            raise UserError(f"the loss of phase {phase} is no number any more; lower --phase{phase}-learning-rate")
-        epoch_logs = [dict(zip(logs, values, strict=True)) for values in zip(*logs.values(), strict=True)]
-        history += [{"phase": phase, "epoch": epoch, **log} for epoch, log in enumerate(epoch_logs, start=1)]
-        # Early stopping has restored this phase's best epoch; keep it only if it is the best yet.
-        if max(logs["val_accuracy"]) > best_accuracy:
-            best_accuracy, best_weights = max(logs["val_accuracy"]), model.get_weights()
+    # Augmented photos are cut out of larger ones, so that a crop is not blown up.
+    size = round(args.image_size * config.CACHE_SCALE) if args.augment else args.image_size
+    photos = Photos(splits["train"]["file"], size)
+    batches = TrainingBatches(decode_once(photos) if args.cache else photos, one_hot(splits["train"]["label"]), args)
+    val_photos = Photos(splits["val"]["file"], args.image_size)
+    val_photos = decode_once(val_photos) if args.cache else val_photos
+    val_batches = ImageBatches(val_photos, one_hot(splits["val"]["label"]), args.batch_size)
+    history, best_weights, best = [], None, None
+    if args.weights != "none" and args.phase1_epochs:
+        print("\nPhase 1: the head on the frozen backbone")
+        history += train_phase(1, model, batches, val_batches, args)
+        best_weights, best = model.get_weights(), kept_result(history)
+    if args.phase2_epochs:
+        print("\nPhase 2: backbone and head")
+        from_random = args.weights == "none"
+        unfreeze(backbone, from_random, args.batchnorm_momentum, 0 if from_random else args.frozen_share)
+        logs = train_phase(2, model, batches, val_batches, args)
+        if best is None or kept_result(logs) > best:
+            best_weights = model.get_weights()
+            for log in history:
+                log["kept"] = False
+        else:
+            for log in logs:
+                log["kept"] = False
+        history += logs
     if best_weights is None:
         raise UserError("no epochs to train; give --phase1-epochs or --phase2-epochs above 0")
     model.set_weights(best_weights)
     return history
 
 
-def callbacks(args: argparse.Namespace) -> list[keras.callbacks.Callback]:
+def kept_result(history: list[dict]) -> tuple[float, float]:
+    """What decides between two phases: the kept epoch's val_accuracy, then its val_loss."""
+    [kept] = [log for log in history if log["kept"]]
+    return kept["val_accuracy"], -kept["val_loss"]
+
+
+def train_phase(
+    phase: int, model: keras.Model, batches: TrainingBatches, val_batches: ImageBatches, args: argparse.Namespace
+) -> list[dict]:
+    """Train one phase and leave the weights of its kept epoch in `model`; one dict an epoch."""
+    epochs = args.phase1_epochs if phase == 1 else args.phase2_epochs
+    network, data, val_data, steps = model, {"x": batches}, val_batches, len(batches)
+    if phase == 1 and args.phase1_views:
+        # The frozen backbone gives the same features in every epoch: compute them once.
+        network = head_of(model)
+        features, targets, weights = compute_features(model, batches, args.phase1_views)
+        data = {"x": features, "y": targets, "sample_weight": weights, "batch_size": args.batch_size}
+        val_data = compute_features(model, val_batches, 1)
+        steps = -(-len(features) // args.batch_size)
+    network.compile(
+        optimizer=make_optimizer(phase, epochs * steps, args),
+        loss=make_loss(args),
+        metrics=["accuracy"],
+    )
+    logs = network.fit(**data, validation_data=val_data, epochs=epochs, callbacks=make_callbacks(phase, args)).history
+    if not np.isfinite(logs["loss"][-1]):
+        raise UserError(f"the loss of phase {phase} is no number any more; lower --phase{phase}-learning-rate")
+    # Early stopping has restored its best epoch; without it, the last one is there.
+    kept = int(np.argmax(logs["val_accuracy"])) if args.early_stopping_patience else len(logs["loss"]) - 1
+    rows = [dict(zip(logs, values, strict=True)) for values in zip(*logs.values(), strict=True)]
+    return [{"phase": phase, "epoch": i + 1, **row, "kept": i == kept} for i, row in enumerate(rows)]
+
+
+def head_of(model: keras.Model) -> keras.Model:
+    """The layers after the backbone as a model of its own, sharing their weights."""
+    first = model.layers.index(model.get_layer("features")) + 1
+    return keras.Sequential([keras.Input(model.layers[first].input.shape[1:]), *model.layers[first:]])
+
+
+def compute_features(model: keras.Model, batches: ImageBatches, views: int) -> tuple[np.ndarray, ...]:
+    """The pooled features of every image in `views` passes over the batches, with the rest.
+
+    Gives float32 features (views * n, channels) and what else the batches hold.
+    """
+    extractor = keras.Model(model.input, model.get_layer("features").output)
+    parts = []
+    with tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress:
+        for _ in range(views):
+            with ThreadPoolExecutor(batches.workers) as threads:
+                for images, *rest in threads.map(batches.__getitem__, range(len(batches))):
+                    parts.append([extractor(images, training=False).numpy(), *rest])
+                    progress.update()
+            batches.on_epoch_end()
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def make_optimizer(phase: int, steps: int, args: argparse.Namespace) -> keras.optimizers.Optimizer:
+    """Adam with the recipe's schedule over `steps` steps and its weight averaging."""
+    rate = args.phase1_learning_rate if phase == 1 else args.phase2_learning_rate
+    if args.schedule == "cosine":
+        warmup = round(config.WARMUP_SHARE * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, decay_steps=steps - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+    if args.ema and phase == 2:
+        return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=args.ema)
+    return keras.optimizers.Adam(rate)
+
+
+def make_loss(args: argparse.Namespace) -> keras.losses.Loss:
+    """Cross-entropy, or focal loss, on target rows.
+
+    Source: Lin et al., Focal Loss (2017), https://arxiv.org/abs/1708.02002.
+    """
+    if args.loss == "focal":
+        # alpha weighs all classes alike: the class weights do that work.
+        return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, label_smoothing=args.label_smoothing)
+    return keras.losses.CategoricalCrossentropy(label_smoothing=args.label_smoothing)
+
+
+def make_callbacks(phase: int, args: argparse.Namespace) -> list[keras.callbacks.Callback]:
     """Fresh callbacks for one phase: a used EarlyStopping would remember the other phase."""
-    return [
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.EarlyStopping(
-            monitor="val_accuracy", mode="max", patience=args.early_stopping_patience, restore_best_weights=True
-        ),
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss", factor=args.lr_factor, patience=args.lr_patience, min_lr=args.min_learning_rate
-        ),
-    ]
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    if args.early_stopping_patience:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_accuracy", mode="max", patience=args.early_stopping_patience, restore_best_weights=True
+            )
+        )
+    if args.ema and phase == 2:
+        # Validates with the averaged weights; Keras leaves them in the model at the end.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    if args.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_loss", factor=args.lr_factor, patience=args.lr_patience, min_lr=args.min_learning_rate
+            )
+        )
+    return callbacks
 
 
 def save_model(model: keras.Model, models_dir: Path) -> None:
@@ -248,143 +415,161 @@ def save_model(model: keras.Model, models_dir: Path) -> None:
         (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
 
 
-# --- Report ------------------------------------------------------------------------
+# --- Calibration -------------------------------------------------------------------
+
+
+def calibrate(model: keras.Model, val: pd.DataFrame, batch_size: int) -> float:
+    """Fit a temperature on the validation split, fold it into `model`, and return it.
+
+    The mirrored photos are counted in, for a validation split is small.
+    """
+    photos = Photos(val["file"], model.input_shape[1])
+    targets = one_hot(val["label"])
+    pairs = [mirror(photo, target) for photo, target in zip(photos, targets, strict=True)]
+    mirrored, mirrored_targets = zip(*pairs, strict=True)
+    probabilities = [predict(model, images, batch_size) for images in (photos, mirrored)]
+    temperature = fit_temperature(
+        np.concatenate(probabilities), np.concatenate([targets, mirrored_targets]).argmax(axis=1)
+    )
+    fold_temperature(model, temperature)
+    return temperature
+
+
+def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature by which to divide the logits so that the likelihood of the classes is greatest.
+
+    Takes probabilities (n, classes) and class indices (n,). Above 1 the model was too sure
+    of itself, below 1 not sure enough.
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.
+    """
+    # Logits but for a constant in each row, which the softmax forgets.
+    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(targets)), targets]))
+
+    # Bounded, since a validation split without a mistake would ask for boundless trust.
+    bounds = np.log(config.TEMPERATURE_RANGE)
+    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded").x))
+
+
+def fold_temperature(model: keras.Model, temperature: float) -> None:
+    """Divide the logits of `model` by `temperature` inside its last layer: no decision changes."""
+    last = model.get_layer("probabilities")
+    last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
+
+
+# --- Evaluation --------------------------------------------------------------------
+
+
+def predict(model: keras.Model, photos: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
+    """The model's probabilities for uint8 photos: float32 (n, classes), in their order."""
+    targets = np.zeros((len(photos), model.output_shape[1]), np.float32)
+    return model.predict(ImageBatches(photos, targets, batch_size), verbose=0)
 
 
 def evaluate(model: keras.Model, split: pd.DataFrame, batch_size: int) -> np.ndarray:
     """The model's probabilities for a split: float32 of shape (n, classes), in its order."""
-    return model.predict(ImageBatches(split, batch_size, model.input_shape[1]), verbose=0)
+    return predict(model, Photos(split["file"], model.input_shape[1]), batch_size)
 
 
-def compute_metrics(true: list[str], predicted: list[str]) -> dict:
-    """Accuracy, macro and weighted F1, the per-class report and the confusion matrix.
+def measure_robustness(model: keras.Model, split: pd.DataFrame, batch_size: int, seed: int) -> dict[str, float]:
+    """Accuracy on a split as it is ("clean") and under each of augmentation.CORRUPTIONS.
 
-    Averages are over the classes that occur; the matrix holds all, true classes as rows.
+    On config.ROBUSTNESS_IMAGES of its photos, drawn with `seed`; on all, if it has fewer.
     """
-    accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-    occurring = [name for name in config.CLASSES if name in true or name in predicted]
+    sample = split.sample(min(len(split), config.ROBUSTNESS_IMAGES), random_state=seed)
+    size = model.input_shape[1]
+    variants = {name: np.empty((len(sample), size, size, 3), np.uint8) for name in ["clean", *CORRUPTIONS]}
+    for row, file in enumerate(tqdm(sample["file"], desc="Robustness", unit="image")):
+        image = open_image(file)
+        variants["clean"][row] = load_image(file, size)
+        for name, corrupt in CORRUPTIONS.items():
+            variants[name][row] = np.asarray(corrupt(image, size))
+    targets = one_hot(sample["label"]).argmax(axis=1)
     return {
-        "images": len(true),
-        "accuracy": accuracy,
-        "macro_f1": macro_f1,
-        "weighted_f1": f1_score(true, predicted, average="weighted", zero_division=0),
-        "classes": config.CLASSES,
-        "confusion_matrix": confusion_matrix(true, predicted, labels=config.CLASSES).tolist(),
-        "per_class": classification_report(true, predicted, labels=occurring, zero_division=0, output_dict=True),
-        "text": classification_report(true, predicted, labels=occurring, zero_division=0, digits=3),
+        name: float((predict(model, photos, batch_size).argmax(axis=1) == targets).mean())
+        for name, photos in variants.items()
     }
 
 
-def write_report(test: pd.DataFrame, probabilities: np.ndarray, history: list[dict], args, folder: Path) -> dict:
-    """Write the report on the test split into `folder` and return its metrics."""
-    predicted = [config.CLASSES[index] for index in probabilities.argmax(axis=1)]
-    metrics = compute_metrics(test["label"].tolist(), predicted)
-    text = metrics.pop("text")
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    with write_atomically(folder / "metrics.json") as path:
-        content = {"test": metrics, "settings": settings, "history": history}
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    with (
-        write_atomically(folder / "test_predictions.csv") as path,
-        path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*PREDICTION_COLUMNS, "label"])
-        scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
-        writer.writerows(zip(test["image_path"], predicted, scores, test["label"], strict=True))
-    with write_atomically(folder / "confusion_matrix.png") as path:
-        draw_confusion_matrix(np.array(metrics["confusion_matrix"]), path)
-    with write_atomically(folder / "learning_curves.png") as path:
-        draw_learning_curves(history, path)
-    return metrics | {"text": text}
-
-
-def draw_confusion_matrix(matrix: np.ndarray, path: Path) -> None:
-    """Draw a confusion matrix of counts (classes, classes), true classes as rows, to PNG."""
-    figure, axes = plt.subplots(figsize=(7, 6), layout="constrained")
-    display = ConfusionMatrixDisplay(matrix, display_labels=config.CLASSES)
-    display.plot(ax=axes, cmap="Blues", xticks_rotation=45, values_format="d")
-    axes.set(title=f"Test split: {np.trace(matrix)} of {matrix.sum()} images right")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def draw_learning_curves(history: list[dict], path: Path) -> None:
-    """Draw loss and accuracy over the epochs of both phases to PNG, the best epoch marked."""
-    epochs = range(1, len(history) + 1)
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axes, name in zip(panels, ("accuracy", "loss"), strict=True):
-        axes.plot(epochs, [log[name] for log in history], label="train", color="#0072B2")
-        axes.plot(epochs, [log[f"val_{name}"] for log in history], label="validation", color="#D55E00")
-        axes.axvline(1 + best_epoch(history), color="grey", linestyle=":", label="best epoch")
-        phase1_epochs = sum(log["phase"] == 1 for log in history)
-        if 0 < phase1_epochs < len(history):
-            axes.axvline(phase1_epochs + 0.5, color="black", linewidth=1, label="phase 2 begins")
-        axes.set(xlabel="epoch", title=name)
-        axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def best_epoch(history: list[dict]) -> int:
-    """The index in `history` of the epoch kept: the first with the best val_accuracy."""
-    return int(np.argmax([log["val_accuracy"] for log in history]))
-
-
-def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics: dict, models_dir: Path) -> None:
+def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics: dict, args) -> None:
     """Print what was trained, how it does on the test split, and what to run next."""
-    best = history[best_epoch(history)]
+    [kept] = [log for log in history if log["kept"]]
     print("\nTest split, used for this report only:\n")
     print(metrics["text"])
     print("Confusion matrix (rows are true classes):")
     print(pd.DataFrame(metrics["confusion_matrix"], config.CLASSES, config.CLASSES).to_string())
-    print(f"\nTrained on {len(splits['train'])} images, chosen on {len(splits['val'])}: ", end="")
-    print(f"phase {best['phase']} epoch {best['epoch']} with validation accuracy {best['val_accuracy']:.3f}")
+    print("\nAccuracy " + ", ".join(f"{name} {value:.3f}" for name, value in metrics["robustness"].items()))
+    print(f"Expected calibration error {metrics['calibration_error']:.3f}", end="")
+    print(f" (before temperature scaling {metrics['calibration_error_before']:.3f})" if args.calibrate else "")
+    print(f"\nTrained on {len(splits['train'])} images, validated on {len(splits['val'])}: ", end="")
+    print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
     print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
     print(f"weighted F1 {metrics['weighted_f1']:.3f} on {metrics['images']} images")
     absent = [name for name, count in ordered_counts(splits["train"]["label"]).items() if not count]
     if absent:
         print(f"Never seen in training, so never predicted with reason: {', '.join(absent)}")
-    print(f"The model is in {models_dir}/, pictures in {models_dir}/report/.")
-    option = "" if models_dir == Path(config.MODELS_DIR) else f" --models {models_dir}"
+    print(f"The model is in {args.models}/, pictures in {args.models}/report/.")
+    option = "" if args.models == Path(config.MODELS_DIR) else f" --models {args.models}"
     print(f"Next: python convert_tflite.py{option}")
 
 
 def parse_arguments() -> argparse.Namespace:
+    recipe_parser = argparse.ArgumentParser(add_help=False)
+    recipe_parser.add_argument(
+        "--recipe", choices=config.RECIPES, default="default", help="sets the defaults of the options below"
+    )
+    recipe = recipe_parser.parse_known_args()[0].recipe
     parser = argparse.ArgumentParser(
-        description="Train the viewpoint classifier.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description="Train the viewpoint classifier.",
+        parents=[recipe_parser],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
+    switch = argparse.BooleanOptionalAction
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of train.csv, val.csv and test.csv")
     add("--data", type=Path, help="folder the CSVs' paths start from (default: the one recorded beside them)")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder to write the model and its report to")
-    add("--weights", default="imagenet", help="imagenet (downloads), none (random), or a MobileNetV2 weights file")
+    add("--backbone", choices=config.BACKBONES, default=config.BACKBONES[0], help="the network below the head")
+    add("--weights", default="imagenet", help="imagenet (downloads), none (random), or a file for the backbone")
     add("--image-size", type=int, default=config.IMAGE_SIZE, help="width and height of the model's input, pixels")
     add("--batch-size", type=int, default=config.BATCH_SIZE, help="images in a training step")
     add("--phase1-epochs", type=int, default=config.PHASE1_EPOCHS, help="epochs on the frozen backbone")
     add("--phase1-learning-rate", type=float, default=config.PHASE1_LEARNING_RATE, help="rate of phase 1")
-    add("--phase2-epochs", type=int, default=config.PHASE2_EPOCHS, help="epochs of fine-tuning")
-    add("--phase2-learning-rate", type=float, default=config.PHASE2_LEARNING_RATE, help="rate of phase 2")
+    add("--phase1-views", type=int, help="variants of each photo whose features phase 1 runs on; 0: compute anew")
+    add("--phase2-epochs", type=int, help="epochs of fine-tuning")
+    add("--phase2-learning-rate", type=float, help="rate of phase 2")
+    add("--frozen-share", type=float, help="share of the backbone's layers, its first, that phase 2 leaves frozen")
+    add("--flip", action=switch, help="mirror half the training images, and their classes with them")
+    add("--augment", action=switch, help="change training images at random")
+    add("--mixup", type=float, help="alpha of mixup, 0 for none")
+    add("--loss", choices=["crossentropy", "focal"], help="what is minimised")
+    add("--label-smoothing", type=float, help="share of a target that is spread over all classes")
+    add("--schedule", choices=["plateau", "cosine"], help="how the learning rate falls")
+    add("--ema", type=float, help="share of the averaged weights that a step keeps, 0 for no averaging")
+    add("--early-stopping-patience", type=int, help="epochs without a better val_accuracy; 0: keep the last epoch")
+    add("--calibrate", action=switch, help="fit a temperature on the validation split")
+    add("--cache", action=switch, help="decode each training photo once, not once an epoch")
     add("--hidden-units", type=int, default=config.HIDDEN_UNITS, help="units of the head's hidden layer")
     add("--backbone-dropout", type=float, default=config.BACKBONE_DROPOUT, help="dropout before the hidden layer")
     add("--head-dropout", type=float, default=config.HEAD_DROPOUT, help="dropout after the hidden layer")
-    add(
-        "--early-stopping-patience",
-        type=int,
-        default=config.EARLY_STOPPING_PATIENCE,
-        help="epochs without a better val_accuracy before a phase ends",
-    )
-    add("--lr-factor", type=float, default=config.LR_FACTOR, help="the rate's factor on a plateau of val_loss")
-    add("--lr-patience", type=int, default=config.LR_PATIENCE, help="epochs that make a plateau")
-    add("--min-learning-rate", type=float, default=config.MIN_LEARNING_RATE, help="the rate is not cut below this")
+    add("--lr-factor", type=float, default=config.LR_FACTOR, help="the plateau schedule's factor")
+    add("--lr-patience", type=int, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
+    add("--min-learning-rate", type=float, default=config.MIN_LEARNING_RATE, help="the plateau schedule's end")
     add(
         "--batchnorm-momentum",
         type=float,
         default=config.BATCHNORM_MOMENTUM,
         help="momentum of BatchNorm, with --weights none",
     )
-    add("--seed", type=int, default=config.SEED, help="seed of weights, dropout and batch order")
-    return parser.parse_args()
+    add("--seed", type=int, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
+    parser.set_defaults(**config.RECIPES[recipe])
+    args = parser.parse_args()
+    if args.ema and args.early_stopping_patience:
+        parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
+    return args
 
 
 def main() -> None:
@@ -397,16 +582,24 @@ def main() -> None:
         args.hidden_units,
         args.backbone_dropout,
         args.head_dropout,
-        train_batchnorm=args.weights == "none",
+        args.weights == "none",
+        args.backbone,
     )
     if args.weights != "none":
-        load_backbone_weights(backbone, args.weights)
+        load_backbone_weights(backbone, args.weights, args.backbone)
     history = train(model, backbone, splits, args)
+    uncalibrated = evaluate(model, splits["test"], args.batch_size)
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    if args.calibrate:
+        settings["temperature"] = calibrate(model, splits["val"], args.batch_size)
     # Saved before it is evaluated, so that nothing after this can cost the trained model.
     save_model(model, args.models)
     probabilities = evaluate(model, splits["test"], args.batch_size)
-    metrics = write_report(splits["test"], probabilities, history, args, args.models / "report")
-    print_summary(splits, history, metrics, args.models)
+    robustness = measure_robustness(model, splits["test"], args.batch_size, args.seed)
+    metrics = write_report(
+        splits["test"], probabilities, history, settings, args.models / "report", uncalibrated, robustness
+    )
+    print_summary(splits, history, metrics, args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The TFLite file: same decisions, same class order, and never a worse one in place."""
 
-from argparse import Namespace
-
 import keras
 import numpy as np
 import pandas as pd
@@ -10,12 +8,13 @@ from conftest import save_photo
 
 import config
 import convert_tflite
+import report
 import test_predict
 import train
 from common import run
 
 SIZE = 32
-EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1}
+EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1, "kept": True}
 
 
 def constant_model(class_index: int) -> keras.Model:
@@ -52,7 +51,7 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
 
     train.save_model(model, tmp_path)
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
-    metrics = train.write_report(split, train.evaluate(model, split, 1), [EPOCH], Namespace(), tmp_path / "report")
+    metrics = report.write_report(split, train.evaluate(model, split, 1), [EPOCH], {}, tmp_path / "report")
     (tmp_path / "model.tflite").write_bytes(convert_tflite.convert(tmp_path / "saved_model"))
 
     assert metrics["confusion_matrix"][class_index][class_index] == 1

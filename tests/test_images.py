@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import save_photo
 from PIL import Image
@@ -80,8 +79,9 @@ def test_a_png_under_a_jpg_name_is_read(tmp_path):
 
 def test_training_and_prediction_see_the_same_input_to_the_bit(tmp_path, monkeypatch):
     photo = save_photo(tmp_path / "photo.jpg", size=(640, 480))
-    split = pd.DataFrame({"file": [str(photo)], "label": ["Rear"]})
-    trained_on, _ = train.ImageBatches(split, batch_size=1, size=224)[0]
+    photos = train.Photos([str(photo)], 224)
+    trained_on, _ = train.ImageBatches(photos, train.one_hot(["Rear"]), batch_size=1)[0]
+    assert np.array_equal(train.decode_once(photos)[0], photos[0])
     served = []
 
     def runner(batch):

@@ -1,6 +1,5 @@
-"""The network's shape, what trains in each phase, the batches, the report."""
+"""The network's shape, what trains in each phase, the batches, the recipes, the calibration."""
 
-import json
 from argparse import Namespace
 
 import keras
@@ -12,6 +11,7 @@ from conftest import save_photo
 import config
 import train
 from common import UserError
+from images import scale
 
 
 @pytest.fixture(scope="module")
@@ -96,72 +96,186 @@ def test_weights_that_cannot_be_had_are_one_sentence_with_the_other_choices(tmp_
         train.load_backbone_weights(backbone, "imagenet")
 
 
-# --- Data and training -------------------------------------------------------------
+# --- Data --------------------------------------------------------------------------
 
 
-def test_batches_hold_every_photo_once_and_shuffle_by_seed(split):
-    def epoch(seed: int | None) -> list[int]:
-        batches = train.ImageBatches(split, batch_size=4, size=32, shuffle_seed=seed)
-        assert [len(targets) for _, targets in (batches[i] for i in range(len(batches)))] == [4, 4, 2]
-        return [int(row) for row in batches.order]
+def arguments(*options) -> Namespace:
+    """train.py's arguments, as from a command line with these options."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["train.py", *map(str, options)])
+        return train.parse_arguments()
 
-    assert epoch(None) == list(range(10))
-    assert sorted(epoch(1)) == list(range(10))
-    assert epoch(1) == epoch(1) != epoch(2)
-    batches = train.ImageBatches(split, batch_size=10, size=32)
-    assert batches[0][1].tolist() == [config.CLASSES.index(label) for label in split["label"]]
+
+def numbered_images(count: int, size: int = 8) -> np.ndarray:
+    """Uint8 images (count, size, size, 3) that are recognised by their one grey level."""
+    return np.stack([np.full((size, size, 3), level, np.uint8) for level in range(count)])
+
+
+def test_batches_hold_every_photo_once_in_a_new_order_each_epoch():
+    targets = train.one_hot((config.CLASSES * 2)[:10])
+
+    def epochs(seed: int) -> list[list[int]]:
+        args = arguments("--recipe", "reference", "--batch-size", 4, "--seed", seed)
+        batches, orders = train.TrainingBatches(numbered_images(10), targets, args), []
+        for _ in range(2):
+            parts = [batches[index] for index in range(len(batches))]
+            assert [len(part[0]) for part in parts] == [4, 4, 2]
+            images = np.concatenate([part[0] for part in parts])
+            order = [round((image[0, 0, 0] + 1) * 127.5) for image in images]
+            assert np.array_equal(np.concatenate([part[1] for part in parts]), targets[order])
+            orders.append(order)
+            batches.on_epoch_end()
+        return orders
+
+    first, second = epochs(1)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert epochs(1) == [first, second]
+    assert epochs(2) != [first, second]
+
+
+def test_validation_batches_are_in_order_and_never_changed():
+    images, targets = numbered_images(5), train.one_hot(config.CLASSES[:5])
+    batches = train.ImageBatches(images, targets, batch_size=3)
+    seen = np.concatenate([batches[0][0], batches[1][0]])
+    assert np.array_equal(seen, scale(images))
+    assert np.array_equal(np.concatenate([batches[0][1], batches[1][1]]), targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "mirrored_name"),
+    [
+        ("Front", "Front"),
+        ("FrontLeft", "FrontRight"),
+        ("FrontRight", "FrontLeft"),
+        ("Rear", "Rear"),
+        ("RearLeft", "RearRight"),
+        ("RearRight", "RearLeft"),
+        ("Background", "Background"),
+    ],
+)
+def test_a_mirrored_image_has_the_mirrored_class(name, mirrored_name):
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:, 0] = 255  # white on the left edge
+    mirrored, target = train.mirror(image, train.one_hot([name])[0])
+    assert mirrored[:, 3].min() == 255
+    assert mirrored[:, :3].max() == 0
+    assert config.CLASSES[int(target.argmax())] == mirrored_name
+    assert target.sum() == 1
+
+
+def test_the_flip_mirrors_image_and_class_together():
+    """Of one FrontLeft photo, white on its left edge, some copies come out mirrored."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, :2] = 255
+    args = arguments("--no-augment", "--image-size", 8)
+    labels = set()
+    for seed in range(20):
+        pixels, target = train.change(image, train.one_hot(["FrontLeft"])[0], args, np.random.default_rng(seed))
+        label = config.CLASSES[int(target.argmax())]
+        assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
+        labels.add(label)
+    assert labels == {"FrontLeft", "FrontRight"}
 
 
 def test_class_weights_balance_the_classes():
-    labels = pd.Series(["Front"] * 6 + ["Rear"] * 2)
-    weights = train.balanced_class_weights(labels)
+    weights = train.balanced_class_weights(train.one_hot(["Front"] * 6 + ["Rear"] * 2))
     # 8 images, 2 classes: 8 / (2 * 6) and 8 / (2 * 2).
     assert weights[config.CLASSES.index("Front")] == pytest.approx(2 / 3)
     assert weights[config.CLASSES.index("Rear")] == pytest.approx(2)
     assert weights[config.CLASSES.index("RearLeft")] == 1
 
 
-class ScriptedModel:
-    """Stands in for a Keras model: each fit() plays given validation accuracies."""
-
-    def __init__(self, *accuracies_of_phases: list[float]):
-        self.phases, self.weights = list(accuracies_of_phases), "untrained"
-
-    def compile(self, **_):
-        pass
-
-    def fit(self, *_, **__):
-        accuracies = self.phases.pop(0)
-        self.weights = f"best of the phase with {max(accuracies)}"  # as EarlyStopping restores it
-        ones = [1.0] * len(accuracies)
-        return Namespace(history={"loss": ones, "val_loss": ones, "val_accuracy": accuracies})
-
-    def get_weights(self):
-        return self.weights
-
-    def set_weights(self, weights):
-        self.weights = weights
+def test_training_images_carry_the_weight_of_their_class():
+    targets = train.one_hot(["Front"] * 6 + ["Rear"] * 2)
+    args = arguments("--recipe", "reference", "--batch-size", 8)
+    _, batch_targets, weights = train.TrainingBatches(numbered_images(8), targets, args)[0]
+    for target, weight in zip(batch_targets, weights, strict=True):
+        assert weight == pytest.approx(2 if config.CLASSES[int(target.argmax())] == "Rear" else 2 / 3)
 
 
-@pytest.mark.parametrize(("phase2", "kept"), [([0.5, 0.7], 0.8), ([0.8], 0.8), ([0.6, 0.9], 0.9)])
-def test_the_better_phase_is_kept(split, monkeypatch, phase2, kept):
-    monkeypatch.setattr("sys.argv", ["train.py"])
-    model, (_, backbone) = ScriptedModel([0.3, 0.8], phase2), train.build_model(7, image_size=32)
-    history = train.train(model, backbone, {"train": split, "val": split}, train.parse_arguments())
-    assert model.weights == f"best of the phase with {kept}"
-    assert history[train.best_epoch(history)]["val_accuracy"] == kept
+# --- Training ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase2", "phase_kept"),
+    [([(0.5, 1.0), (0.7, 1.0)], 1), ([(0.8, 1.0)], 1), ([(0.8, 0.9)], 2), ([(0.6, 1.0), (0.9, 1.0)], 2)],
+)
+def test_the_better_phase_is_kept(split, monkeypatch, phase2, phase_kept):
+    """Phase 1's best epoch has accuracy 0.8 and loss 1; phase 2 must beat that."""
+    model, backbone = train.build_model(7, image_size=32)
+    last = model.get_layer("probabilities")
+
+    def scripted_phase(phase, network, *_):
+        last.set_weights([np.full_like(weight, phase) for weight in last.get_weights()])
+        results = [(0.3, 1.0), (0.8, 1.0)] if phase == 1 else phase2
+        best = max(range(len(results)), key=lambda index: results[index][0])
+        return [
+            {"phase": phase, "epoch": i + 1, "val_accuracy": accuracy, "val_loss": loss, "kept": i == best}
+            for i, (accuracy, loss) in enumerate(results)
+        ]
+
+    monkeypatch.setattr(train, "train_phase", scripted_phase)
+    args = arguments("--recipe", "reference", "--image-size", 32)
+    history = train.train(model, backbone, {"train": split, "val": split}, args)
+    assert last.get_weights()[1][0] == phase_kept
+    [kept] = [log for log in history if log["kept"]]
+    assert kept["phase"] == phase_kept
     assert [log["phase"] for log in history] == [1, 1] + [2] * len(phase2)
 
 
-def test_every_number_of_the_training_can_be_set_on_the_command_line(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py"])
-    defaults = vars(train.parse_arguments())
-    numbers = ["batch_size", "hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "phase2_epochs"]
-    numbers += ["phase1_learning_rate", "phase2_learning_rate", "early_stopping_patience", "lr_factor", "lr_patience"]
-    for name in [*numbers, "min_learning_rate", "batchnorm_momentum", "seed", "image_size"]:
+def test_phase_1_on_features_equals_phase_1_on_images(split):
+    """Without random changes and dropout both ways take the same steps."""
+    weights = []
+    for views in (0, 1):
+        keras.utils.set_random_seed(3)
+        model, _ = train.build_model(7, image_size=32, backbone_dropout=0, head_dropout=0)
+        args = arguments("--recipe", "reference", "--phase1-views", views, "--image-size", 32, "--phase1-epochs", 1)
+        photos, targets = train.Photos(split["file"], 32), train.one_hot(split["label"])
+        batches = train.TrainingBatches(photos, targets, args)
+        train.train_phase(1, model, batches, train.ImageBatches(photos, targets, 32), args)
+        weights.append(model.get_layer("probabilities").get_weights())
+    for on_images, on_features in zip(*weights, strict=True):
+        assert on_features == pytest.approx(on_images, abs=1e-5)
+
+
+@pytest.mark.parametrize(("share", "steps_kept"), [(1, 1), (0, 6)])
+def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, share, steps_kept):
+    """An average that keeps all of itself stays where the first of six steps put it.
+
+    With one class only, each step of Adam moves its bias by nearly the learning rate.
+    """
+    model, _ = train.build_model(7, image_size=32)
+    options = ["--schedule", "plateau", "--phase2-learning-rate", 1e-3, "--phase2-epochs", 3, "--batch-size", 5]
+    args = arguments("--ema", share, "--image-size", 32, "--no-augment", "--no-flip", *options)
+    photos, targets = train.Photos(split["file"], 32), train.one_hot(["Rear"] * len(split))
+    batches = train.TrainingBatches(photos, targets, args)
+    logs = train.train_phase(2, model, batches, train.ImageBatches(photos, targets, 32), args)
+    assert [log["kept"] for log in logs] == [False, False, True]
+    moved = np.abs(model.get_layer("probabilities").get_weights()[1]).max()
+    assert moved == pytest.approx(steps_kept * 1e-3, rel=0.1)
+
+
+def test_every_number_of_the_training_can_be_set_on_the_command_line():
+    defaults = vars(arguments())
+    numbers = ["batch_size", "hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "image_size"]
+    numbers += ["phase1_learning_rate", "lr_factor", "lr_patience", "min_learning_rate", "batchnorm_momentum", "seed"]
+    for name in numbers:
         assert defaults[name] == getattr(config, name.upper())
-        monkeypatch.setattr("sys.argv", ["train.py", f"--{name.replace('_', '-')}", "3"])
-        assert vars(train.parse_arguments())[name] == 3
+        assert vars(arguments(f"--{name.replace('_', '-')}", 3))[name] == 3
+
+
+@pytest.mark.parametrize("recipe", config.RECIPES)
+def test_a_recipe_sets_the_defaults_and_options_win_over_it(recipe):
+    args = vars(arguments("--recipe", recipe))
+    for name, value in config.RECIPES[recipe].items():
+        assert args[name] == value
+    assert arguments("--recipe", recipe, "--phase2-epochs", 3, "--no-flip").phase2_epochs == 3
+    assert not arguments("--recipe", recipe, "--no-flip").flip
+
+
+def test_the_recipes_name_the_same_settings():
+    assert config.RECIPES["default"].keys() == config.RECIPES["reference"].keys()
 
 
 def test_missing_photos_are_one_sentence(tmp_path):
@@ -171,32 +285,45 @@ def test_missing_photos_are_one_sentence(tmp_path):
         train.load_splits(tmp_path, None)
 
 
-# --- The report --------------------------------------------------------------------
+# --- Other backbones ---------------------------------------------------------------
 
 
-def test_metrics_of_a_hand_worked_case():
-    true = ["Front", "Front", "Rear", "Rear"]
-    predicted = ["Front", "Rear", "Rear", "Rear"]
-    metrics = train.compute_metrics(true, predicted)
-    # Front: precision 1, recall 1/2, F1 2/3. Rear: precision 2/3, recall 1, F1 4/5.
-    assert metrics["accuracy"] == 0.75
-    assert metrics["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
-    matrix = np.array(metrics["confusion_matrix"])
-    assert matrix.shape == (7, 7)
-    assert matrix[0, 0] == 1  # a true Front predicted as Front
-    assert matrix[0, 3] == 1  # a true Front predicted as Rear
-    assert matrix[3, 3] == 2
+@pytest.mark.parametrize("name", config.BACKBONES)
+def test_every_backbone_gets_the_scaling_it_was_trained_with(name):
+    """From the same photo, the model feeds its backbone what keras.applications would."""
+    model, backbone = train.build_model(7, image_size=64, backbone_name=name)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    module = {
+        "MobileNetV2": keras.applications.mobilenet_v2,
+        "MobileNetV3Small": keras.applications.mobilenet_v3,
+        "EfficientNetV2B0": keras.applications.efficientnet_v2,
+    }[name]
+    expected = backbone(module.preprocess_input(pixels.astype(np.float32)), training=False).numpy().mean(axis=(1, 2))
+    extractor = keras.Model(model.input, model.get_layer("features").output)
+    assert extractor(scale(pixels), training=False).numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_report_is_written_in_full(split, tmp_path):
-    probabilities = np.eye(7, dtype=np.float32)[train.class_indices(split["label"])]
-    log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
-    history = [{"phase": 1, "epoch": 1, **log}, {"phase": 2, "epoch": 1, **log}]
-    train.write_report(split, probabilities, history, Namespace(seed=1), tmp_path)
-    content = json.loads((tmp_path / "metrics.json").read_text())
-    assert content["test"]["accuracy"] == 1
-    assert content["test"]["classes"] == config.CLASSES
-    rows = pd.read_csv(tmp_path / "test_predictions.csv")
-    assert rows["prediction"].tolist() == split["label"].tolist()
-    for picture in ("confusion_matrix.png", "learning_curves.png"):
-        assert (tmp_path / picture).stat().st_size > 1000
+# --- Calibration -------------------------------------------------------------------
+
+
+def test_the_temperature_of_a_hand_worked_case():
+    """Right in 3 of 4 cases at a score of 0.9: only 0.75 is honest, so the logits, ln 9,
+    must shrink to ln 3, which is a temperature of 2."""
+    probabilities = np.tile([[0.9, 0.1]], (4, 1))
+    assert train.fit_temperature(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(2, abs=1e-3)
+    # Without a mistake no score is too high; the search stays in its bounds.
+    assert train.fit_temperature(probabilities, np.zeros(4, int)) == pytest.approx(
+        config.TEMPERATURE_RANGE[0], rel=0.01
+    )
+
+
+def test_folding_a_temperature_divides_the_logits_and_changes_no_decision():
+    model, _ = train.build_model(7, image_size=32)
+    images = np.random.default_rng(0).uniform(-1, 1, (20, 32, 32, 3)).astype(np.float32)
+    before = model.predict(images, verbose=0)
+    train.fold_temperature(model, 0.5)
+    after = model.predict(images, verbose=0)
+    assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1))
+    # Half the temperature squares the ratios of the probabilities.
+    squared = before**2 / (before**2).sum(axis=1, keepdims=True)
+    assert after == pytest.approx(squared, abs=1e-5)

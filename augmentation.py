@@ -1,0 +1,143 @@
+"""Changes to photos: random ones to train on, fixed ones to test robustness with.
+
+Never applied to validation or test images, but for the robustness figures of the report.
+Needs Pillow and NumPy only.
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+import config
+
+# --- Random changes for training ---------------------------------------------------
+
+
+def augment(pixels: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    """A random variant of a photo, as another camera or photographer might have taken it.
+
+    Takes uint8 (height, width, 3) and gives uint8 (size, size, 3). It never mirrors, so
+    the label stays; the strengths are in config.py.
+    """
+    image = Image.fromarray(pixels)
+    if random.random() < config.ROTATION_PROBABILITY:
+        image = rotate(image, random.uniform(-config.MAX_ROTATION, config.MAX_ROTATION))
+    image = random_crop(image, size, random)
+    for enhance, low, high in (
+        (ImageEnhance.Brightness, *config.BRIGHTNESS_RANGE),
+        (ImageEnhance.Contrast, *config.CONTRAST_RANGE),
+        (ImageEnhance.Color, *config.SATURATION_RANGE),
+    ):
+        image = enhance(image).enhance(random.uniform(low, high))
+    if random.random() < config.BLUR_PROBABILITY:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, config.MAX_BLUR_RADIUS)))
+    if random.random() < config.JPEG_PROBABILITY:
+        image = recompress(image, int(random.integers(config.MIN_JPEG_QUALITY, 90)))
+    result = np.array(image)
+    if random.random() < config.ERASING_PROBABILITY:
+        erase(result, random.uniform(*config.ERASED_AREA_RANGE), random)
+    return result
+
+
+def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
+    """Cut a random part out of a photo and resize it to (size, size), by a random method.
+
+    The random aspect ratio stands for cars that were cropped tightly, the random method
+    for phones, which do not average when they shrink.
+    """
+    width, height = image.size
+    area = random.uniform(config.MIN_CROP_AREA, 1)
+    stretch = np.exp(random.uniform(-1, 1) * np.log(config.MAX_CROP_STRETCH) / 2)
+    crop_width = min(1.0, np.sqrt(area) * stretch) * width
+    crop_height = min(1.0, np.sqrt(area) / stretch) * height
+    left, top = random.uniform(0, width - crop_width), random.uniform(0, height - crop_height)
+    box = (left, top, left + crop_width, top + crop_height)
+    if random.random() < config.ALIASED_RESIZE_PROBABILITY:
+        return resize_aliased(image, size, box)
+    method = random.choice([Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX])
+    return image.resize((size, size), Image.Resampling(int(method)), box=box)
+
+
+def erase(pixels: np.ndarray, area: float, random: np.random.Generator) -> None:
+    """Cover a random rectangle of `area` (share of the image, 0 to 1) with noise, in place.
+
+    Source: Zhong et al., Random Erasing (2017), https://arxiv.org/abs/1708.04896.
+    """
+    height, width = pixels.shape[:2]
+    stretch = np.exp(random.uniform(-0.7, 0.7))
+    box_height = min(height, round(height * np.sqrt(area) * stretch))
+    box_width = min(width, round(width * np.sqrt(area) / stretch))
+    top, left = random.integers(0, height - box_height + 1), random.integers(0, width - box_width + 1)
+    pixels[top : top + box_height, left : left + box_width] = random.integers(
+        0, 256, (box_height, box_width, 3), dtype=np.uint8
+    )
+
+
+def mix(
+    images: np.ndarray, targets: np.ndarray, alpha: float, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mixup: blend each image and its target row with another of the batch.
+
+    Images are float32 (n, size, size, 3), targets float32 (n, classes).
+    Source: Zhang et al., mixup (2017), https://arxiv.org/abs/1710.09412.
+    """
+    share = np.float32(random.beta(alpha, alpha))
+    partner = random.permutation(len(images))
+    blend = [share * array + (1 - share) * array[partner] for array in (images, targets)]
+    return blend[0], blend[1]
+
+
+# --- Changes that both use ---------------------------------------------------------
+
+
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
+    """Turn a photo about its middle; the corners that come into view repeat its edge."""
+    width, height = image.size
+    margin = int(np.ceil(max(width, height) * abs(np.sin(np.radians(degrees))) / 2)) + 1
+    padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
+    turned = padded.rotate(degrees, Image.Resampling.BILINEAR)
+    return turned.crop((margin, margin, margin + width, margin + height))
+
+
+def resize_aliased(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+    """Resize the part `box` of a photo to (size, size) bilinearly without averaging.
+
+    What phones and tf.image.resize do.
+    """
+    box = box or (0, 0, *image.size)
+    return image.transform((size, size), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
+
+
+def recompress(image: Image.Image, quality: int) -> Image.Image:
+    """Write a photo as JPEG of `quality` (1 to 95) and read it back."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+# --- Fixed changes for the robustness figures --------------------------------------
+
+
+def resize(image: Image.Image, size: int) -> Image.Image:
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def occlude(image: Image.Image) -> Image.Image:
+    """Cover the middle quarter of a photo with grey."""
+    covered = image.copy()
+    width, height = image.size
+    covered.paste((128, 128, 128), (width // 4, height // 4, width // 4 + width // 2, height // 4 + height // 2))
+    return covered
+
+
+# Each takes an upright photo and the model's image size and gives an image of that size.
+CORRUPTIONS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    "low light": lambda image, size: ImageEnhance.Brightness(resize(image, size)).enhance(0.3),
+    "blur": lambda image, size: resize(image, size).filter(ImageFilter.GaussianBlur(size / 112)),
+    "heavy JPEG": lambda image, size: recompress(resize(image, size), 10),
+    "rotation by 10 degrees": lambda image, size: resize(rotate(image, 10), size),
+    "25 % occluded": lambda image, size: occlude(resize(image, size)),
+    "aliased resize": resize_aliased,
+}

@@ -1,0 +1,143 @@
+"""Cross-validate any set of train.py's options, for figures with their spread.
+
+    python tools/crossval.py --output cv.jsonl --seeds 42 1
+    python tools/crossval.py --output cv.jsonl --seeds 42 1 -- --recipe reference
+
+Joins the splits in dataset/, cuts them into folds and, for each seed and fold, runs
+train.py with the options after "--" on the other folds (an eighth of them as validation).
+Writes a JSON line for each fold to --output, with the predictions of the held-out images;
+folds that already stand there with the same options are not trained again. Prints the mean
+and spread of accuracy and macro F1, and the figures of all folds taken together.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+
+import config
+from common import UserError, run
+from data_preparation import SPLITS, read_split, recorded_data_dir
+from report import compute_metrics, expected_calibration_error
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error", "calibration_error_before"]
+
+
+def make_folds(df: pd.DataFrame, folds: int) -> list[dict[str, pd.DataFrame]]:
+    """The train, val and test rows of each fold; every image is in one test part.
+
+    The folds are the same for all options and seeds. Raises UserError when a class has
+    fewer images than there are folds.
+    """
+    smallest = df["label"].value_counts().min()
+    if smallest < folds:
+        raise UserError(f"the smallest class has {smallest} images, too few for {folds} folds; lower --folds")
+    result = []
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=config.SEED)
+    for rest, test in splitter.split(df, df["label"]):
+        labels = df["label"].iloc[rest]
+        train, val = train_test_split(rest, test_size=1 / 8, stratify=labels, random_state=config.SEED)
+        result.append({name: df.iloc[sorted(rows)] for name, rows in zip(SPLITS, (train, val, test), strict=True)})
+    return result
+
+
+def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options: list[str]) -> dict:
+    """Run train.py on one fold and return its figures and its predictions of the test part.
+
+    Raises UserError when train.py fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, split in fold.items():
+            split.to_csv(Path(folder) / f"{name}.csv", index=False)
+        command = [sys.executable, str(TRAIN), "--dataset", folder, "--data", str(data_dir)]
+        command += ["--models", folder, "--seed", str(seed), *options]
+        started = time.monotonic()
+        if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+            raise UserError(f"train.py failed; its message stands above. The command was: {' '.join(command)}")
+        seconds = time.monotonic() - started
+        content = json.loads((Path(folder) / "report" / "metrics.json").read_text(encoding="utf-8"))
+        predictions = pd.read_csv(Path(folder) / "report" / "test_predictions.csv")
+        return {
+            **{name: content["test"][name] for name in NUMBERS},
+            "robustness": content["test"]["robustness"],
+            "temperature": content["settings"].get("temperature"),
+            "seconds": round(seconds),
+            "predictions": predictions.values.tolist(),
+        }
+
+
+def fingerprint(df: pd.DataFrame) -> str:
+    """A short name for exactly these images and labels."""
+    return hashlib.sha256(df[["image_path", "label"]].to_csv(index=False).encode()).hexdigest()[:12]
+
+
+def print_results(rows: list[dict]) -> None:
+    """Print mean and spread over folds and seeds, and each seed's folds taken together."""
+    print(f"\n{len(rows)} trainings, mean ± standard deviation over them:")
+    for name in [*NUMBERS, "seconds"]:
+        values = [row[name] for row in rows]
+        print(f"  {name:<26}{np.mean(values):.3f} ± {np.std(values):.3f}")
+    for name in rows[0]["robustness"]:
+        values = [row["robustness"][name] for row in rows]
+        print(f"  {name:<26}{np.mean(values):.3f} ± {np.std(values):.3f}")
+    for seed in dict.fromkeys(row["seed"] for row in rows):
+        predictions = [prediction for row in rows if row["seed"] == seed for prediction in row["predictions"]]
+        _, predicted, scores, true = zip(*predictions, strict=True)
+        metrics = compute_metrics(list(true), list(predicted))
+        error = expected_calibration_error(np.array(scores), np.array(true) == np.array(predicted))
+        wrong = round(metrics["images"] * (1 - metrics["accuracy"]))
+        print(f"\nSeed {seed}, all folds together: {wrong} of {metrics['images']} wrong, ", end="")
+        print(f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, calibration error {error:.3f}")
+        print(metrics["text"])
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Cross-validate train.py.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of the splits to join")
+    add("--data", type=Path, help="folder the CSVs' paths start from (default: the one recorded beside them)")
+    add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
+    add("--folds", type=int, default=5, help="how many parts to cut the images into")
+    add("--seeds", type=int, nargs="+", default=[config.SEED], help="seeds to train every fold with")
+    add("options", nargs="*", metavar="-- options", help="options of train.py, after a --")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    df = pd.concat([read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS])
+    df = df.drop(columns="file").sort_values("image_path", ignore_index=True)
+    data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
+    folds = make_folds(df, args.folds)
+    images = fingerprint(df)
+    lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.is_file() else []
+    done = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
+    rows = []
+    for seed in args.seeds:
+        for index, fold in enumerate(folds):
+            key = {"images": images, "folds": args.folds, "fold": index, "seed": seed, "options": args.options}
+            if json.dumps(key) not in done:
+                print(f"Seed {seed}, fold {index + 1} of {args.folds}", flush=True)
+                row = {"key": key, "seed": seed, **train_fold(fold, data_dir, seed, args.options)}
+                with args.output.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+                done[json.dumps(key)] = row
+            rows.append(done[json.dumps(key)])
+    print_results(rows)
+
+
+if __name__ == "__main__":
+    run(main)
