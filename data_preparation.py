@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -304,7 +305,7 @@ def create_grouped_splits(
 def split_off_folders(df: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut whole folders with about `share` of the images off `df`: (the rest, the cut-off)."""
     folders = df["image_path"].map(os.path.dirname)
-    parts = min(round(1 / share), folders.nunique())
+    parts = min(round(1 / share), folders.nunique(), df["label"].value_counts().max())
     if parts < 2:
         raise UserError("--split grouped needs photos in at least three folders; use --split stratified")
     wanted = share * df["label"].value_counts()
@@ -315,7 +316,10 @@ def split_off_folders(df: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
 
     # Each draw proposes every one of its parts; the one nearest to the class shares is taken.
     draws = [StratifiedGroupKFold(parts, shuffle=True, random_state=seed + i) for i in range(config.GROUPED_DRAWS)]
-    candidates = [pair for draw in draws for pair in draw.split(df, df["label"], folders)]
+    with warnings.catch_warnings():
+        # scikit-learn warns of rare classes; the summary says better where they are missing.
+        warnings.simplefilter("ignore", UserWarning)
+        candidates = [pair for draw in draws for pair in draw.split(df, df["label"], folders)]
     rest, cut_off = min(candidates, key=lambda pair: distance(pair[1]))
     return df.iloc[rest], df.iloc[cut_off]
 
