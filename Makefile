@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 	$(PY) tools/make_demo_data.py --output demo/photos --images 840
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset
 	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
-		--phase2-epochs 20 --phase2-learning-rate 2e-3 --early-stopping-patience 20
+		--phase2-epochs 25 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv
 	@echo

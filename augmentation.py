@@ -5,59 +5,58 @@ Needs Pillow and NumPy only.
 """
 
 import io
+from argparse import Namespace
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-import config
-
 # --- Random changes for training ---------------------------------------------------
 
 
-def augment(pixels: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+def augment(pixels: np.ndarray, size: int, strengths: Namespace, random: np.random.Generator) -> np.ndarray:
     """A random variant of a photo, as another camera or photographer might have taken it.
 
     Takes uint8 (height, width, 3) and gives uint8 (size, size, 3). It never mirrors, so
-    the label stays; the strengths are in config.py.
+    the label stays. `strengths` has the names of config.AUGMENTATION.
     """
     image = Image.fromarray(pixels)
-    if random.random() < config.ROTATION_PROBABILITY:
-        image = rotate(image, random.uniform(-config.MAX_ROTATION, config.MAX_ROTATION))
-    image = random_crop(image, size, random)
-    for enhance, low, high in (
-        (ImageEnhance.Brightness, *config.BRIGHTNESS_RANGE),
-        (ImageEnhance.Contrast, *config.CONTRAST_RANGE),
-        (ImageEnhance.Color, *config.SATURATION_RANGE),
+    if random.random() < strengths.rotated_share:
+        image = rotate(image, random.uniform(-strengths.max_rotation, strengths.max_rotation))
+    image = random_crop(image, size, strengths, random)
+    for enhance, change in (
+        (ImageEnhance.Brightness, strengths.brightness_change),
+        (ImageEnhance.Contrast, strengths.contrast_change),
+        (ImageEnhance.Color, strengths.saturation_change),
     ):
-        image = enhance(image).enhance(random.uniform(low, high))
-    if random.random() < config.BLUR_PROBABILITY:
-        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, config.MAX_BLUR_RADIUS)))
-    if random.random() < config.JPEG_PROBABILITY:
-        image = recompress(image, int(random.integers(config.MIN_JPEG_QUALITY, 90)))
+        image = enhance(image).enhance(random.uniform(1 - change, 1 + change))
+    if random.random() < strengths.blurred_share:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, strengths.max_blur_radius)))
+    if random.random() < strengths.compressed_share:
+        image = recompress(image, round(random.uniform(strengths.min_jpeg_quality, 90)))
     result = np.array(image)
-    if random.random() < config.ERASING_PROBABILITY:
-        erase(result, random.uniform(*config.ERASED_AREA_RANGE), random)
+    if random.random() < strengths.erased_share:
+        erase(result, random.uniform(0, strengths.max_erased_area), random)
     return result
 
 
-def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
+def random_crop(image: Image.Image, size: int, strengths: Namespace, random: np.random.Generator) -> Image.Image:
     """Cut a random part out of a photo and resize it to (size, size), by a random method.
 
     The random aspect ratio stands for cars that were cropped tightly, the random method
     for phones, which do not average when they shrink.
     """
     width, height = image.size
-    area = random.uniform(config.MIN_CROP_AREA, 1)
-    stretch = np.exp(random.uniform(-1, 1) * np.log(config.MAX_CROP_STRETCH) / 2)
+    area = random.uniform(strengths.min_crop_area, 1)
+    stretch = np.exp(random.uniform(-1, 1) * np.log(strengths.max_crop_stretch) / 2)
     crop_width = min(1.0, np.sqrt(area) * stretch) * width
     crop_height = min(1.0, np.sqrt(area) / stretch) * height
     left, top = random.uniform(0, width - crop_width), random.uniform(0, height - crop_height)
     box = (left, top, left + crop_width, top + crop_height)
-    if random.random() < config.ALIASED_RESIZE_PROBABILITY:
+    if random.random() < strengths.aliased_share:
         return resize_aliased(image, size, box)
-    method = random.choice([Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX])
-    return image.resize((size, size), Image.Resampling(int(method)), box=box)
+    methods = [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX]
+    return image.resize((size, size), methods[random.integers(len(methods))], box=box)
 
 
 def erase(pixels: np.ndarray, area: float, random: np.random.Generator) -> None:

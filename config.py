@@ -46,9 +46,6 @@ PARTIAL_PREFIX = "partial_"
 VAL_SHARE = 0.1
 TEST_SHARE = 0.1
 
-# --split grouped takes the best of so many random draws of folders.
-GROUPED_DRAWS = 20
-
 # Photos whose 64-bit perceptual hashes differ in at most so many bits are nearly equal.
 DUPLICATE_BITS = 4
 
@@ -409,25 +406,24 @@ CALIBRATION_BINS = 15
 # The robustness figures use so many images of the test split; all, if it holds fewer.
 ROBUSTNESS_IMAGES = 500
 
-# --- augmentation.py ---------------------------------------------------------------
-
-# Training photos are cut out of images this much larger than the model's input.
-CACHE_SCALE = 1.25
-
-MIN_CROP_AREA = 0.5  # least share of the photo that a crop keeps
-MAX_CROP_STRETCH = 1.6  # largest ratio of a crop's aspect ratio to the photo's
-ALIASED_RESIZE_PROBABILITY = 0.3
-ROTATION_PROBABILITY = 0.5
-MAX_ROTATION = 10.0  # degrees
-BRIGHTNESS_RANGE = (0.5, 1.4)
-CONTRAST_RANGE = (0.7, 1.4)
-SATURATION_RANGE = (0.4, 1.5)
-BLUR_PROBABILITY = 0.2
-MAX_BLUR_RADIUS = 2.0  # pixels of the model's input
-JPEG_PROBABILITY = 0.2
-MIN_JPEG_QUALITY = 15
-ERASING_PROBABILITY = 0.25
-ERASED_AREA_RANGE = (0.05, 0.25)
+# How strongly training images are changed at random: each is also an option of train.py.
+AUGMENTATION = {
+    "cache_scale": (1.25, "size that training photos are cut out of, in model input sizes"),
+    "min_crop_area": (0.4, "least share of a photo that a crop keeps"),
+    "max_crop_stretch": (2.5, "largest change of a photo's aspect ratio by a crop"),
+    "aliased_share": (0.3, "share of images that are resized without averaging, as phones do"),
+    "rotated_share": (0.5, "share of images that are turned"),
+    "max_rotation": (10.0, "largest turn, in degrees"),
+    "brightness_change": (0.45, "largest change of brightness, as a share of it"),
+    "contrast_change": (0.35, "largest change of contrast, as a share of it"),
+    "saturation_change": (0.6, "largest change of saturation, as a share of it"),
+    "blurred_share": (0.2, "share of images that are blurred"),
+    "max_blur_radius": (2.0, "largest radius of the blur, in pixels of the model's input"),
+    "compressed_share": (0.2, "share of images that are compressed as JPEG"),
+    "min_jpeg_quality": (15, "lowest JPEG quality, 1 to 90"),
+    "erased_share": (0.25, "share of images of which a rectangle is covered with noise"),
+    "max_erased_area": (0.25, "largest share of an image that is covered"),
+}
 
 # --- convert_tflite.py -------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of saved_model/, and of model.tflite to write")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of val.csv")
-    add("--data", type=Path, help="folder the CSV's paths start from (default: the one recorded beside it)")
+    add("--data", type=Path, help="folder the CSV's paths start from; None: the one recorded beside it")
     add("--min-agreement", type=float, default=config.MIN_AGREEMENT, help="least share of equal decisions, 0 to 1")
     add("--agreement-images", type=int, default=config.AGREEMENT_IMAGES, help="most validation images to compare on")
     add("--seed", type=int, default=config.SEED, help="seed of the draw of those images")

@@ -39,6 +39,7 @@ from images import ImageError, open_image
 
 SPLITS = ("train", "val", "test")
 SUMMARY_NAME = "summary.json"
+GROUPED_DRAWS = 20  # random draws of folders to choose from; more are hardly better
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
     "rear": frozenset(config.REAR_PARTS),
@@ -315,7 +316,7 @@ def split_off_folders(df: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
         return ((counts / wanted - 1) ** 2).sum()
 
     # Each draw proposes every one of its parts; the one nearest to the class shares is taken.
-    draws = [StratifiedGroupKFold(parts, shuffle=True, random_state=seed + i) for i in range(config.GROUPED_DRAWS)]
+    draws = [StratifiedGroupKFold(parts, shuffle=True, random_state=seed + i) for i in range(GROUPED_DRAWS)]
     with warnings.catch_warnings():
         # scikit-learn warns of rare classes; the summary says better where they are missing.
         warnings.simplefilter("ignore", UserWarning)
@@ -336,11 +337,13 @@ def ordered_counts(labels: Iterable[str]) -> dict[str, int]:
     return {name: counts[name] for name in config.CLASSES}
 
 
-def straddling_duplicates(splits: dict[str, pd.DataFrame], hashes: dict[str, int]) -> list[tuple[str, str, str, str]]:
+def straddling_duplicates(
+    splits: dict[str, pd.DataFrame], hashes: dict[str, int], max_bits: int = config.DUPLICATE_BITS
+) -> list[tuple[str, str, str, str]]:
     """Pairs of nearly equal photos in different splits: (photo, its split, photo, its split).
 
-    `hashes` maps image_path to a 64-bit perceptual hash; photos are nearly equal when at
-    most config.DUPLICATE_BITS of its bits differ. Source of the hash: imagehash.dhash.
+    `hashes` maps image_path to a 64-bit perceptual hash (imagehash.dhash); photos are nearly
+    equal when at most `max_bits` of its bits differ.
     """
     split_of = {path: name for name, split in splits.items() for path in split["image_path"]}
     photos_of = {}
@@ -348,7 +351,7 @@ def straddling_duplicates(splits: dict[str, pd.DataFrame], hashes: dict[str, int
         photos_of.setdefault(hashes[path], []).append(path)
     values = np.array(list(photos_of), dtype=np.uint64)
     pairs = set()
-    for first, second in near_pairs(values, config.DUPLICATE_BITS):
+    for first, second in near_pairs(values, max_bits):
         pairs.update((a, b) for a in photos_of[first] for b in photos_of[second])
     for equal in photos_of.values():
         pairs.update((a, b) for i, a in enumerate(equal) for b in equal[i + 1 :])
@@ -503,6 +506,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--val-share", type=float, default=config.VAL_SHARE, help="share of images for validation")
     parser.add_argument("--test-share", type=float, default=config.TEST_SHARE, help="share of images for the test")
+    parser.add_argument(
+        "--duplicate-bits",
+        type=int,
+        default=config.DUPLICATE_BITS,
+        help="photos are nearly equal when at most so many bits of their 64-bit hashes differ",
+    )
     parser.add_argument("--seed", type=int, default=config.SEED, help="seed of the random split")
     return parser.parse_args()
 
@@ -513,7 +522,7 @@ def main() -> None:
     create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
     parts = create_splits(df, args.val_share, args.test_share, args.seed)
     splits = dict(zip(SPLITS, parts, strict=True))
-    duplicates = straddling_duplicates(splits, report.hashes)
+    duplicates = straddling_duplicates(splits, report.hashes, args.duplicate_bits)
     write_dataset(splits, report, duplicates, args.data, args.output)
     print_summary(splits, report, duplicates, args.output)
 

@@ -233,10 +233,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file or SavedModel folder")
-    add("--labels", type=Path, help="class names, one a line (default: labels.txt with the model)")
+    add("--labels", type=Path, help="class names, one a line; None: labels.txt with the model")
     add("--images", type=Path, required=True, help="an image, a folder, or a CSV with the column image_path")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
-    add("--data", type=Path, help="folder a CSV's paths start from (default: the one recorded beside it)")
+    add("--data", type=Path, help="folder a CSV's paths start from; None: the one recorded beside it")
     return parser.parse_args()
 
 

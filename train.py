@@ -124,7 +124,7 @@ def change(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One training image and its target, changed at random as the recipe says."""
     if args.augment:
-        pixels = augment(pixels, args.image_size, random)
+        pixels = augment(pixels, args.image_size, args, random)
     if args.flip and random.random() < 0.5:
         pixels, target = mirror(pixels, target)
     return pixels, target
@@ -275,7 +275,7 @@ def train(model: keras.Model, backbone: keras.Model, splits: dict[str, pd.DataFr
     which is true for the one epoch whose weights were kept.
     """
     # Augmented photos are cut out of larger ones, so that a crop is not blown up.
-    size = round(args.image_size * config.CACHE_SCALE) if args.augment else args.image_size
+    size = round(args.image_size * args.cache_scale) if args.augment else args.image_size
     photos = Photos(splits["train"]["file"], size)
     batches = TrainingBatches(decode_once(photos) if args.cache else photos, one_hot(splits["train"]["label"]), args)
     val_photos = Photos(splits["val"]["file"], args.image_size)
@@ -365,7 +365,7 @@ def make_optimizer(phase: int, steps: int, args: argparse.Namespace) -> keras.op
     """Adam with the recipe's schedule over `steps` steps and its weight averaging."""
     rate = args.phase1_learning_rate if phase == 1 else args.phase2_learning_rate
     if args.schedule == "cosine":
-        warmup = round(config.WARMUP_SHARE * steps)
+        warmup = round(args.warmup_share * steps)
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, decay_steps=steps - warmup, warmup_target=rate, warmup_steps=warmup
         )
@@ -474,12 +474,12 @@ def evaluate(model: keras.Model, split: pd.DataFrame, batch_size: int) -> np.nda
     return predict(model, Photos(split["file"], model.input_shape[1]), batch_size)
 
 
-def measure_robustness(model: keras.Model, split: pd.DataFrame, batch_size: int, seed: int) -> dict[str, float]:
+def measure_robustness(model: keras.Model, split: pd.DataFrame, args: argparse.Namespace) -> dict[str, float]:
     """Accuracy on a split as it is ("clean") and under each of augmentation.CORRUPTIONS.
 
-    On config.ROBUSTNESS_IMAGES of its photos, drawn with `seed`; on all, if it has fewer.
+    On --robustness-images of its photos, drawn with --seed; on all, if it has fewer.
     """
-    sample = split.sample(min(len(split), config.ROBUSTNESS_IMAGES), random_state=seed)
+    sample = split.sample(min(len(split), args.robustness_images), random_state=args.seed)
     size = model.input_shape[1]
     variants = {name: np.empty((len(sample), size, size, 3), np.uint8) for name in ["clean", *CORRUPTIONS]}
     for row, file in enumerate(tqdm(sample["file"], desc="Robustness", unit="image")):
@@ -489,7 +489,7 @@ def measure_robustness(model: keras.Model, split: pd.DataFrame, batch_size: int,
             variants[name][row] = np.asarray(corrupt(image, size))
     targets = one_hot(sample["label"]).argmax(axis=1)
     return {
-        name: float((predict(model, photos, batch_size).argmax(axis=1) == targets).mean())
+        name: float((predict(model, photos, args.batch_size).argmax(axis=1) == targets).mean())
         for name, photos in variants.items()
     }
 
@@ -530,7 +530,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     switch = argparse.BooleanOptionalAction
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of train.csv, val.csv and test.csv")
-    add("--data", type=Path, help="folder the CSVs' paths start from (default: the one recorded beside them)")
+    add("--data", type=Path, help="folder the CSVs' paths start from; None: the one recorded beside them")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder to write the model and its report to")
     add("--backbone", choices=config.BACKBONES, default=config.BACKBONES[0], help="the network below the head")
     add("--weights", default="imagenet", help="imagenet (downloads), none (random), or a file for the backbone")
@@ -558,13 +558,18 @@ def parse_arguments() -> argparse.Namespace:
     add("--lr-factor", type=float, default=config.LR_FACTOR, help="the plateau schedule's factor")
     add("--lr-patience", type=int, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
     add("--min-learning-rate", type=float, default=config.MIN_LEARNING_RATE, help="the plateau schedule's end")
+    add("--warmup-share", type=float, default=config.WARMUP_SHARE, help="the cosine schedule's share of warm-up steps")
     add(
         "--batchnorm-momentum",
         type=float,
         default=config.BATCHNORM_MOMENTUM,
         help="momentum of BatchNorm, with --weights none",
     )
+    add("--robustness-images", type=int, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
     add("--seed", type=int, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
+    strengths = parser.add_argument_group("strengths of --augment")
+    for name, (value, meaning) in config.AUGMENTATION.items():
+        strengths.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=meaning)
     parser.set_defaults(**config.RECIPES[recipe])
     args = parser.parse_args()
     if args.ema and args.early_stopping_patience:
@@ -595,7 +600,7 @@ def main() -> None:
     # Saved before it is evaluated, so that nothing after this can cost the trained model.
     save_model(model, args.models)
     probabilities = evaluate(model, splits["test"], args.batch_size)
-    robustness = measure_robustness(model, splits["test"], args.batch_size, args.seed)
+    robustness = measure_robustness(model, splits["test"], args)
     metrics = write_report(
         splits["test"], probabilities, history, settings, args.models / "report", uncalibrated, robustness
     )

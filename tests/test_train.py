@@ -260,9 +260,16 @@ def test_every_number_of_the_training_can_be_set_on_the_command_line():
     defaults = vars(arguments())
     numbers = ["batch_size", "hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "image_size"]
     numbers += ["phase1_learning_rate", "lr_factor", "lr_patience", "min_learning_rate", "batchnorm_momentum", "seed"]
+    numbers += ["warmup_share", "robustness_images"]
     for name in numbers:
         assert defaults[name] == getattr(config, name.upper())
         assert vars(arguments(f"--{name.replace('_', '-')}", 3))[name] == 3
+
+
+def test_every_strength_of_the_augmentation_can_be_set_on_the_command_line():
+    for name, (value, _) in config.AUGMENTATION.items():
+        assert vars(arguments())[name] == value
+        assert vars(arguments(f"--{name.replace('_', '-')}", 0.5))[name] == 0.5
 
 
 @pytest.mark.parametrize("recipe", config.RECIPES)

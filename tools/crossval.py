@@ -108,7 +108,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of the splits to join")
-    add("--data", type=Path, help="folder the CSVs' paths start from (default: the one recorded beside them)")
+    add("--data", type=Path, help="folder the CSVs' paths start from; None: the one recorded beside them")
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
     add("--folds", type=int, default=5, help="how many parts to cut the images into")
     add("--seeds", type=int, nargs="+", default=[config.SEED], help="seeds to train every fold with")
