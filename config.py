@@ -343,15 +343,15 @@ RECIPES = {
         "flip": True,  # mirror half the images, and swap their classes by MIRRORED_CLASS
         "augment": True,  # the random changes of augmentation.py
         "cache": True,  # decode each training photo once, not once an epoch
-        "phase1_views": 4,  # run phase 1 on the features of so many variants of each photo
+        "phase1_views": 3,  # run phase 1 on the features of so many variants of each photo
         "loss": "crossentropy",
         "label_smoothing": 0.1,
         "mixup": 0.0,  # alpha of the beta distribution, 0 for none
         "schedule": "cosine",  # warm-up, then down to zero along a cosine
         "ema": 0.98,  # share of the averaged weights that a step keeps, 0 for no averaging
         "phase2_epochs": 20,
-        "phase2_learning_rate": 3e-4,
-        "frozen_share": 0.0,  # share of the backbone's first layers that phase 2 leaves frozen
+        "phase2_learning_rate": 5e-4,
+        "frozen_share": 0.35,  # share of the backbone's first layers that phase 2 leaves frozen
         "early_stopping_patience": 0,  # 0: train all epochs and keep the last
         "calibrate": True,  # fit a temperature on validation and fold it into the model
     },
@@ -409,8 +409,8 @@ ROBUSTNESS_IMAGES = 500
 # How strongly training images are changed at random: each is also an option of train.py.
 AUGMENTATION = {
     "cache_scale": (1.25, "size that training photos are cut out of, in model input sizes"),
-    "min_crop_area": (0.4, "least share of a photo that a crop keeps"),
-    "max_crop_stretch": (2.5, "largest change of a photo's aspect ratio by a crop"),
+    "min_crop_area": (0.45, "least share of a photo that a crop keeps"),
+    "max_crop_stretch": (2.0, "largest change of a photo's aspect ratio by a crop"),
     "aliased_share": (0.3, "share of images that are resized without averaging, as phones do"),
     "rotated_share": (0.5, "share of images that are turned"),
     "max_rotation": (10.0, "largest turn, in degrees"),
