@@ -7,7 +7,7 @@ PY = .venv/bin/python
 # pip's own finished-mark, so that an interrupted install is done again.
 INSTALLED = .venv/requirements-installed.txt
 
-.PHONY: install test demo lint clean-demo
+.PHONY: install test demo lint
 
 install: $(INSTALLED)
 

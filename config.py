@@ -397,9 +397,6 @@ WARMUP_SHARE = 0.1
 # Used only where BatchNorm trains, that is with --weights none.
 BATCHNORM_MOMENTUM = 0.9
 
-# The temperature is sought between these.
-TEMPERATURE_RANGE = (0.25, 4.0)
-
 # Bins of the expected calibration error and the reliability diagram.
 CALIBRATION_BINS = 15
 

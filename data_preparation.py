@@ -151,6 +151,8 @@ def find_annotations(folder: Path, report: Report) -> Iterator[tuple[str, Path, 
             regions = entry.get("regions") if isinstance(entry, dict) else None
             if not isinstance(name, str) or not name or not isinstance(regions, (list, dict)):
                 report.skip("malformed entry", f"{json_name}: {key}")
+            elif name.encode(errors="ignore").decode() != name:
+                report.skip("malformed entry", f"{json_name}: {key!a}")
             elif not is_inside(json_path.parent / name, folder):
                 report.skip("photo outside the data folder", f"{json_name}: {name}")
             else:
@@ -162,6 +164,14 @@ def is_inside(path: Path, folder: Path) -> bool:
     try:
         return path.resolve().is_relative_to(folder)
     except (OSError, ValueError):  # link loops; NUL characters
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False, too, for names that no file system can hold."""
+    try:
+        return path.is_file()
+    except OSError:
         return False
 
 
@@ -197,7 +207,7 @@ def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
     annotations = choose_annotations(folder, report)
     rows = []
     for image_path, regions in tqdm(annotations.items(), desc="Reading photos", unit="image"):
-        if not (folder / image_path).is_file():
+        if not is_file(folder / image_path):
             report.skip("annotated but missing", image_path)
             continue
         try:
@@ -224,7 +234,8 @@ def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
 def find_photos(folder: Path) -> list[str]:
     """The image files below `folder`, by extension, as sorted relative POSIX paths."""
     return sorted(
-        path.relative_to(folder).as_posix()
+        # A name that is not UTF-8 could not be printed as it is.
+        path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
         for path in folder.rglob("*")
         if path.suffix.lower() in config.IMAGE_EXTENSIONS and path.is_file()
     )
@@ -477,8 +488,9 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: l
             print(f"    {item}")
         if len(items) > 5:
             print(f"    ... the rest is in {output / SUMMARY_NAME}")
+    print("\nNearly equal photos in different splits: ", end="")
+    print(f"{len(duplicates)} pairs; they make the figures too good" if duplicates else "none")
     if duplicates:
-        print(f"\nNearly equal photos in different splits: {len(duplicates)} pairs; they make the figures too good")
         for first, first_split, second, second_split in duplicates[:5]:
             print(f"    {first} ({first_split}) and {second} ({second_split})")
         if len(duplicates) > 5:

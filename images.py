@@ -1,7 +1,8 @@
 """The one road from an image file to model input.
 
-Training, conversion, prediction and reports all come through here, so what the model
-is served is to the bit what it was trained on. Needs Pillow and NumPy only.
+Training, conversion, prediction and reports all come through here, so what the model is
+served is to the bit what it was validated and tested on; training images go on from here
+through augmentation.py. Needs Pillow and NumPy only.
 """
 
 from collections.abc import Iterable

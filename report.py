@@ -11,6 +11,7 @@ matplotlib.use("Agg")  # draws to files, so it needs no screen
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy.special import logsumexp
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report, confusion_matrix, f1_score, log_loss
 
 import config
@@ -61,31 +62,39 @@ def expected_calibration_error(scores: np.ndarray, right: np.ndarray, bins: int 
     return float(np.average((table["score"] - table["accuracy"]).abs(), weights=table["images"]))
 
 
+def scale_logits(probabilities: np.ndarray, factor: float) -> np.ndarray:
+    """The probabilities (n, classes) that logits `factor` times as large would give."""
+    logits = factor * np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
+    return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+
+
 def write_report(
     test: pd.DataFrame,
     probabilities: np.ndarray,
     history: list[dict],
     settings: dict,
     folder: Path,
-    uncalibrated: np.ndarray | None = None,
     robustness: dict[str, float] | None = None,
 ) -> dict:
     """Write the report on the test split into `folder` and return its metrics.
 
-    `probabilities` (n, classes) are the model's for `test`; `uncalibrated` those before its
-    temperature was folded in, where that was done; `robustness` accuracies by corruption.
+    `probabilities` (n, classes) are the model's for `test`; `settings` holds train.py's
+    options and the temperature that was folded in; `robustness` accuracies by corruption.
     """
     predicted = [config.CLASSES[index] for index in probabilities.argmax(axis=1)]
     right = np.array(predicted) == test["label"].to_numpy()
     metrics = compute_metrics(test["label"].tolist(), predicted)
     text = metrics.pop("text")
-    scores = probabilities.max(axis=1)
-    scores_before = scores if uncalibrated is None else uncalibrated.max(axis=1)
+    bins = settings.get("calibration_bins", config.CALIBRATION_BINS)
+    scores = {"scores": probabilities.max(axis=1)}
+    if settings.get("temperature"):
+        before = scale_logits(probabilities, settings["temperature"]).max(axis=1)
+        scores = {"before temperature scaling": before, "after temperature scaling": scores["scores"]}
+        metrics["calibration_error_before"] = expected_calibration_error(before, right, bins)
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
-    metrics["calibration_error"] = expected_calibration_error(scores, right)
-    metrics["calibration_error_before"] = expected_calibration_error(scores_before, right)
+    metrics["calibration_error"] = expected_calibration_error(probabilities.max(axis=1), right, bins)
     if robustness:
         metrics["robustness"] = robustness
     with write_atomically(folder / "metrics.json") as path:
@@ -97,14 +106,14 @@ def write_report(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*PREDICTION_COLUMNS, "label"])
-        rounded = [f"{score:.4f}" for score in scores]
+        rounded = [f"{score:.4f}" for score in probabilities.max(axis=1)]
         writer.writerows(zip(test["image_path"], predicted, rounded, test["label"], strict=True))
     with write_atomically(folder / "confusion_matrix.png") as path:
         draw_confusion_matrix(np.array(metrics["confusion_matrix"]), path)
     with write_atomically(folder / "learning_curves.png") as path:
         draw_learning_curves(history, path)
     with write_atomically(folder / "reliability.png") as path:
-        draw_reliability({"before": scores_before, "after": scores}, right, path)
+        draw_reliability(scores, right, bins, path)
     if robustness:
         with write_atomically(folder / "robustness.png") as path:
             draw_robustness(robustness, path)
@@ -139,16 +148,16 @@ def draw_learning_curves(history: list[dict], path: Path) -> None:
     plt.close(figure)
 
 
-def draw_reliability(scores: dict[str, np.ndarray], right: np.ndarray, path: Path) -> None:
-    """Draw accuracy over score to PNG, a panel for the scores before and after scaling."""
-    figure, panels = plt.subplots(1, len(scores), figsize=(10, 4.6), layout="constrained")
-    for axes, (name, values) in zip(panels, scores.items(), strict=True):
-        table = reliability(values, right)
+def draw_reliability(scores: dict[str, np.ndarray], right: np.ndarray, bins: int, path: Path) -> None:
+    """Draw accuracy over score to PNG, a panel for each named set of scores (n,)."""
+    figure, panels = plt.subplots(1, len(scores), figsize=(5 * len(scores), 4.6), layout="constrained", squeeze=False)
+    for axes, (name, values) in zip(panels[0], scores.items(), strict=True):
+        table = reliability(values, right, bins)
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
         # A dot's area is its share of the images.
         axes.scatter(table["score"], table["accuracy"], s=600 * table["images"] / len(right) + 10, color=BLUE)
         axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="score", ylabel="accuracy")
-        axes.set_title(f"{name} temperature scaling: error {expected_calibration_error(values, right):.3f}")
+        axes.set_title(f"{name}: calibration error {expected_calibration_error(values, right, bins):.3f}", fontsize=11)
         axes.legend(loc="upper left")
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -5,8 +5,9 @@
     python test_predict.py --images car.jpg --model models/saved_model
 
 Reads an image, a folder (with its subfolders) or a CSV of data_preparation.py. Writes
-predictions.csv: image_name (relative to the folder given), prediction, score. Runs on
-ai-edge-litert, NumPy and Pillow; only a SavedModel as --model needs TensorFlow.
+predictions.csv: image_name (relative to the folder given), prediction, score. Images and
+folders need only ai-edge-litert, NumPy, Pillow and tqdm; a CSV needs what
+data_preparation.py needs, and a SavedModel as --model needs TensorFlow.
 """
 
 import argparse

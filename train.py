@@ -16,6 +16,7 @@ the photos they name. Writes to models/:
 
 import argparse
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,6 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
@@ -61,15 +61,27 @@ class Photos(Sequence):
 def decode_once(photos: Photos) -> np.ndarray:
     """All photos as one uint8 array (n, size, size, 3), kept in an unnamed temporary file.
 
-    In a file, because the photos of a large data set do not fit into memory.
+    In a file, because the photos of a large data set do not fit into memory. Raises UserError
+    when the folder for temporary files has no room, ImageError when a photo cannot be read.
     """
     shape = (len(photos), photos.size, photos.size, 3)
+    if np.prod(shape, dtype=float) > shutil.disk_usage(tempfile.gettempdir()).free:
+        raise UserError(
+            f"{tempfile.gettempdir()} has no room for {np.prod(shape, dtype=float) / 2**30:.0f} GiB of decoded photos; "
+            "set TMPDIR to a folder that has, or train with --no-cache"
+        )
     with tempfile.TemporaryFile() as file:
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
     with ThreadPoolExecutor() as threads:
         for row, image in enumerate(tqdm(threads.map(photos.__getitem__, range(len(photos))), "Decoding", len(photos))):
             pixels[row] = image
     return pixels
+
+
+def load_photos(split: pd.DataFrame, size: int, args: argparse.Namespace) -> Sequence[np.ndarray]:
+    """The photos of a split as uint8 (size, size, 3): decoded once, or anew with --no-cache."""
+    photos = Photos(split["file"], size)
+    return decode_once(photos) if args.cache else photos
 
 
 class ImageBatches(keras.utils.PyDataset):
@@ -101,8 +113,9 @@ class TrainingBatches(ImageBatches):
     def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace):
         super().__init__(photos, targets, args.batch_size)
         self.args, self.epoch = args, 0
-        # A row of a mirrored or distilled image may share its weight among classes.
-        self.class_weights = balanced_class_weights(targets)
+        # Mirroring half the images makes FrontLeft and FrontRight equally frequent.
+        seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if args.flip else targets
+        self.class_weights = balanced_class_weights(seen)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # A generator for each batch, because batches are made in parallel.
@@ -165,12 +178,12 @@ def balanced_class_weights(targets: np.ndarray) -> np.ndarray:
     """The weight of each class in the loss: n / (classes present * images of the class).
 
     Takes target rows (n, classes), gives float32 (classes,); a class without images gets 1.
-    Source: sklearn.utils.class_weight, "balanced".
+    The formula of scikit-learn's class_weight="balanced".
     """
-    indices = targets.argmax(axis=1)
-    present = np.unique(indices)
+    counts = targets.sum(axis=0)
+    present = counts > 0
     weights = np.ones(targets.shape[1], np.float32)
-    weights[present] = compute_class_weight("balanced", classes=present, y=indices)
+    weights[present] = len(targets) / (present.sum() * counts[present])
     return weights
 
 
@@ -267,19 +280,24 @@ def unfreeze(
 # --- Training ----------------------------------------------------------------------
 
 
-def train(model: keras.Model, backbone: keras.Model, splits: dict[str, pd.DataFrame], args) -> list[dict]:
-    """Train in two phases and leave the best weights of both in `model`.
+def train(
+    model: keras.Model,
+    backbone: keras.Model,
+    splits: dict[str, pd.DataFrame],
+    val_photos: Sequence[np.ndarray],
+    args: argparse.Namespace,
+) -> list[dict]:
+    """Train in two phases and leave the better phase's weights in `model`.
 
-    With random weights there is nothing to keep frozen, so phase 1 is left out. Returns one
-    dict for each epoch: phase, epoch, loss, accuracy, val_loss, val_accuracy, and kept,
-    which is true for the one epoch whose weights were kept.
+    `val_photos` are uint8 images of the validation split, in its order. With random weights
+    there is nothing to keep frozen, so phase 1 is left out. Returns one dict for each epoch:
+    phase, epoch, loss, accuracy, val_loss, val_accuracy, and kept, which is true for the one
+    epoch whose weights were kept.
     """
     # Augmented photos are cut out of larger ones, so that a crop is not blown up.
     size = round(args.image_size * args.cache_scale) if args.augment else args.image_size
-    photos = Photos(splits["train"]["file"], size)
-    batches = TrainingBatches(decode_once(photos) if args.cache else photos, one_hot(splits["train"]["label"]), args)
-    val_photos = Photos(splits["val"]["file"], args.image_size)
-    val_photos = decode_once(val_photos) if args.cache else val_photos
+    photos = load_photos(splits["train"], size, args)
+    batches = TrainingBatches(photos, one_hot(splits["train"]["label"]), args)
     val_batches = ImageBatches(val_photos, one_hot(splits["val"]["label"]), args.batch_size)
     history, best_weights, best = [], None, None
     if args.weights != "none" and args.phase1_epochs:
@@ -351,10 +369,15 @@ def compute_features(model: keras.Model, batches: ImageBatches, views: int) -> t
     """
     extractor = keras.Model(model.input, model.get_layer("features").output)
     parts = []
-    with tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress:
+    with (
+        tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress,
+        ThreadPoolExecutor(batches.workers) as threads,
+    ):
         for _ in range(views):
-            with ThreadPoolExecutor(batches.workers) as threads:
-                for images, *rest in threads.map(batches.__getitem__, range(len(batches))):
+            # A few batches at a time, so that those made ahead fit into memory.
+            for start in range(0, len(batches), 2 * batches.workers):
+                indices = range(len(batches))[start : start + 2 * batches.workers]
+                for images, *rest in threads.map(batches.__getitem__, indices):
                     parts.append([extractor(images, training=False).numpy(), *rest])
                     progress.update()
             batches.on_epoch_end()
@@ -418,19 +441,17 @@ def save_model(model: keras.Model, models_dir: Path) -> None:
 # --- Calibration -------------------------------------------------------------------
 
 
-def calibrate(model: keras.Model, val: pd.DataFrame, batch_size: int) -> float:
-    """Fit a temperature on the validation split, fold it into `model`, and return it.
+def calibrate(model: keras.Model, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace) -> float:
+    """Fit a temperature on validation photos, fold it into `model`, and return it.
 
-    The mirrored photos are counted in, for a validation split is small.
+    With the flip, the mirrored photos count too, for a validation split is small.
     """
-    photos = Photos(val["file"], model.input_shape[1])
-    targets = one_hot(val["label"])
-    pairs = [mirror(photo, target) for photo, target in zip(photos, targets, strict=True)]
-    mirrored, mirrored_targets = zip(*pairs, strict=True)
-    probabilities = [predict(model, images, batch_size) for images in (photos, mirrored)]
-    temperature = fit_temperature(
-        np.concatenate(probabilities), np.concatenate([targets, mirrored_targets]).argmax(axis=1)
-    )
+    probabilities = predict(model, photos, args.batch_size)
+    if args.flip:
+        mirrored, mirrored_targets = zip(*(mirror(*pair) for pair in zip(photos, targets, strict=True)), strict=True)
+        probabilities = np.concatenate([probabilities, predict(model, mirrored, args.batch_size)])
+        targets = np.concatenate([targets, mirrored_targets])
+    temperature = fit_temperature(probabilities, targets.argmax(axis=1))
     fold_temperature(model, temperature)
     return temperature
 
@@ -450,7 +471,7 @@ def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
         return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(targets)), targets]))
 
     # Bounded, since a validation split without a mistake would ask for boundless trust.
-    bounds = np.log(config.TEMPERATURE_RANGE)
+    bounds = np.log([0.25, 4.0])
     return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded").x))
 
 
@@ -467,11 +488,6 @@ def predict(model: keras.Model, photos: Sequence[np.ndarray], batch_size: int) -
     """The model's probabilities for uint8 photos: float32 (n, classes), in their order."""
     targets = np.zeros((len(photos), model.output_shape[1]), np.float32)
     return model.predict(ImageBatches(photos, targets, batch_size), verbose=0)
-
-
-def evaluate(model: keras.Model, split: pd.DataFrame, batch_size: int) -> np.ndarray:
-    """The model's probabilities for a split: float32 of shape (n, classes), in its order."""
-    return predict(model, Photos(split["file"], model.input_shape[1]), batch_size)
 
 
 def measure_robustness(model: keras.Model, split: pd.DataFrame, args: argparse.Namespace) -> dict[str, float]:
@@ -508,12 +524,15 @@ def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics:
     print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
     print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
     print(f"weighted F1 {metrics['weighted_f1']:.3f} on {metrics['images']} images")
-    absent = [name for name, count in ordered_counts(splits["train"]["label"]).items() if not count]
+    counts = ordered_counts(splits["train"]["label"])
+    absent = [name for name in counts if not counts[name] and not (args.flip and counts[config.MIRRORED_CLASS[name]])]
     if absent:
         print(f"Never seen in training, so never predicted with reason: {', '.join(absent)}")
     print(f"The model is in {args.models}/, pictures in {args.models}/report/.")
-    option = "" if args.models == Path(config.MODELS_DIR) else f" --models {args.models}"
-    print(f"Next: python convert_tflite.py{option}")
+    options = "" if args.models == Path(config.MODELS_DIR) else f" --models {args.models}"
+    options += "" if args.dataset == Path(config.DATASET_DIR) else f" --dataset {args.dataset}"
+    options += f" --data {args.data}" if args.data else ""
+    print(f"Next: python convert_tflite.py{options}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -565,6 +584,7 @@ def parse_arguments() -> argparse.Namespace:
         default=config.BATCHNORM_MOMENTUM,
         help="momentum of BatchNorm, with --weights none",
     )
+    add("--calibration-bins", type=int, default=config.CALIBRATION_BINS, help="bins of the calibration error")
     add("--robustness-images", type=int, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
     add("--seed", type=int, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
     strengths = parser.add_argument_group("strengths of --augment")
@@ -592,18 +612,18 @@ def main() -> None:
     )
     if args.weights != "none":
         load_backbone_weights(backbone, args.weights, args.backbone)
-    history = train(model, backbone, splits, args)
-    uncalibrated = evaluate(model, splits["test"], args.batch_size)
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    if args.calibrate:
-        settings["temperature"] = calibrate(model, splits["val"], args.batch_size)
+    # Before the training, so that a damaged photo is reported now and not after hours.
+    test_photos = load_photos(splits["test"], args.image_size, args)
+    val_photos = load_photos(splits["val"], args.image_size, args)
+    history = train(model, backbone, splits, val_photos, args)
+    temperature = calibrate(model, val_photos, one_hot(splits["val"]["label"]), args) if args.calibrate else None
     # Saved before it is evaluated, so that nothing after this can cost the trained model.
     save_model(model, args.models)
-    probabilities = evaluate(model, splits["test"], args.batch_size)
+    probabilities = predict(model, test_photos, args.batch_size)
     robustness = measure_robustness(model, splits["test"], args)
-    metrics = write_report(
-        splits["test"], probabilities, history, settings, args.models / "report", uncalibrated, robustness
-    )
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    settings["temperature"] = temperature
+    metrics = write_report(splits["test"], probabilities, history, settings, args.models / "report", robustness)
     print_summary(splits, history, metrics, args)
 
 

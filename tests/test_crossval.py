@@ -1,6 +1,5 @@
 """Cross-validation: honest folds, resumed without training twice, summed up by hand."""
 
-import json
 import sys
 
 import crossval
@@ -28,8 +27,15 @@ def test_each_image_is_tested_once_and_never_trained_on_in_that_fold():
         assert set(fold["test"]["label"].value_counts()) == {4}
 
 
+def test_grouped_folds_hold_whole_folders():
+    rows = [(f"vehicle {v}/{i}.jpg", config.CLASSES[v % 2]) for v in range(30) for i in range(4)]
+    for fold in crossval.make_folds(pd.DataFrame(rows, columns=["image_path", "label"]), 5, grouped=True):
+        folders = [set(split["image_path"].str.partition("/")[0]) for split in fold.values()]
+        assert len(set.union(*folders)) == sum(map(len, folders)) == 30
+
+
 def test_too_small_a_class_is_a_sentence():
-    with pytest.raises(UserError, match="smallest class has 3 images, too few for 5 folds"):
+    with pytest.raises(UserError, match="21 images, 3 of the smallest class, are too few for 5 folds"):
         crossval.make_folds(labelled_images(3), 5)
 
 
@@ -55,11 +61,14 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(crossval, "train_fold", fake_training)
     with pytest.raises(KeyboardInterrupt):
         crossval.main()
-    assert len(output.read_text().splitlines()) == 7
+    with output.open("a") as file:
+        file.write('{"key": {"cut off')  # a power failure in the middle of a line
+    output.write_text(output.read_text() + "\n")
+    assert len(output.read_text().splitlines()) == 8
     trained.clear()
     crossval.main()
     assert trained == [(2, ["--recipe", "reference"])] * 3
-    assert [json.loads(line)["key"]["fold"] for line in output.read_text().splitlines()] == [0, 1, 2, 3, 4] * 2
+    assert [row["key"]["fold"] for row in crossval.read_rows(output).values()] == [0, 1, 2, 3, 4] * 2
     # 5 of 140 wrong, at a score of 0.9 throughout: 135/140 - 0.9 = 0.064.
     assert "Seed 2, all folds together: 5 of 140 wrong, accuracy 0.964" in capsys.readouterr().out
 

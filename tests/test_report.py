@@ -34,20 +34,27 @@ def test_calibration_error_of_a_hand_worked_case():
     assert report.expected_calibration_error(np.ones(3), np.ones(3)) == 0
 
 
+def test_scaling_logits_by_two_squares_the_ratios_of_probabilities():
+    scaled = report.scale_logits(np.array([[0.6, 0.3, 0.1]]), 2)
+    assert scaled[0] == pytest.approx([0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46])
+
+
 def test_the_report_is_written_in_full(tmp_path):
     labels = (config.CLASSES * 2)[:10]
     split = pd.DataFrame({"image_path": [f"{index}.jpg" for index in range(10)], "label": labels})
     probabilities = np.eye(7, dtype=np.float32)[[config.CLASSES.index(label) for label in labels]]
     log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
     history = [{"phase": 1, "epoch": 1, **log, "kept": False}, {"phase": 2, "epoch": 1, **log, "kept": True}]
-    flat = np.full((10, 7), 0.05, np.float32) + 0.65 * probabilities
+    # 0.9 and six times 1/60: a temperature of 0.5 had squared ratios of 9 ** 0.5 * 6 ** 0.5.
+    probabilities = probabilities * (0.9 - 1 / 60) + np.float32(1 / 60)
     robustness = {"clean": 1.0, "blur": 0.5}
-    report.write_report(split, probabilities, history, {"seed": 1}, tmp_path, flat, robustness)
+    report.write_report(split, probabilities, history, {"temperature": 0.5}, tmp_path, robustness)
     test = json.loads((tmp_path / "metrics.json").read_text())["test"]
     assert test["accuracy"] == 1
     assert test["classes"] == config.CLASSES
-    assert test["calibration_error"] == 0
-    assert test["calibration_error_before"] == pytest.approx(0.3)
+    assert test["calibration_error"] == pytest.approx(0.1)
+    before = 54**0.5 / (54**0.5 + 6)
+    assert test["calibration_error_before"] == pytest.approx(1 - before)
     assert test["robustness"] == robustness
     rows = pd.read_csv(tmp_path / "test_predictions.csv")
     assert rows["prediction"].tolist() == labels

@@ -1,5 +1,6 @@
 """The network's shape, what trains in each phase, the batches, the recipes, the calibration."""
 
+import json
 from argparse import Namespace
 
 import keras
@@ -28,6 +29,21 @@ def split(tmp_path) -> pd.DataFrame:
 
 def trainable_parameters(model: keras.Model) -> int:
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch) -> None:
+    """A backbone of one convolution and one BatchNorm in the place of every real one.
+
+    The real ones give features of about nothing before they are trained.
+    """
+
+    def build(name, image_size, weights):
+        inputs = keras.Input((image_size, image_size, 3))
+        x = keras.layers.Conv2D(6, 3, strides=2, kernel_initializer="he_normal", name="conv")(inputs)
+        return keras.Model(inputs, keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x)))
+
+    monkeypatch.setattr(train, "build_backbone", build)
 
 
 # --- The network -------------------------------------------------------------------
@@ -178,6 +194,14 @@ def test_the_flip_mirrors_image_and_class_together():
     assert labels == {"FrontLeft", "FrontRight"}
 
 
+def test_class_weights_count_the_mirrored_images_too():
+    """Six FrontLeft and two FrontRight, mirrored half the time, are equally frequent."""
+    targets = train.one_hot(["FrontLeft"] * 6 + ["FrontRight"] * 2 + ["Front"] * 4)
+    weights = train.TrainingBatches(numbered_images(12), targets, arguments()).class_weights
+    # 12 images, 3 classes, 4 of each.
+    assert weights[:3] == pytest.approx([1, 1, 1])
+
+
 def test_class_weights_balance_the_classes():
     weights = train.balanced_class_weights(train.one_hot(["Front"] * 6 + ["Rear"] * 2))
     # 8 images, 2 classes: 8 / (2 * 6) and 8 / (2 * 2).
@@ -217,14 +241,15 @@ def test_the_better_phase_is_kept(split, monkeypatch, phase2, phase_kept):
 
     monkeypatch.setattr(train, "train_phase", scripted_phase)
     args = arguments("--recipe", "reference", "--image-size", 32)
-    history = train.train(model, backbone, {"train": split, "val": split}, args)
+    photos = train.Photos(split["file"], 32)
+    history = train.train(model, backbone, {"train": split, "val": split}, photos, args)
     assert last.get_weights()[1][0] == phase_kept
     [kept] = [log for log in history if log["kept"]]
     assert kept["phase"] == phase_kept
     assert [log["phase"] for log in history] == [1, 1] + [2] * len(phase2)
 
 
-def test_phase_1_on_features_equals_phase_1_on_images(split):
+def test_phase_1_on_features_equals_phase_1_on_images(split, tiny_backbone):
     """Without random changes and dropout both ways take the same steps."""
     weights = []
     for views in (0, 1):
@@ -233,14 +258,16 @@ def test_phase_1_on_features_equals_phase_1_on_images(split):
         args = arguments("--recipe", "reference", "--phase1-views", views, "--image-size", 32, "--phase1-epochs", 1)
         photos, targets = train.Photos(split["file"], 32), train.one_hot(split["label"])
         batches = train.TrainingBatches(photos, targets, args)
+        untrained = model.get_weights()
         train.train_phase(1, model, batches, train.ImageBatches(photos, targets, 32), args)
-        weights.append(model.get_layer("probabilities").get_weights())
+        weights.append(model.get_weights())
+    assert max(np.abs(after - before).max() for after, before in zip(weights[0], untrained, strict=True)) > 5e-4
     for on_images, on_features in zip(*weights, strict=True):
         assert on_features == pytest.approx(on_images, abs=1e-5)
 
 
 @pytest.mark.parametrize(("share", "steps_kept"), [(1, 1), (0, 6)])
-def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, share, steps_kept):
+def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, tiny_backbone, share, steps_kept):
     """An average that keeps all of itself stays where the first of six steps put it.
 
     With one class only, each step of Adam moves its bias by nearly the learning rate.
@@ -270,6 +297,44 @@ def test_every_strength_of_the_augmentation_can_be_set_on_the_command_line():
     for name, (value, _) in config.AUGMENTATION.items():
         assert vars(arguments())[name] == value
         assert vars(arguments(f"--{name.replace('_', '-')}", 0.5))[name] == 0.5
+
+
+@pytest.mark.parametrize("recipe", config.RECIPES)
+def test_a_training_from_a_weights_file(split, tiny_backbone, tmp_path, monkeypatch, capsys, recipe):
+    """Both phases of each recipe, from weights to report; the BatchNorm of the file stays."""
+    _, backbone = train.build_model(7, image_size=32)
+    backbone.get_layer("norm").set_weights([np.full(6, value, np.float32) for value in (1, 2, 3, 4)])
+    backbone.save_weights(tmp_path / "backbone.weights.h5")
+    for name in ("train", "val", "test"):
+        split.to_csv(tmp_path / f"{name}.csv", index=False)
+    options = ["--recipe", recipe, "--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32"]
+    folders = ["--dataset", tmp_path, "--models", tmp_path / "models", "--weights", tmp_path / "backbone.weights.h5"]
+    monkeypatch.setattr("sys.argv", ["train.py", *options, *map(str, folders)])
+    train.main()
+    model = keras.models.load_model(tmp_path / "models" / "model.keras")
+    norm = model.get_layer(index=1).get_layer("norm")
+    assert [weight[0] for weight in norm.get_weights()] == [1, 2, 3, 4]
+    content = json.loads((tmp_path / "models" / "report" / "metrics.json").read_text())
+    assert [log["phase"] for log in content["history"]] == [1, 2]
+    assert set(content["test"]["robustness"]) == {"clean", *train.CORRUPTIONS}
+    assert (content["settings"]["temperature"] is None) == (recipe == "reference")
+    assert f"Next: python convert_tflite.py --models {tmp_path}/models --dataset {tmp_path}" in capsys.readouterr().out
+
+
+def test_the_reference_recipe_has_the_callbacks_it_always_had():
+    args = arguments("--recipe", "reference")
+    _, stopping, plateau = train.make_callbacks(2, args)
+    assert (stopping.monitor, stopping.patience, stopping.restore_best_weights) == ("val_accuracy", 7, True)
+    assert (plateau.monitor, plateau.factor, plateau.patience, plateau.min_lr) == ("val_loss", 0.5, 3, 1e-7)
+    for phase, rate in ((1, 1e-3), (2, 1e-4)):
+        assert float(train.make_optimizer(phase, 100, args).learning_rate) == pytest.approx(rate)
+
+
+def test_the_default_schedule_rises_and_falls_to_zero():
+    optimizer = train.make_optimizer(2, 100, arguments("--phase2-learning-rate", 0.01, "--warmup-share", 0.1))
+    rates = [float(optimizer._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
+    # Half-way up, at the top, half-way down the cosine, and at its end.
+    assert rates == pytest.approx([0, 0.005, 0.01, 0.005, 0], abs=1e-6)
 
 
 @pytest.mark.parametrize("recipe", config.RECIPES)
@@ -305,9 +370,9 @@ def test_every_backbone_gets_the_scaling_it_was_trained_with(name):
         "MobileNetV3Small": keras.applications.mobilenet_v3,
         "EfficientNetV2B0": keras.applications.efficientnet_v2,
     }[name]
-    expected = backbone(module.preprocess_input(pixels.astype(np.float32)), training=False).numpy().mean(axis=(1, 2))
-    extractor = keras.Model(model.input, model.get_layer("features").output)
-    assert extractor(scale(pixels), training=False).numpy() == pytest.approx(expected, abs=1e-4)
+    before_backbone = model.layers[model.layers.index(backbone) - 1].output
+    fed = keras.Model(model.input, before_backbone)(scale(pixels)).numpy()
+    assert fed == pytest.approx(module.preprocess_input(pixels.astype(np.float32)), abs=1e-3)
 
 
 # --- Calibration -------------------------------------------------------------------
@@ -326,10 +391,12 @@ def test_the_temperature_of_a_hand_worked_case():
 
 def test_folding_a_temperature_divides_the_logits_and_changes_no_decision():
     model, _ = train.build_model(7, image_size=32)
-    images = np.random.default_rng(0).uniform(-1, 1, (20, 32, 32, 3)).astype(np.float32)
-    before = model.predict(images, verbose=0)
+    head = train.head_of(model)
+    features = np.random.default_rng(0).normal(size=(200, 1280)).astype(np.float32)
+    before = head.predict(features, verbose=0)
+    assert len(set(before.argmax(axis=1))) > 3
     train.fold_temperature(model, 0.5)
-    after = model.predict(images, verbose=0)
+    after = head.predict(features, verbose=0)
     assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1))
     # Half the temperature squares the ratios of the probabilities.
     squared = before**2 / (before**2).sum(axis=1, keepdims=True)

@@ -6,13 +6,16 @@
 Joins the splits in dataset/, cuts them into folds and, for each seed and fold, runs
 train.py with the options after "--" on the other folds (an eighth of them as validation).
 Writes a JSON line for each fold to --output, with the predictions of the held-out images;
-folds that already stand there with the same options are not trained again. Prints the mean
-and spread of accuracy and macro F1, and the figures of all folds taken together.
+folds that already stand there with the same options, images and code are not trained again.
+Prints the mean and spread of accuracy and macro F1, and the figures of all folds together.
+With --split grouped every folder stays in one fold, as in data_preparation.py.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,34 +24,43 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
 
 import config
 from common import UserError, run
-from data_preparation import SPLITS, read_split, recorded_data_dir
+from data_preparation import SPLITS, read_split, recorded_data_dir, split_off_folders
 from report import compute_metrics, expected_calibration_error
 
-TRAIN = Path(__file__).parents[1] / "train.py"
-NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error", "calibration_error_before"]
+PROJECT = Path(__file__).parents[1]
+VAL_PART = 8  # one image in so many of those not held out goes to validation
+NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error"]
 
 
-def make_folds(df: pd.DataFrame, folds: int) -> list[dict[str, pd.DataFrame]]:
+def make_folds(df: pd.DataFrame, folds: int, grouped: bool = False) -> list[dict[str, pd.DataFrame]]:
     """The train, val and test rows of each fold; every image is in one test part.
 
-    The folds are the same for all options and seeds. Raises UserError when a class has
-    fewer images than there are folds.
+    The folds are the same for all options and seeds; `grouped` folds hold whole folders.
+    Raises UserError when a class has too few images.
     """
-    smallest = df["label"].value_counts().min()
-    if smallest < folds:
-        raise UserError(f"the smallest class has {smallest} images, too few for {folds} folds; lower --folds")
+    counts = df["label"].value_counts()
+    if folds < 2 or counts.min() < max(folds, 3) or len(df) < 1.5 * VAL_PART * len(counts):
+        raise UserError(
+            f"{len(df)} images, {counts.min()} of the smallest class, are too few for {folds} folds; "
+            "give --folds from 2 up, or more images"
+        )
     result = []
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=config.SEED)
-    for rest, test in splitter.split(df, df["label"]):
-        labels = df["label"].iloc[rest]
-        train, val = train_test_split(rest, test_size=1 / 8, stratify=labels, random_state=config.SEED)
-        result.append({name: df.iloc[sorted(rows)] for name, rows in zip(SPLITS, (train, val, test), strict=True)})
+    splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(folds, shuffle=True, random_state=config.SEED)
+    share = 1 / VAL_PART
+    for rest, test in splitter.split(df, df["label"], df["image_path"].map(os.path.dirname) if grouped else None):
+        if grouped:
+            train, val = split_off_folders(df.iloc[rest], share, config.SEED)
+        else:
+            labels = df["label"].iloc[rest]
+            train, val = train_test_split(df.iloc[rest], test_size=share, stratify=labels, random_state=config.SEED)
+        parts = (train, val, df.iloc[test])
+        result.append({name: part.sort_values("image_path") for name, part in zip(SPLITS, parts, strict=True)})
     return result
 
 
@@ -60,7 +72,7 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
     with tempfile.TemporaryDirectory() as folder:
         for name, split in fold.items():
             split.to_csv(Path(folder) / f"{name}.csv", index=False)
-        command = [sys.executable, str(TRAIN), "--dataset", folder, "--data", str(data_dir)]
+        command = [sys.executable, str(PROJECT / "train.py"), "--dataset", folder, "--data", str(data_dir)]
         command += ["--models", folder, "--seed", str(seed), *options]
         started = time.monotonic()
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
@@ -78,8 +90,21 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
 
 
 def fingerprint(df: pd.DataFrame) -> str:
-    """A short name for exactly these images and labels."""
-    return hashlib.sha256(df[["image_path", "label"]].to_csv(index=False).encode()).hexdigest()[:12]
+    """A short name for exactly these images and labels, and this code and its settings."""
+    content = df[["image_path", "label"]].to_csv(index=False).encode()
+    for name in ("config.py", "images.py", "augmentation.py", "train.py"):
+        content += (PROJECT / name).read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def read_rows(path: Path) -> dict[str, dict]:
+    """The finished folds in a file, by key; a line cut off by an interruption is passed over."""
+    rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            rows[json.dumps(row["key"])] = row
+    return rows
 
 
 def print_results(rows: list[dict]) -> None:
@@ -111,6 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", type=Path, help="folder the CSVs' paths start from; None: the one recorded beside them")
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
     add("--folds", type=int, default=5, help="how many parts to cut the images into")
+    add("--split", choices=["stratified", "grouped"], default="stratified", help="by photo, or whole folders")
     add("--seeds", type=int, nargs="+", default=[config.SEED], help="seeds to train every fold with")
     add("options", nargs="*", metavar="-- options", help="options of train.py, after a --")
     return parser.parse_args()
@@ -121,21 +147,20 @@ def main() -> None:
     df = pd.concat([read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS])
     df = df.drop(columns="file").sort_values("image_path", ignore_index=True)
     data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
-    folds = make_folds(df, args.folds)
-    images = fingerprint(df)
-    lines = args.output.read_text(encoding="utf-8").splitlines() if args.output.is_file() else []
-    done = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
-    rows = []
+    folds = make_folds(df, args.folds, args.split == "grouped")
+    key = {"fingerprint": fingerprint(df), "split": args.split, "folds": args.folds, "options": args.options}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    done, rows = read_rows(args.output), []
     for seed in args.seeds:
         for index, fold in enumerate(folds):
-            key = {"images": images, "folds": args.folds, "fold": index, "seed": seed, "options": args.options}
-            if json.dumps(key) not in done:
+            fold_key = {**key, "seed": seed, "fold": index}
+            if json.dumps(fold_key) not in done:
                 print(f"Seed {seed}, fold {index + 1} of {args.folds}", flush=True)
-                row = {"key": key, "seed": seed, **train_fold(fold, data_dir, seed, args.options)}
+                row = {"key": fold_key, "seed": seed, **train_fold(fold, data_dir, seed, args.options)}
                 with args.output.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-                done[json.dumps(key)] = row
-            rows.append(done[json.dumps(key)])
+                done[json.dumps(fold_key)] = row
+            rows.append(done[json.dumps(fold_key)])
     print_results(rows)
 
 
