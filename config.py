@@ -349,6 +349,7 @@ RECIPES = {
         "mixup": 0.0,  # alpha of the beta distribution, 0 for none
         "schedule": "cosine",  # warm-up, then down to zero along a cosine
         "ema": 0.98,  # share of the averaged weights that a step keeps, 0 for no averaging
+        "batch_size": 16,
         "phase2_epochs": 20,
         "phase2_learning_rate": 5e-4,
         "frozen_share": 0.35,  # share of the backbone's first layers that phase 2 leaves frozen
@@ -365,6 +366,7 @@ RECIPES = {
         "mixup": 0.0,
         "schedule": "plateau",  # halve the rate when val_loss stands still
         "ema": 0.0,
+        "batch_size": 32,
         "phase2_epochs": 15,
         "phase2_learning_rate": 1e-4,
         "frozen_share": 0.0,
@@ -376,7 +378,6 @@ RECIPES = {
 # Backbones that train.py knows, by their names in keras.applications.
 BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
 
-BATCH_SIZE = 32
 HIDDEN_UNITS = 128
 BACKBONE_DROPOUT = 0.2  # between backbone and hidden layer
 HEAD_DROPOUT = 0.1  # between hidden layer and softmax

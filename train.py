@@ -554,7 +554,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--backbone", choices=config.BACKBONES, default=config.BACKBONES[0], help="the network below the head")
     add("--weights", default="imagenet", help="imagenet (downloads), none (random), or a file for the backbone")
     add("--image-size", type=int, default=config.IMAGE_SIZE, help="width and height of the model's input, pixels")
-    add("--batch-size", type=int, default=config.BATCH_SIZE, help="images in a training step")
+    add("--batch-size", type=int, help="images in a training step")
     add("--phase1-epochs", type=int, default=config.PHASE1_EPOCHS, help="epochs on the frozen backbone")
     add("--phase1-learning-rate", type=float, default=config.PHASE1_LEARNING_RATE, help="rate of phase 1")
     add("--phase1-views", type=int, help="variants of each photo whose features phase 1 runs on; 0: compute anew")

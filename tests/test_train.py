@@ -285,7 +285,7 @@ def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, tiny_backbone, s
 
 def test_every_number_of_the_training_can_be_set_on_the_command_line():
     defaults = vars(arguments())
-    numbers = ["batch_size", "hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "image_size"]
+    numbers = ["hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "image_size"]
     numbers += ["phase1_learning_rate", "lr_factor", "lr_patience", "min_learning_rate", "batchnorm_momentum", "seed"]
     numbers += ["warmup_share", "robustness_images"]
     for name in numbers:
