@@ -27,8 +27,9 @@ demo: $(INSTALLED)
 	rm -rf demo
 	$(PY) tools/make_demo_data.py --output demo/photos --images 840
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset
+	@# From random weights there is enough to learn without the random changes.
 	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
-		--phase2-epochs 25 --phase2-learning-rate 2e-3
+		--no-augment --batch-size 32 --phase2-epochs 20 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv
 	@echo
@@ -37,5 +38,6 @@ demo: $(INSTALLED)
 	@echo "  demo/dataset/class_distribution.png       what the labels are"
 	@echo "  demo/models/report/confusion_matrix.png   how the model does on its test split"
 	@echo "  demo/models/report/learning_curves.png    how it got there"
+	@echo "  demo/models/report/reliability.png        how far its scores can be trusted"
 	@echo "  demo/models/model.tflite, labels.txt      what the mobile team gets"
 	@echo "  demo/predictions.csv                      its prediction for each test photo"
