@@ -35,6 +35,8 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
     Raises UserError when the folder cannot be written.
     """
     path = Path(path)
+    if not path.name:
+        raise UserError(f"{path} names no file to write; give a file name")
     # The suffix stays at the end because Keras and Matplotlib choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

@@ -188,7 +188,9 @@ def choose_annotations(folder: Path, report: Report) -> dict[str, list | dict]:
         earlier = chosen.get(image_path)
         if earlier is not None:
             if extract_viewpoint_label(earlier) != extract_viewpoint_label(regions):
-                report.skip("annotated twice with different labels", f"{image_path} ({json_name})")
+                report.skip(
+                    "annotated twice with different labels, the fuller entry counts", f"{image_path} ({json_name})"
+                )
             if len(regions) <= len(earlier):
                 continue
         chosen[image_path] = regions

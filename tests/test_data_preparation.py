@@ -148,7 +148,7 @@ def test_a_photo_annotated_twice_takes_the_fuller_entry_and_reports_the_conflict
     write_via(tmp_path / "2 final.json", {"car.jpg": regions("tailgate", "rearws")})
     df, report = read_dataset(tmp_path)
     assert df["label"].tolist() == ["Rear"]
-    assert len(report.skipped["annotated twice with different labels"]) == 1
+    assert len(report.skipped["annotated twice with different labels, the fuller entry counts"]) == 1
 
 
 # --- Splits ------------------------------------------------------------------------
