@@ -156,7 +156,7 @@ def draw_reliability(scores: dict[str, np.ndarray], right: np.ndarray, bins: int
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
         # A dot's area is its share of the images.
         axes.scatter(table["score"], table["accuracy"], s=600 * table["images"] / len(right) + 10, color=BLUE)
-        axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="score", ylabel="accuracy")
+        axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="score (dot area: share of the images)", ylabel="accuracy")
         axes.set_title(f"{name}: calibration error {expected_calibration_error(values, right, bins):.3f}", fontsize=11)
         axes.legend(loc="upper left")
     figure.savefig(path, dpi=120)
