@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from images import resize
+
 # --- Random changes for training ---------------------------------------------------
 
 
@@ -117,10 +119,6 @@ def recompress(image: Image.Image, quality: int) -> Image.Image:
 
 
 # --- Fixed changes for the robustness figures --------------------------------------
-
-
-def resize(image: Image.Image, size: int) -> Image.Image:
-    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def occlude(image: Image.Image) -> Image.Image:

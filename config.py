@@ -344,9 +344,7 @@ RECIPES = {
         "augment": True,  # the random changes of augmentation.py
         "cache": True,  # decode each training photo once, not once an epoch
         "phase1_views": 3,  # run phase 1 on the features of so many variants of each photo
-        "loss": "crossentropy",
         "label_smoothing": 0.1,
-        "mixup": 0.0,  # alpha of the beta distribution, 0 for none
         "schedule": "cosine",  # warm-up, then down to zero along a cosine
         "ema": 0.98,  # share of the averaged weights that a step keeps, 0 for no averaging
         "batch_size": 16,
@@ -361,9 +359,7 @@ RECIPES = {
         "augment": False,
         "cache": False,
         "phase1_views": 0,  # push every image through the frozen backbone in every epoch
-        "loss": "crossentropy",
         "label_smoothing": 0.0,
-        "mixup": 0.0,
         "schedule": "plateau",  # halve the rate when val_loss stands still
         "ema": 0.0,
         "batch_size": 32,
@@ -378,6 +374,8 @@ RECIPES = {
 # Backbones that train.py knows, by their names in keras.applications.
 BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
 
+LOSS = "crossentropy"  # or "focal"
+MIXUP = 0.0  # alpha of its beta distribution, 0 for none
 HIDDEN_UNITS = 128
 BACKBONE_DROPOUT = 0.2  # between backbone and hidden layer
 HEAD_DROPOUT = 0.1  # between hidden layer and softmax

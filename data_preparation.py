@@ -39,7 +39,7 @@ from images import ImageError, open_image
 
 SPLITS = ("train", "val", "test")
 SUMMARY_NAME = "summary.json"
-GROUPED_DRAWS = 20  # random draws of folders to choose from; more are hardly better
+GROUPED_DRAWS = 20  # random draws of folders, of which --split grouped takes the best
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
     "rear": frozenset(config.REAR_PARTS),
@@ -151,6 +151,7 @@ def find_annotations(folder: Path, report: Report) -> Iterator[tuple[str, Path, 
             regions = entry.get("regions") if isinstance(entry, dict) else None
             if not isinstance(name, str) or not name or not isinstance(regions, (list, dict)):
                 report.skip("malformed entry", f"{json_name}: {key}")
+            # JSON can escape half a character, which no file can be written with.
             elif name.encode(errors="ignore").decode() != name:
                 report.skip("malformed entry", f"{json_name}: {key!a}")
             elif not is_inside(json_path.parent / name, folder):

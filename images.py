@@ -38,11 +38,14 @@ def open_image(path: Path | str) -> Image.Image:
 def load_image(path: Path | str, size: int = config.IMAGE_SIZE) -> np.ndarray:
     """Read an image file as uint8 of shape (size, size, 3), RGB, 0 to 255.
 
-    The whole photo is resized, not cropped, with Pillow's antialiased bilinear filter.
     Raises ImageError as open_image does.
     """
-    resized = open_image(path).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.uint8)
+    return np.asarray(resize(open_image(path), size), dtype=np.uint8)
+
+
+def resize(image: Image.Image, size: int) -> Image.Image:
+    """Resize a whole photo, uncropped, to (size, size) with Pillow's antialiased bilinear filter."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def scale(pixels: np.ndarray) -> np.ndarray:

@@ -29,13 +29,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
+from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
 from augmentation import CORRUPTIONS, augment, mix
 from common import UserError, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
-from images import load_image, open_image, scale
+from images import load_image, open_image, resize, scale
 from report import write_report
 from test_predict import LABELS_NAME
 
@@ -177,13 +178,13 @@ def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]
 def balanced_class_weights(targets: np.ndarray) -> np.ndarray:
     """The weight of each class in the loss: n / (classes present * images of the class).
 
-    Takes target rows (n, classes), gives float32 (classes,); a class without images gets 1.
-    The formula of scikit-learn's class_weight="balanced".
+    Takes one-hot rows (n, classes), gives float32 (classes,); a class without images gets 1.
+    Source: sklearn.utils.class_weight, "balanced".
     """
-    counts = targets.sum(axis=0)
-    present = counts > 0
+    indices = targets.argmax(axis=1)
+    present = np.unique(indices)
     weights = np.ones(targets.shape[1], np.float32)
-    weights[present] = len(targets) / (present.sum() * counts[present])
+    weights[present] = compute_class_weight("balanced", classes=present, y=indices)
     return weights
 
 
@@ -309,13 +310,10 @@ def train(
         from_random = args.weights == "none"
         unfreeze(backbone, from_random, args.batchnorm_momentum, 0 if from_random else args.frozen_share)
         logs = train_phase(2, model, batches, val_batches, args)
-        if best is None or kept_result(logs) > best:
-            best_weights = model.get_weights()
-            for log in history:
-                log["kept"] = False
-        else:
-            for log in logs:
-                log["kept"] = False
+        improved = best is None or kept_result(logs) > best
+        best_weights = model.get_weights() if improved else best_weights
+        for log in history if improved else logs:
+            log["kept"] = False
         history += logs
     if best_weights is None:
         raise UserError("no epochs to train; give --phase1-epochs or --phase2-epochs above 0")
@@ -500,7 +498,7 @@ def measure_robustness(model: keras.Model, split: pd.DataFrame, args: argparse.N
     variants = {name: np.empty((len(sample), size, size, 3), np.uint8) for name in ["clean", *CORRUPTIONS]}
     for row, file in enumerate(tqdm(sample["file"], desc="Robustness", unit="image")):
         image = open_image(file)
-        variants["clean"][row] = load_image(file, size)
+        variants["clean"][row] = np.asarray(resize(image, size))
         for name, corrupt in CORRUPTIONS.items():
             variants[name][row] = np.asarray(corrupt(image, size))
     targets = one_hot(sample["label"]).argmax(axis=1)
@@ -563,8 +561,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--frozen-share", type=float, help="share of the backbone's layers, its first, that phase 2 leaves frozen")
     add("--flip", action=switch, help="mirror half the training images, and their classes with them")
     add("--augment", action=switch, help="change training images at random")
-    add("--mixup", type=float, help="alpha of mixup, 0 for none")
-    add("--loss", choices=["crossentropy", "focal"], help="what is minimised")
+    add("--mixup", type=float, default=config.MIXUP, help="alpha of mixup, 0 for none")
+    add("--loss", choices=["crossentropy", "focal"], default=config.LOSS, help="what is minimised")
     add("--label-smoothing", type=float, help="share of a target that is spread over all classes")
     add("--schedule", choices=["plateau", "cosine"], help="how the learning rate falls")
     add("--ema", type=float, help="share of the averaged weights that a step keeps, 0 for no averaging")

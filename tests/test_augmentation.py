@@ -9,7 +9,7 @@ from PIL import Image
 
 import augmentation
 import config
-from images import open_image
+from images import open_image, resize
 
 STRENGTHS = Namespace(**{name: value for name, (value, _) in config.AUGMENTATION.items()})
 
@@ -70,7 +70,7 @@ def test_an_aliased_resize_does_not_average():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     image = Image.fromarray(stripes)
-    averaged, aliased = augmentation.resize(image, 16), augmentation.resize_aliased(image, 16)
+    averaged, aliased = resize(image, 16), augmentation.resize_aliased(image, 16)
     assert np.ptp(np.asarray(averaged)[:, 2:-2].astype(int)) <= 10
     assert set(np.unique(np.asarray(aliased))) <= {0, 127, 128, 255}
 

@@ -117,6 +117,7 @@ def test_everything_left_out_is_reported_with_its_reason(tmp_path):
     (tmp_path / "broken.json").write_text('{"a": ')
     (tmp_path / "other.json").write_text('{"name": "not VIA"}')
     (tmp_path / "odd.json").write_text('{"x": {"filename": "good.jpg", "regions": null}, "y": {"filename": 5}}')
+    (tmp_path / "half.json").write_text(r'{"\udce9": {"filename": "\udce9.jpg", "regions": []}}')
     (tmp_path / "via_attributes.json").write_text('{"region": {"identity": {}}, "file": {}}')
 
     df, report = read_dataset(tmp_path)
@@ -126,7 +127,7 @@ def test_everything_left_out_is_reported_with_its_reason(tmp_path):
     assert [item.split()[0] for item in report.skipped["unreadable"]] == ["cut.jpg", "empty.jpg"]
     assert report.skipped["never annotated"] == ["forgotten.JPG"]
     assert [item.split()[0] for item in report.skipped["JSON file not used"]] == ["broken.json", "other.json"]
-    assert report.skipped["malformed entry"] == ["odd.json: x", "odd.json: y"]
+    assert report.skipped["malformed entry"] == [r"half.json: '\udce9'", "odd.json: x", "odd.json: y"]
     assert report.unknown_parts == {"warp coil": 1}
 
 

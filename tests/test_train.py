@@ -287,7 +287,7 @@ def test_every_number_of_the_training_can_be_set_on_the_command_line():
     defaults = vars(arguments())
     numbers = ["hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "image_size"]
     numbers += ["phase1_learning_rate", "lr_factor", "lr_patience", "min_learning_rate", "batchnorm_momentum", "seed"]
-    numbers += ["warmup_share", "robustness_images"]
+    numbers += ["warmup_share", "robustness_images", "calibration_bins", "mixup"]
     for name in numbers:
         assert defaults[name] == getattr(config, name.upper())
         assert vars(arguments(f"--{name.replace('_', '-')}", 3))[name] == 3
@@ -346,8 +346,10 @@ def test_a_recipe_sets_the_defaults_and_options_win_over_it(recipe):
     assert not arguments("--recipe", recipe, "--no-flip").flip
 
 
-def test_the_recipes_name_the_same_settings():
-    assert config.RECIPES["default"].keys() == config.RECIPES["reference"].keys()
+def test_the_recipes_hold_the_same_settings_and_only_those_that_differ():
+    default, reference = config.RECIPES["default"], config.RECIPES["reference"]
+    assert default.keys() == reference.keys()
+    assert all(default[name] != reference[name] for name in default)
 
 
 def test_missing_photos_are_one_sentence(tmp_path):

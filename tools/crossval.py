@@ -45,7 +45,7 @@ def make_folds(df: pd.DataFrame, folds: int, grouped: bool = False) -> list[dict
     Raises UserError when a class has too few images.
     """
     counts = df["label"].value_counts()
-    if folds < 2 or counts.min() < max(folds, 3) or len(df) < 1.5 * VAL_PART * len(counts):
+    if folds < 2 or counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) / VAL_PART < len(counts):
         raise UserError(
             f"{len(df)} images, {counts.min()} of the smallest class, are too few for {folds} folds; "
             "give --folds from 2 up, or more images"
@@ -92,7 +92,7 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
 def fingerprint(df: pd.DataFrame) -> str:
     """A short name for exactly these images and labels, and this code and its settings."""
     content = df[["image_path", "label"]].to_csv(index=False).encode()
-    for name in ("config.py", "images.py", "augmentation.py", "train.py"):
+    for name in ("config.py", "images.py", "augmentation.py", "train.py", "report.py"):
         content += (PROJECT / name).read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -116,8 +116,8 @@ def print_results(rows: list[dict]) -> None:
     for name in rows[0]["robustness"]:
         values = [row["robustness"][name] for row in rows]
         print(f"  {name:<26}{np.mean(values):.3f} ± {np.std(values):.3f}")
-    for seed in dict.fromkeys(row["seed"] for row in rows):
-        predictions = [prediction for row in rows if row["seed"] == seed for prediction in row["predictions"]]
+    for seed in dict.fromkeys(row["key"]["seed"] for row in rows):
+        predictions = [prediction for row in rows if row["key"]["seed"] == seed for prediction in row["predictions"]]
         _, predicted, scores, true = zip(*predictions, strict=True)
         metrics = compute_metrics(list(true), list(predicted))
         error = expected_calibration_error(np.array(scores), np.array(true) == np.array(predicted))
@@ -156,7 +156,7 @@ def main() -> None:
             fold_key = {**key, "seed": seed, "fold": index}
             if json.dumps(fold_key) not in done:
                 print(f"Seed {seed}, fold {index + 1} of {args.folds}", flush=True)
-                row = {"key": fold_key, "seed": seed, **train_fold(fold, data_dir, seed, args.options)}
+                row = {"key": fold_key, **train_fold(fold, data_dir, seed, args.options)}
                 with args.output.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 done[json.dumps(fold_key)] = row

@@ -20,12 +20,10 @@ from matplotlib.patches import Patch, Polygon
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
 
-from make_demo_data import draw_car, draw_close_up
+from make_demo_data import AZIMUTHS, draw_car, draw_close_up
 
 from common import run, write_atomically
 from data_preparation import VOTES, extract_viewpoint_label, region_identities
-
-AZIMUTHS = {"Front": 0, "FrontLeft": 48, "FrontRight": -48, "Rear": 180, "RearLeft": 142, "RearRight": -142}
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito). A lamp votes twice:
 # its end fills it, its side rims it.
@@ -60,7 +58,7 @@ def main() -> None:
     args = parser.parse_args()
 
     figure, panels = plt.subplots(2, 4, figsize=(14, 6), layout="constrained")
-    examples = [draw_car(azimuth, np.random.default_rng(args.seed))[:2] for azimuth in AZIMUTHS.values()]
+    examples = [draw_car(np.mean(span), np.random.default_rng(args.seed))[:2] for span in AZIMUTHS.values()]
     examples.append(draw_close_up(np.random.default_rng(args.seed)))
     # Front views above, rear views below, so that mirrored classes stand side by side.
     places = [panels[0, 1], panels[0, 0], panels[0, 2], panels[1, 1], panels[1, 0], panels[1, 2], panels[0, 3]]
