@@ -405,8 +405,8 @@ ROBUSTNESS_IMAGES = 500
 # How strongly training images are changed at random: each is also an option of train.py.
 AUGMENTATION = {
     "cache_scale": (1.25, "size that training photos are cut out of, in model input sizes"),
-    "min_crop_area": (0.45, "least share of a photo that a crop keeps"),
-    "max_crop_stretch": (2.0, "largest change of a photo's aspect ratio by a crop"),
+    "min_crop_area": (0.6, "least share of a photo that a crop keeps"),
+    "max_crop_stretch": (1.6, "largest change of a photo's aspect ratio by a crop"),
     "aliased_share": (0.3, "share of images that are resized without averaging, as phones do"),
     "rotated_share": (0.5, "share of images that are turned"),
     "max_rotation": (10.0, "largest turn, in degrees"),
@@ -417,7 +417,7 @@ AUGMENTATION = {
     "max_blur_radius": (2.0, "largest radius of the blur, in pixels of the model's input"),
     "compressed_share": (0.2, "share of images that are compressed as JPEG"),
     "min_jpeg_quality": (15, "lowest JPEG quality, 1 to 90"),
-    "erased_share": (0.25, "share of images of which a rectangle is covered with noise"),
+    "erased_share": (0.1, "share of images of which a rectangle is covered with noise"),
     "max_erased_area": (0.25, "largest share of an image that is covered"),
 }
 
