@@ -1,10 +1,12 @@
-"""What all four scripts need to treat people and their files well. Standard library only."""
+"""What all four scripts need to treat people, files and cores well. Standard library only."""
 
 import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -52,3 +54,21 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def map_in_order(function: Callable, items: Iterable, threads: int) -> Iterator:
+    """Yield function(item) for each item, in order, computed in threads.
+
+    Only a few items are ahead of the one yielded, so memory stays flat however many there are.
+    """
+    pending = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -34,11 +34,12 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from tqdm import tqdm
 
 import config
-from common import UserError, run, write_atomically
+from common import UserError, map_in_order, run, write_atomically
 from images import ImageError, open_image
 
 SPLITS = ("train", "val", "test")
 SUMMARY_NAME = "summary.json"
+HASHED_SIZE = 64  # a perceptual hash sees 9x8 pixels, so large photos need not be decoded in full
 GROUPED_DRAWS = 20  # random draws of folders, of which --split grouped takes the best
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
@@ -208,18 +209,29 @@ def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
         raise UserError(f"{folder} is not a folder; give the folder of your photos with --data")
     report = Report()
     annotations = choose_annotations(folder, report)
-    rows = []
-    for image_path, regions in tqdm(annotations.items(), desc="Reading photos", unit="image"):
+
+    def hash_photo(image_path: str) -> int | ImageError | None:
+        """The photo's perceptual hash, the reason why it cannot be read, or None if it is missing."""
         if not is_file(folder / image_path):
+            return None
+        try:
+            return int(str(imagehash.dhash(open_image(folder / image_path, HASHED_SIZE))), 16)
+        except ImageError as error:
+            return error
+
+    rows = []
+    # Pillow lets go of the interpreter lock while it decodes.
+    results = map_in_order(hash_photo, annotations, os.cpu_count() or 1)
+    results = tqdm(results, "Reading photos", len(annotations), unit="image")
+    for (image_path, regions), result in zip(annotations.items(), results, strict=True):
+        if result is None:
             report.skip("annotated but missing", image_path)
             continue
-        try:
-            image = open_image(folder / image_path)
-        except ImageError as error:
-            reason = str(error).rpartition(f"{image_path}: ")[2]
+        if isinstance(result, ImageError):
+            reason = str(result).rpartition(f"{image_path}: ")[2]
             report.skip("unreadable", f"{image_path} ({reason})")
             continue
-        report.hashes[image_path] = int(str(imagehash.dhash(image)), 16)
+        report.hashes[image_path] = result
         identities = region_identities(regions)
         report.unknown_parts.update(identities - KNOWN)
         rows.append([image_path, extract_viewpoint_label(regions), *count_votes(identities).values()])
@@ -357,19 +369,22 @@ def straddling_duplicates(
     """Pairs of nearly equal photos in different splits: (photo, its split, photo, its split).
 
     `hashes` maps image_path to a 64-bit perceptual hash (imagehash.dhash); photos are nearly
-    equal when at most `max_bits` of its bits differ.
+    equal when at most `max_bits` of its bits differ. Every photo that has a near-duplicate in
+    another split is in some pair, but not every such pair is listed.
     """
-    split_of = {path: name for name, split in splits.items() for path in split["image_path"]}
     photos_of = {}
-    for path in split_of:
-        photos_of.setdefault(hashes[path], []).append(path)
+    for name, split in splits.items():
+        for path in split["image_path"]:
+            photos_of.setdefault(hashes[path], {}).setdefault(name, []).append(path)
     values = np.array(list(photos_of), dtype=np.uint64)
     pairs = set()
-    for first, second in near_pairs(values, max_bits):
-        pairs.update((a, b) for a in photos_of[first] for b in photos_of[second])
-    for equal in photos_of.values():
-        pairs.update((a, b) for i, a in enumerate(equal) for b in equal[i + 1 :])
-    return sorted((a, split_of[a], b, split_of[b]) for a, b in map(sorted, pairs) if split_of[a] != split_of[b])
+    for first, second in near_pairs(values, max_bits) | {(value, value) for value in photos_of}:
+        for one, other in itertools.product(photos_of[first].items(), photos_of[second].items()):
+            if one[0] != other[0]:
+                # Each photo with one of the other split: all pairs of many equal photos would be too many.
+                some = [(photo, other[1][0]) for photo in one[1]] + [(one[1][0], photo) for photo in other[1]]
+                pairs.update(tuple(sorted([(a, one[0]), (b, other[0])])) for a, b in some)
+    return sorted((*first, *second) for first, second in pairs)
 
 
 def near_pairs(values: np.ndarray, max_bits: int) -> set[tuple[int, int]]:
@@ -384,9 +399,10 @@ def near_pairs(values: np.ndarray, max_bits: int) -> set[tuple[int, int]]:
         pieces = (values >> low) & np.uint64((1 << int(high - low)) - 1)
         order = np.argsort(pieces, kind="stable")
         for bucket in np.split(values[order], np.flatnonzero(np.diff(pieces[order])) + 1):
-            differing = np.bitwise_count(bucket[:, np.newaxis] ^ bucket)
-            for i, j in np.argwhere(np.triu(differing <= max_bits, 1)):
-                pairs.add((int(bucket[i]), int(bucket[j])))
+            for start in range(0, len(bucket), 1000):  # in blocks, for a bucket may be large
+                differing = np.bitwise_count(bucket[start : start + 1000, np.newaxis] ^ bucket[start:])
+                for i, j in np.argwhere(np.triu(differing <= max_bits, 1)):
+                    pairs.add((int(bucket[start + i]), int(bucket[start + j])))
     return pairs
 
 
@@ -492,7 +508,7 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: l
         if len(items) > 5:
             print(f"    ... the rest is in {output / SUMMARY_NAME}")
     print("\nNearly equal photos in different splits: ", end="")
-    print(f"{len(duplicates)} pairs; they make the figures too good" if duplicates else "none")
+    print(f"at least {len(duplicates)} pairs; they make the figures too good" if duplicates else "none")
     if duplicates:
         for first, first_split, second, second_split in duplicates[:5]:
             print(f"    {first} ({first_split}) and {second} ({second_split})")

@@ -19,13 +19,17 @@ class ImageError(UserError):
     """The image file is missing or cannot be decoded."""
 
 
-def open_image(path: Path | str) -> Image.Image:
-    """Decode an image file in full: turned upright by its EXIF orientation, mode RGB.
+def open_image(path: Path | str, size: int | None = None) -> Image.Image:
+    """Decode an image file: turned upright by its EXIF orientation, mode RGB.
 
+    In full, or for a `size` to shrink it to, reduced in the JPEG decoder to no less than
+    twice that width and height, which takes a fraction of the time and differs by little.
     Raises ImageError when the file is missing, empty, truncated or not an image.
     """
     try:
         with Image.open(path) as image:
+            if size:
+                image.draft(None, (2 * size, 2 * size))
             return ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError as error:
         raise ImageError(f"cannot read {path}: no such file") from error
@@ -40,7 +44,7 @@ def load_image(path: Path | str, size: int = config.IMAGE_SIZE) -> np.ndarray:
 
     Raises ImageError as open_image does.
     """
-    return np.asarray(resize(open_image(path), size), dtype=np.uint8)
+    return np.asarray(resize(open_image(path, size), size), dtype=np.uint8)
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:

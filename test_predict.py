@@ -12,6 +12,8 @@ data_preparation.py needs, and a SavedModel as --model needs TensorFlow.
 
 import argparse
 import csv
+import os
+import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from common import UserError, run, write_atomically
+from common import UserError, map_in_order, run, write_atomically
 from images import ImageError, load_batch
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
@@ -176,11 +178,14 @@ def predict_images(
     runner, size, class_count = load_runner(model_path)
     labels = read_labels(labels_path or default_labels_path(Path(model_path)), class_count)
     inputs = find_inputs(images_path, data_dir)
+    # A runner for each core; only TensorFlow, which runs a SavedModel, uses all cores by itself.
+    cores = 1 if Path(model_path).is_dir() else os.cpu_count() or 1
+    runners = [runner, *(load_runner(model_path)[0] for _ in range(min(cores, len(inputs)) - 1))]
     outcome = Outcome()
     with write_atomically(output_path) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PREDICTION_COLUMNS)
-        for item, probabilities in predict_inputs(runner, size, inputs, outcome):
+        for item, probabilities in predict_inputs(runners, size, inputs, outcome):
             best = int(probabilities.argmax())
             writer.writerow([item.name, labels[best], f"{probabilities[best]:.4f}"])
             outcome.predicted += 1
@@ -192,16 +197,33 @@ def predict_images(
 
 
 def predict_inputs(
-    runner: Runner, size: int, inputs: list[Input], outcome: Outcome
+    runners: list[Runner], size: int, inputs: list[Input], outcome: Outcome
 ) -> Iterator[tuple[Input, np.ndarray]]:
-    """Yield (input, probabilities) in order, with a progress bar; note unreadable ones."""
-    for item in tqdm(inputs, desc="Predicting", unit="image"):
+    """Yield (input, probabilities) in order, with a progress bar; note unreadable ones.
+
+    Uses a thread for each runner: Pillow and LiteRT let go of the interpreter lock while they work.
+    """
+    idle = queue.SimpleQueue()
+    for runner in runners:
+        idle.put(runner)
+
+    def predict_one(item: Input) -> np.ndarray | ImageError:
         try:
             batch = load_batch([item.file], size)
         except ImageError as error:
-            outcome.skipped.append((item.name, str(error)))
-            continue
-        yield item, runner(batch)[0]
+            return error
+        runner = idle.get()
+        try:
+            return runner(batch)[0]
+        finally:
+            idle.put(runner)
+
+    results = tqdm(map_in_order(predict_one, inputs, len(runners)), "Predicting", len(inputs), unit="image")
+    for item, result in zip(inputs, results, strict=True):
+        if isinstance(result, ImageError):
+            outcome.skipped.append((item.name, str(result)))
+        else:
+            yield item, result
 
 
 def default_labels_path(model_path: Path) -> Path:

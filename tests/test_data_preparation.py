@@ -238,6 +238,14 @@ def test_near_duplicates_are_reported_only_across_splits():
     ]
 
 
+def test_many_equal_photos_are_each_reported_without_all_their_pairs():
+    train, val = [f"t{i}" for i in range(400)], [f"v{i}" for i in range(300)]
+    splits = {"train": pd.DataFrame({"image_path": train}), "val": pd.DataFrame({"image_path": val})}
+    pairs = data_preparation.straddling_duplicates(splits, dict.fromkeys(train + val, 7))
+    assert {photo for pair in pairs for photo in (pair[0], pair[2])} == {*train, *val}
+    assert len(pairs) < 800
+
+
 def test_near_pairs_equal_a_search_through_all_pairs():
     random = np.random.default_rng(0)
     values = random.integers(0, 2**63, 60, dtype=np.uint64)

@@ -7,8 +7,8 @@ from conftest import save_photo
 from PIL import Image
 
 import test_predict
-import train
-from images import ImageError, load_batch, load_image, open_image, scale
+from images import ImageError, load_batch, load_image, open_image, resize, scale
+from training_data import ImageBatches, Photos, one_hot
 
 # How a camera stores an upright photo for each EXIF orientation: the inverse of the turn
 # that a viewer makes (EXIF 2.3, tag 0x0112).
@@ -44,10 +44,12 @@ def test_pixels_keep_their_colour_and_place(tmp_path):
     assert pixels[5, 8].tolist() == [0, 0, 255]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
-def test_every_colour_mode_becomes_rgb(tmp_path, mode):
-    path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
-    Image.new("RGB", (20, 20), "white").convert(mode).save(path)
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "png"), ("L", "jpg"), ("RGBA", "png"), ("P", "png"), ("CMYK", "jpg"), ("1", "png")]
+)
+def test_every_colour_mode_becomes_rgb(tmp_path, mode, suffix):
+    path = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (200, 200), "white").convert(mode).save(path)
     assert open_image(path).mode == "RGB"
     assert load_image(path, 8).min() >= 250
 
@@ -63,7 +65,7 @@ def test_scale_runs_from_minus_one_to_one_as_the_backbone_expects():
 
 
 def test_unreadable_files_raise_an_error_that_names_them(tmp_path):
-    whole = save_photo(tmp_path / "whole.jpg").read_bytes()
+    whole = save_photo(tmp_path / "whole.jpg", size=(2000, 1500)).read_bytes()
     bad = {"empty.jpg": b"", "cut.jpg": whole[: len(whole) // 2], "text.jpg": b"hello"}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -77,11 +79,27 @@ def test_a_png_under_a_jpg_name_is_read(tmp_path):
     assert load_image(tmp_path / "photo.jpg").shape == (224, 224, 3)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_smaller_but_looks_the_same(tmp_path, orientation):
+    """A photo of 1600x1200 for a model of 100x100: an eighth would be less than twice that, a quarter is not."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(5).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.jpg", quality=95, exif=exif)
+    assert sorted(open_image(tmp_path / "photo.jpg", 100).size) == [300, 400]
+    full = open_image(tmp_path / "photo.jpg")
+    assert sorted(full.size) == [1200, 1600]
+    reduced = load_image(tmp_path / "photo.jpg", 100).astype(int)
+    difference = np.abs(reduced - np.asarray(resize(full, 100)))
+    assert difference.mean() < 1
+    assert difference.max() <= 8
+
+
 def test_training_and_prediction_see_the_same_input_to_the_bit(tmp_path, monkeypatch):
-    photo = save_photo(tmp_path / "photo.jpg", size=(640, 480))
-    photos = train.Photos([str(photo)], 224)
-    trained_on, _ = train.ImageBatches(photos, train.one_hot(["Rear"]), batch_size=1)[0]
-    assert np.array_equal(train.decode_once(photos)[0], photos[0])
+    photo = save_photo(tmp_path / "photo.jpg", size=(1600, 1200))
+    photos = Photos([str(photo)], 224)
+    trained_on, _ = ImageBatches(photos, one_hot(["Rear"]), batch_size=1)[0]
     served = []
 
     def runner(batch):

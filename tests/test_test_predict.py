@@ -77,6 +77,18 @@ def test_a_csv_with_labels_is_scored(brightness_model, labels, tmp_path):
     assert macro_f1 == pytest.approx(2 / 3)
 
 
+def test_many_photos_on_many_cores_keep_their_order(brightness_model, labels, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    levels = [10 if index % 3 else 240 for index in range(40)]
+    for index, level in enumerate(levels):
+        # The first ones take longest to decode.
+        path = save_grey(tmp_path / "photos" / f"{index:02}.png", level)
+        Image.open(path).resize((2000 - 49 * index,) * 2).save(path)
+    _, rows = predict(tmp_path / "photos", labels)
+    assert [row["image_name"] for row in rows] == [f"{index:02}.png" for index in range(40)]
+    assert [row["prediction"] for row in rows] == ["Front" if level == 10 else "Background" for level in levels]
+
+
 def test_no_readable_image_leaves_earlier_predictions(brightness_model, labels, tmp_path):
     (tmp_path / "predictions.csv").write_text("earlier")
     (tmp_path / "broken.jpg").write_bytes(b"")
