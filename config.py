@@ -342,7 +342,7 @@ RECIPES = {
     "default": {
         "flip": True,  # mirror half the images, and swap their classes by MIRRORED_CLASS
         "augment": True,  # the random changes of augmentation.py
-        "cache": True,  # decode each training photo once, not once an epoch
+        "cache": True,  # decode each photo once, into dataset/cache, not once an epoch
         "phase1_views": 3,  # run phase 1 on the features of so many variants of each photo
         "label_smoothing": 0.1,
         "schedule": "cosine",  # warm-up, then down to zero along a cosine

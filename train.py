@@ -16,10 +16,8 @@ the photos they name. Writes to models/:
 
 import argparse
 import os
-import shutil
-import tempfile
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps TensorFlow's start-up notes off the screen
@@ -29,132 +27,18 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
-from augmentation import CORRUPTIONS, augment, mix
-from common import UserError, run, write_atomically
+from augmentation import CORRUPTIONS
+from common import UserError, map_in_order, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
-from images import load_image, open_image, resize, scale
+from images import load_image, open_image
 from report import write_report
 from test_predict import LABELS_NAME
-
-# Where the class that each class index becomes in the mirror stands.
-MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])
+from training_data import ImageBatches, TrainingBatches, load_photos, mirror, one_hot
 
 # --- Data --------------------------------------------------------------------------
-
-
-class Photos(Sequence):
-    """The photos of a split as uint8 (size, size, 3), each decoded when it is asked for."""
-
-    def __init__(self, files: Sequence[str], size: int):
-        self.files, self.size = list(files), size
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return load_image(self.files[row], self.size)
-
-
-def decode_once(photos: Photos) -> np.ndarray:
-    """All photos as one uint8 array (n, size, size, 3), kept in an unnamed temporary file.
-
-    In a file, because the photos of a large data set do not fit into memory. Raises UserError
-    when the folder for temporary files has no room, ImageError when a photo cannot be read.
-    """
-    shape = (len(photos), photos.size, photos.size, 3)
-    if np.prod(shape, dtype=float) > shutil.disk_usage(tempfile.gettempdir()).free:
-        raise UserError(
-            f"{tempfile.gettempdir()} has no room for {np.prod(shape, dtype=float) / 2**30:.0f} GiB of decoded photos; "
-            "set TMPDIR to a folder that has, or train with --no-cache"
-        )
-    with tempfile.TemporaryFile() as file:
-        pixels = np.memmap(file, np.uint8, "w+", shape=shape)
-    with ThreadPoolExecutor() as threads:
-        for row, image in enumerate(tqdm(threads.map(photos.__getitem__, range(len(photos))), "Decoding", len(photos))):
-            pixels[row] = image
-    return pixels
-
-
-def load_photos(split: pd.DataFrame, size: int, args: argparse.Namespace) -> Sequence[np.ndarray]:
-    """The photos of a split as uint8 (size, size, 3): decoded once, or anew with --no-cache."""
-    photos = Photos(split["file"], size)
-    return decode_once(photos) if args.cache else photos
-
-
-class ImageBatches(keras.utils.PyDataset):
-    """Batches of (images, targets) or, with class weights, (images, targets, weights).
-
-    Images are float32 (n, size, size, 3), -1 to 1; targets float32 rows (n, classes) that
-    add up to 1; weights float32 (n,). `photos` gives uint8 images by row.
-    """
-
-    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, batch_size: int):
-        # Threads, not processes: Pillow lets go of the interpreter lock while it works.
-        super().__init__(workers=os.cpu_count() or 1, max_queue_size=8)
-        self.photos, self.targets, self.batch_size = photos, targets, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.photos) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = range(len(self.photos))[index * self.batch_size : (index + 1) * self.batch_size]
-        return scale(np.stack([self.photos[row] for row in rows])), self.targets[rows]
-
-
-class TrainingBatches(ImageBatches):
-    """ImageBatches in a new order each epoch, weighted by class, changed as the recipe says.
-
-    The same seed gives the same orders and the same changes.
-    """
-
-    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace):
-        super().__init__(photos, targets, args.batch_size)
-        self.args, self.epoch = args, 0
-        # Mirroring half the images makes FrontLeft and FrontRight equally frequent.
-        seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if args.flip else targets
-        self.class_weights = balanced_class_weights(seen)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # A generator for each batch, because batches are made in parallel.
-        random = np.random.default_rng([self.args.seed, self.epoch, index])
-        order = np.random.default_rng([self.args.seed, self.epoch]).permutation(len(self.photos))
-        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-        pairs = [change(self.photos[row], self.targets[row], self.args, random) for row in rows]
-        images, targets = scale(np.stack([image for image, _ in pairs])), np.stack([target for _, target in pairs])
-        if self.args.mixup:
-            images, targets = mix(images, targets, self.args.mixup, random)
-        return images, targets, targets @ self.class_weights
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-
-
-def change(
-    pixels: np.ndarray, target: np.ndarray, args: argparse.Namespace, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """One training image and its target, changed at random as the recipe says."""
-    if args.augment:
-        pixels = augment(pixels, args.image_size, args, random)
-    if args.flip and random.random() < 0.5:
-        pixels, target = mirror(pixels, target)
-    return pixels, target
-
-
-def mirror(pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An image (height, width, 3) left to right, and its target row (classes,) with it.
-
-    A car's left side becomes its right one, so FrontLeft becomes FrontRight.
-    """
-    return pixels[:, ::-1], target[MIRRORED_INDEX]
-
-
-def one_hot(labels: Sequence[str]) -> np.ndarray:
-    """Class names as target rows, float32 (n, classes), in the order of config.CLASSES."""
-    return np.eye(len(config.CLASSES), dtype=np.float32)[[config.CLASSES.index(label) for label in labels]]
 
 
 def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]:
@@ -173,19 +57,6 @@ def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]
             )
         splits[name] = split
     return splits
-
-
-def balanced_class_weights(targets: np.ndarray) -> np.ndarray:
-    """The weight of each class in the loss: n / (classes present * images of the class).
-
-    Takes one-hot rows (n, classes), gives float32 (classes,); a class without images gets 1.
-    Source: sklearn.utils.class_weight, "balanced".
-    """
-    indices = targets.argmax(axis=1)
-    present = np.unique(indices)
-    weights = np.ones(targets.shape[1], np.float32)
-    weights[present] = compute_class_weight("balanced", classes=present, y=indices)
-    return weights
 
 
 # --- Model -------------------------------------------------------------------------
@@ -292,12 +163,12 @@ def train(
 
     `val_photos` are uint8 images of the validation split, in its order. With random weights
     there is nothing to keep frozen, so phase 1 is left out. Returns one dict for each epoch:
-    phase, epoch, loss, accuracy, val_loss, val_accuracy, and kept, which is true for the one
+    phase, epoch, loss, accuracy, val_loss, val_accuracy, mean_seconds, and kept, which is true for the one
     epoch whose weights were kept.
     """
     # Augmented photos are cut out of larger ones, so that a crop is not blown up.
     size = round(args.image_size * args.cache_scale) if args.augment else args.image_size
-    photos = load_photos(splits["train"], size, args)
+    photos = load_photos("train", splits["train"], size, args)
     batches = TrainingBatches(photos, one_hot(splits["train"]["label"]), args)
     val_batches = ImageBatches(val_photos, one_hot(splits["val"]["label"]), args.batch_size)
     history, best_weights, best = [], None, None
@@ -330,7 +201,11 @@ def kept_result(history: list[dict]) -> tuple[float, float]:
 def train_phase(
     phase: int, model: keras.Model, batches: TrainingBatches, val_batches: ImageBatches, args: argparse.Namespace
 ) -> list[dict]:
-    """Train one phase and leave the weights of its kept epoch in `model`; one dict an epoch."""
+    """Train one phase and leave the weights of its kept epoch in `model`; one dict an epoch.
+
+    `mean_seconds` in each is the phase's mean over its epochs, with all that the phase needs.
+    """
+    started = time.monotonic()
     epochs = args.phase1_epochs if phase == 1 else args.phase2_epochs
     network, data, val_data, steps = model, {"x": batches}, val_batches, len(batches)
     if phase == 1 and args.phase1_views:
@@ -351,7 +226,11 @@ def train_phase(
     # Early stopping has restored its best epoch; without it, the last one is there.
     kept = int(np.argmax(logs["val_accuracy"])) if args.early_stopping_patience else len(logs["loss"]) - 1
     rows = [dict(zip(logs, values, strict=True)) for values in zip(*logs.values(), strict=True)]
-    return [{"phase": phase, "epoch": i + 1, **row, "kept": i == kept} for i, row in enumerate(rows)]
+    seconds = (time.monotonic() - started) / len(rows)
+    return [
+        {"phase": phase, "epoch": i + 1, **row, "mean_seconds": seconds, "kept": i == kept}
+        for i, row in enumerate(rows)
+    ]
 
 
 def head_of(model: keras.Model) -> keras.Model:
@@ -366,20 +245,18 @@ def compute_features(model: keras.Model, batches: ImageBatches, views: int) -> t
     Gives float32 features (views * n, channels) and what else the batches hold.
     """
     extractor = keras.Model(model.input, model.get_layer("features").output)
-    parts = []
-    with (
-        tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress,
-        ThreadPoolExecutor(batches.workers) as threads,
-    ):
+    shape = (views * len(batches.photos), extractor.output_shape[1])
+    features = np.empty(shape, np.float32)
+    rests, done = [], 0
+    with tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress:
         for _ in range(views):
-            # A few batches at a time, so that those made ahead fit into memory.
-            for start in range(0, len(batches), 2 * batches.workers):
-                indices = range(len(batches))[start : start + 2 * batches.workers]
-                for images, *rest in threads.map(batches.__getitem__, indices):
-                    parts.append([extractor(images, training=False).numpy(), *rest])
-                    progress.update()
+            for images, *rest in map_in_order(batches.__getitem__, range(len(batches)), batches.workers):
+                features[done : done + len(images)] = extractor(images, training=False)
+                done += len(images)
+                rests.append(rest)
+                progress.update()
             batches.on_epoch_end()
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return features, *(np.concatenate(arrays) for arrays in zip(*rests, strict=True))
 
 
 def make_optimizer(phase: int, steps: int, args: argparse.Namespace) -> keras.optimizers.Optimizer:
@@ -497,8 +374,9 @@ def measure_robustness(model: keras.Model, split: pd.DataFrame, args: argparse.N
     size = model.input_shape[1]
     variants = {name: np.empty((len(sample), size, size, 3), np.uint8) for name in ["clean", *CORRUPTIONS]}
     for row, file in enumerate(tqdm(sample["file"], desc="Robustness", unit="image")):
+        # In full, for a decode at reduced scale has averaged already what "aliased resize" must not.
         image = open_image(file)
-        variants["clean"][row] = np.asarray(resize(image, size))
+        variants["clean"][row] = load_image(file, size)
         for name, corrupt in CORRUPTIONS.items():
             variants[name][row] = np.asarray(corrupt(image, size))
     targets = one_hot(sample["label"]).argmax(axis=1)
@@ -533,12 +411,13 @@ def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics:
     print(f"Next: python convert_tflite.py{options}")
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
+    """The settings of a command line (None: this one's): config.py's recipe, and what stands there."""
     recipe_parser = argparse.ArgumentParser(add_help=False)
     recipe_parser.add_argument(
         "--recipe", choices=config.RECIPES, default="default", help="sets the defaults of the options below"
     )
-    recipe = recipe_parser.parse_known_args()[0].recipe
+    recipe = recipe_parser.parse_known_args(options)[0].recipe
     parser = argparse.ArgumentParser(
         description="Train the viewpoint classifier.",
         parents=[recipe_parser],
@@ -568,7 +447,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--ema", type=float, help="share of the averaged weights that a step keeps, 0 for no averaging")
     add("--early-stopping-patience", type=int, help="epochs without a better val_accuracy; 0: keep the last epoch")
     add("--calibrate", action=switch, help="fit a temperature on the validation split")
-    add("--cache", action=switch, help="decode each training photo once, not once an epoch")
+    add("--cache", action=switch, help="decode each photo once, into dataset/cache, not once an epoch")
     add("--hidden-units", type=int, default=config.HIDDEN_UNITS, help="units of the head's hidden layer")
     add("--backbone-dropout", type=float, default=config.BACKBONE_DROPOUT, help="dropout before the hidden layer")
     add("--head-dropout", type=float, default=config.HEAD_DROPOUT, help="dropout after the hidden layer")
@@ -589,7 +468,7 @@ def parse_arguments() -> argparse.Namespace:
     for name, (value, meaning) in config.AUGMENTATION.items():
         strengths.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=meaning)
     parser.set_defaults(**config.RECIPES[recipe])
-    args = parser.parse_args()
+    args = parser.parse_args(options)
     if args.ema and args.early_stopping_patience:
         parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
     return args
@@ -611,8 +490,8 @@ def main() -> None:
     if args.weights != "none":
         load_backbone_weights(backbone, args.weights, args.backbone)
     # Before the training, so that a damaged photo is reported now and not after hours.
-    test_photos = load_photos(splits["test"], args.image_size, args)
-    val_photos = load_photos(splits["val"], args.image_size, args)
+    test_photos = load_photos("test", splits["test"], args.image_size, args)
+    val_photos = load_photos("val", splits["val"], args.image_size, args)
     history = train(model, backbone, splits, val_photos, args)
     temperature = calibrate(model, val_photos, one_hot(splits["val"]["label"]), args) if args.calibrate else None
     # Saved before it is evaluated, so that nothing after this can cost the trained model.

@@ -12,6 +12,7 @@ import report
 import test_predict
 import train
 from common import run
+from training_data import Photos
 
 SIZE = 32
 EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1, "kept": True}
@@ -51,7 +52,7 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
 
     train.save_model(model, tmp_path)
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
-    probabilities = train.predict(model, train.Photos(split["file"], SIZE), 1)
+    probabilities = train.predict(model, Photos(split["file"], SIZE), 1)
     metrics = report.write_report(split, probabilities, [EPOCH], {}, tmp_path / "report")
     (tmp_path / "model.tflite").write_bytes(convert_tflite.convert(tmp_path / "saved_model"))
 

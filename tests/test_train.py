@@ -1,18 +1,18 @@
-"""The network's shape, what trains in each phase, the batches, the recipes, the calibration."""
+"""The network's shape, what trains in each phase, the recipes, the calibration."""
 
 import json
-from argparse import Namespace
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import save_photo
+from conftest import arguments, save_photo
 
 import config
 import train
 from common import UserError
 from images import scale
+from training_data import ImageBatches, Photos, TrainingBatches, one_hot
 
 
 @pytest.fixture(scope="module")
@@ -112,112 +112,6 @@ def test_weights_that_cannot_be_had_are_one_sentence_with_the_other_choices(tmp_
         train.load_backbone_weights(backbone, "imagenet")
 
 
-# --- Data --------------------------------------------------------------------------
-
-
-def arguments(*options) -> Namespace:
-    """train.py's arguments, as from a command line with these options."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["train.py", *map(str, options)])
-        return train.parse_arguments()
-
-
-def numbered_images(count: int, size: int = 8) -> np.ndarray:
-    """Uint8 images (count, size, size, 3) that are recognised by their one grey level."""
-    return np.stack([np.full((size, size, 3), level, np.uint8) for level in range(count)])
-
-
-def test_batches_hold_every_photo_once_in_a_new_order_each_epoch():
-    targets = train.one_hot((config.CLASSES * 2)[:10])
-
-    def epochs(seed: int) -> list[list[int]]:
-        args = arguments("--recipe", "reference", "--batch-size", 4, "--seed", seed)
-        batches, orders = train.TrainingBatches(numbered_images(10), targets, args), []
-        for _ in range(2):
-            parts = [batches[index] for index in range(len(batches))]
-            assert [len(part[0]) for part in parts] == [4, 4, 2]
-            images = np.concatenate([part[0] for part in parts])
-            order = [round((image[0, 0, 0] + 1) * 127.5) for image in images]
-            assert np.array_equal(np.concatenate([part[1] for part in parts]), targets[order])
-            orders.append(order)
-            batches.on_epoch_end()
-        return orders
-
-    first, second = epochs(1)
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert first != second
-    assert epochs(1) == [first, second]
-    assert epochs(2) != [first, second]
-
-
-def test_validation_batches_are_in_order_and_never_changed():
-    images, targets = numbered_images(5), train.one_hot(config.CLASSES[:5])
-    batches = train.ImageBatches(images, targets, batch_size=3)
-    seen = np.concatenate([batches[0][0], batches[1][0]])
-    assert np.array_equal(seen, scale(images))
-    assert np.array_equal(np.concatenate([batches[0][1], batches[1][1]]), targets)
-
-
-@pytest.mark.parametrize(
-    ("name", "mirrored_name"),
-    [
-        ("Front", "Front"),
-        ("FrontLeft", "FrontRight"),
-        ("FrontRight", "FrontLeft"),
-        ("Rear", "Rear"),
-        ("RearLeft", "RearRight"),
-        ("RearRight", "RearLeft"),
-        ("Background", "Background"),
-    ],
-)
-def test_a_mirrored_image_has_the_mirrored_class(name, mirrored_name):
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[:, 0] = 255  # white on the left edge
-    mirrored, target = train.mirror(image, train.one_hot([name])[0])
-    assert mirrored[:, 3].min() == 255
-    assert mirrored[:, :3].max() == 0
-    assert config.CLASSES[int(target.argmax())] == mirrored_name
-    assert target.sum() == 1
-
-
-def test_the_flip_mirrors_image_and_class_together():
-    """Of one FrontLeft photo, white on its left edge, some copies come out mirrored."""
-    image = np.zeros((8, 8, 3), np.uint8)
-    image[:, :2] = 255
-    args = arguments("--no-augment", "--image-size", 8)
-    labels = set()
-    for seed in range(20):
-        pixels, target = train.change(image, train.one_hot(["FrontLeft"])[0], args, np.random.default_rng(seed))
-        label = config.CLASSES[int(target.argmax())]
-        assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
-        labels.add(label)
-    assert labels == {"FrontLeft", "FrontRight"}
-
-
-def test_class_weights_count_the_mirrored_images_too():
-    """Six FrontLeft and two FrontRight, mirrored half the time, are equally frequent."""
-    targets = train.one_hot(["FrontLeft"] * 6 + ["FrontRight"] * 2 + ["Front"] * 4)
-    weights = train.TrainingBatches(numbered_images(12), targets, arguments()).class_weights
-    # 12 images, 3 classes, 4 of each.
-    assert weights[:3] == pytest.approx([1, 1, 1])
-
-
-def test_class_weights_balance_the_classes():
-    weights = train.balanced_class_weights(train.one_hot(["Front"] * 6 + ["Rear"] * 2))
-    # 8 images, 2 classes: 8 / (2 * 6) and 8 / (2 * 2).
-    assert weights[config.CLASSES.index("Front")] == pytest.approx(2 / 3)
-    assert weights[config.CLASSES.index("Rear")] == pytest.approx(2)
-    assert weights[config.CLASSES.index("RearLeft")] == 1
-
-
-def test_training_images_carry_the_weight_of_their_class():
-    targets = train.one_hot(["Front"] * 6 + ["Rear"] * 2)
-    args = arguments("--recipe", "reference", "--batch-size", 8)
-    _, batch_targets, weights = train.TrainingBatches(numbered_images(8), targets, args)[0]
-    for target, weight in zip(batch_targets, weights, strict=True):
-        assert weight == pytest.approx(2 if config.CLASSES[int(target.argmax())] == "Rear" else 2 / 3)
-
-
 # --- Training ----------------------------------------------------------------------
 
 
@@ -241,7 +135,7 @@ def test_the_better_phase_is_kept(split, monkeypatch, phase2, phase_kept):
 
     monkeypatch.setattr(train, "train_phase", scripted_phase)
     args = arguments("--recipe", "reference", "--image-size", 32)
-    photos = train.Photos(split["file"], 32)
+    photos = Photos(split["file"], 32)
     history = train.train(model, backbone, {"train": split, "val": split}, photos, args)
     assert last.get_weights()[1][0] == phase_kept
     [kept] = [log for log in history if log["kept"]]
@@ -256,10 +150,10 @@ def test_phase_1_on_features_equals_phase_1_on_images(split, tiny_backbone):
         keras.utils.set_random_seed(3)
         model, _ = train.build_model(7, image_size=32, backbone_dropout=0, head_dropout=0)
         args = arguments("--recipe", "reference", "--phase1-views", views, "--image-size", 32, "--phase1-epochs", 1)
-        photos, targets = train.Photos(split["file"], 32), train.one_hot(split["label"])
-        batches = train.TrainingBatches(photos, targets, args)
+        photos, targets = Photos(split["file"], 32), one_hot(split["label"])
+        batches = TrainingBatches(photos, targets, args)
         untrained = model.get_weights()
-        train.train_phase(1, model, batches, train.ImageBatches(photos, targets, 32), args)
+        train.train_phase(1, model, batches, ImageBatches(photos, targets, 32), args)
         weights.append(model.get_weights())
     assert max(np.abs(after - before).max() for after, before in zip(weights[0], untrained, strict=True)) > 5e-4
     for on_images, on_features in zip(*weights, strict=True):
@@ -275,9 +169,9 @@ def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, tiny_backbone, s
     model, _ = train.build_model(7, image_size=32)
     options = ["--schedule", "plateau", "--phase2-learning-rate", 1e-3, "--phase2-epochs", 3, "--batch-size", 5]
     args = arguments("--ema", share, "--image-size", 32, "--no-augment", "--no-flip", *options)
-    photos, targets = train.Photos(split["file"], 32), train.one_hot(["Rear"] * len(split))
-    batches = train.TrainingBatches(photos, targets, args)
-    logs = train.train_phase(2, model, batches, train.ImageBatches(photos, targets, 32), args)
+    photos, targets = Photos(split["file"], 32), one_hot(["Rear"] * len(split))
+    batches = TrainingBatches(photos, targets, args)
+    logs = train.train_phase(2, model, batches, ImageBatches(photos, targets, 32), args)
     assert [log["kept"] for log in logs] == [False, False, True]
     moved = np.abs(model.get_layer("probabilities").get_weights()[1]).max()
     assert moved == pytest.approx(steps_kept * 1e-3, rel=0.1)

@@ -1,0 +1,157 @@
+"""From photos to batches: what is cached, mirrored, weighted, and never changed."""
+
+import numpy as np
+import pytest
+from conftest import arguments, save_photo
+
+import config
+from images import ImageError, scale
+from training_data import (
+    ImageBatches,
+    Photos,
+    TrainingBatches,
+    balanced_class_weights,
+    change,
+    mirror,
+    one_hot,
+    read_through_cache,
+)
+
+
+def numbered_images(count: int, size: int = 8) -> np.ndarray:
+    """Uint8 images (count, size, size, 3) that are recognised by their one grey level."""
+    return np.stack([np.full((size, size, 3), level, np.uint8) for level in range(count)])
+
+
+def test_batches_hold_every_photo_once_in_a_new_order_each_epoch():
+    targets = one_hot((config.CLASSES * 2)[:10])
+
+    def epochs(seed: int) -> list[list[int]]:
+        args = arguments("--recipe", "reference", "--batch-size", 4, "--seed", seed)
+        batches, orders = TrainingBatches(numbered_images(10), targets, args), []
+        for _ in range(2):
+            parts = [batches[index] for index in range(len(batches))]
+            assert [len(part[0]) for part in parts] == [4, 4, 2]
+            images = np.concatenate([part[0] for part in parts])
+            order = [round((image[0, 0, 0] + 1) * 127.5) for image in images]
+            assert np.array_equal(np.concatenate([part[1] for part in parts]), targets[order])
+            orders.append(order)
+            batches.on_epoch_end()
+        return orders
+
+    first, second = epochs(1)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert epochs(1) == [first, second]
+    assert epochs(2) != [first, second]
+
+
+def test_validation_batches_are_in_order_and_never_changed():
+    images, targets = numbered_images(5), one_hot(config.CLASSES[:5])
+    batches = ImageBatches(images, targets, batch_size=3)
+    seen = np.concatenate([batches[0][0], batches[1][0]])
+    assert np.array_equal(seen, scale(images))
+    assert np.array_equal(np.concatenate([batches[0][1], batches[1][1]]), targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "mirrored_name"),
+    [
+        ("Front", "Front"),
+        ("FrontLeft", "FrontRight"),
+        ("FrontRight", "FrontLeft"),
+        ("Rear", "Rear"),
+        ("RearLeft", "RearRight"),
+        ("RearRight", "RearLeft"),
+        ("Background", "Background"),
+    ],
+)
+def test_a_mirrored_image_has_the_mirrored_class(name, mirrored_name):
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:, 0] = 255  # white on the left edge
+    mirrored, target = mirror(image, one_hot([name])[0])
+    assert mirrored[:, 3].min() == 255
+    assert mirrored[:, :3].max() == 0
+    assert config.CLASSES[int(target.argmax())] == mirrored_name
+    assert target.sum() == 1
+
+
+def test_the_flip_mirrors_image_and_class_together():
+    """Of one FrontLeft photo, white on its left edge, some copies come out mirrored."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, :2] = 255
+    args = arguments("--no-augment", "--image-size", 8)
+    labels = set()
+    for seed in range(20):
+        pixels, target = change(image, one_hot(["FrontLeft"])[0], args, np.random.default_rng(seed))
+        label = config.CLASSES[int(target.argmax())]
+        assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
+        labels.add(label)
+    assert labels == {"FrontLeft", "FrontRight"}
+
+
+def test_class_weights_count_the_mirrored_images_too():
+    """Six FrontLeft and two FrontRight, mirrored half the time, are equally frequent."""
+    targets = one_hot(["FrontLeft"] * 6 + ["FrontRight"] * 2 + ["Front"] * 4)
+    weights = TrainingBatches(numbered_images(12), targets, arguments()).class_weights
+    # 12 images, 3 classes, 4 of each.
+    assert weights[:3] == pytest.approx([1, 1, 1])
+
+
+def test_class_weights_balance_the_classes():
+    weights = balanced_class_weights(one_hot(["Front"] * 6 + ["Rear"] * 2))
+    # 8 images, 2 classes: 8 / (2 * 6) and 8 / (2 * 2).
+    assert weights[config.CLASSES.index("Front")] == pytest.approx(2 / 3)
+    assert weights[config.CLASSES.index("Rear")] == pytest.approx(2)
+    assert weights[config.CLASSES.index("RearLeft")] == 1
+
+
+def test_training_images_carry_the_weight_of_their_class():
+    targets = one_hot(["Front"] * 6 + ["Rear"] * 2)
+    args = arguments("--recipe", "reference", "--batch-size", 8)
+    _, batch_targets, weights = TrainingBatches(numbered_images(8), targets, args)[0]
+    for target, weight in zip(batch_targets, weights, strict=True):
+        assert weight == pytest.approx(2 if config.CLASSES[int(target.argmax())] == "Rear" else 2 / 3)
+
+
+# --- The cache ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path) -> Photos:
+    return Photos([str(save_photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)], 32)
+
+
+def test_the_cache_holds_what_decoding_gives_and_is_mapped_not_read(photos, tmp_path):
+    cached = read_through_cache(photos, tmp_path / "cache", "train")
+    assert isinstance(cached, np.memmap)
+    assert np.array_equal(cached, np.stack(list(photos)))
+
+
+def test_cached_photos_are_not_decoded_again(photos, tmp_path, monkeypatch):
+    first = read_through_cache(photos, tmp_path / "cache", "train")
+    monkeypatch.setattr(Photos, "__getitem__", None)
+    assert np.array_equal(read_through_cache(photos, tmp_path / "cache", "train"), first)
+
+
+def test_a_changed_photo_size_or_order_is_never_served_stale(photos, tmp_path):
+    def cached(files, size) -> np.ndarray:
+        wanted = Photos(files, size)
+        pixels = read_through_cache(wanted, tmp_path / "cache", "train")
+        assert np.array_equal(pixels, np.stack(list(wanted)))
+        return pixels
+
+    first = np.array(cached(photos.files, 32))
+    save_photo(tmp_path / "1.png", seed=9)
+    assert not np.array_equal(cached(photos.files, 32), first)
+    cached(photos.files[::-1], 32)
+    cached(photos.files, 48)
+    # One file for each size: what a change made useless is gone.
+    assert sorted(path.name.split("_")[1] for path in (tmp_path / "cache").iterdir()) == ["32", "48"]
+
+
+def test_an_unreadable_photo_leaves_no_cache(photos, tmp_path):
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"1\.png"):
+        read_through_cache(photos, tmp_path / "cache", "train")
+    assert not list((tmp_path / "cache").iterdir())
