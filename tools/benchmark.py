@@ -1,0 +1,295 @@
+"""Time the project against the plain way of doing the same, side by side.
+
+    python tools/benchmark.py                                      # on drawn photos
+    python tools/benchmark.py --data photos --model models/model.tflite --weights mobilenet_v2_no_top.weights.h5
+    python tools/benchmark.py --only start prediction
+
+Both ways run alternately, so that a noisy machine slows both down, and only their ratio is
+worth quoting. Prints the median seconds, and the median ratio with the least and the greatest
+of the rounds:
+
+    start        test_predict.py on one photo, against a script that imports TensorFlow
+    prediction   a folder of photos of 512x512 pixels, and one of 12 megapixels, against full
+                 decoding and one interpreter, one photo after the other; how near that comes
+                 to the machine's limit; and how far the answers differ
+    preparation  data_preparation.py at 1,000, 10,000 and 100,000 tiny annotated photos: how it grows
+    training     train.py by the reference and the default recipe: phase 1, an epoch of phase 2
+                 and the whole, with the validation accuracy of each
+
+Prediction copies the photos of --data to temporary folders and changes nothing there.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+
+from make_demo_data import make_demo_data
+
+import config
+from common import UserError, run
+from images import ImageError, load_batch, open_image, resize, scale
+from test_predict import find_inputs, load_runner, predict_images
+
+PROJECT = Path(__file__).parents[1]
+PARTS = ["start", "prediction", "preparation", "training"]
+SMALL = 512 * 512  # pixels of a photo that was sent by messenger
+LARGE = 4032 * 3024  # pixels of a phone's photo
+PREPARATION_SIZES = [1_000, 10_000, 100_000]
+
+# What a cold start is compared with: the usual way to run one photo through a TFLite model.
+TENSORFLOW_SCRIPT = """
+import sys
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+interpreter = tf.lite.Interpreter(sys.argv[1])
+interpreter.allocate_tensors()
+given, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+size = given["shape"][1]
+pixels = np.asarray(Image.open(sys.argv[2]).convert("RGB").resize((size, size)), np.float32)
+interpreter.set_tensor(given["index"], pixels[np.newaxis] / 127.5 - 1)
+interpreter.invoke()
+print(interpreter.get_tensor(result["index"]))
+"""
+
+# --- Timing ------------------------------------------------------------------------
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def compare(name: str, reference: Callable, project: Callable, rounds: int) -> list[float]:
+    """Run both alternately, print their times and ratios, and return the project's times."""
+    times = [(seconds_of(reference), seconds_of(project)) for _ in tqdm(range(rounds), name, leave=False)]
+    print_comparison(name, times)
+    return [project_time for _, project_time in times]
+
+
+def print_comparison(name: str, times: list[tuple[float, float]]) -> None:
+    """Print the medians of (reference, project) seconds, and the ratio with its spread."""
+    before, after = np.median(times, axis=0)
+    ratios = [reference / project for reference, project in times]
+    print(f"{name:<42}{before:>9.2f} s{after:>10.2f} s", end="   ")
+    print(f"{np.median(ratios):.2f} times faster ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+
+
+def silently(action: Callable, *arguments) -> Callable[[], None]:
+    """The action without its progress bars and prints."""
+
+    def call() -> None:
+        with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            action(*arguments)
+
+    return call
+
+
+def run_script(*command: str | Path) -> None:
+    """Run a Python script silently. Raises UserError with its last line when it fails."""
+    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"{command[0]} failed: {result.stderr.strip().splitlines()[-1]}")
+
+
+# --- Start-up ----------------------------------------------------------------------
+
+
+def benchmark_start(model: Path, photo: Path, folder: Path, rounds: int) -> None:
+    script = folder / "reference.py"
+    script.write_text(TENSORFLOW_SCRIPT, encoding="utf-8")
+    output = folder / "predictions.csv"
+    compare(
+        "cold start, one photo",
+        lambda: run_script(script, model, photo),
+        lambda: run_script(PROJECT / "test_predict.py", "--model", model, "--images", photo, "--output", output),
+        rounds,
+    )
+
+
+# --- Prediction --------------------------------------------------------------------
+
+
+def predict_plainly(model: Path, files: list[Path]) -> np.ndarray:
+    """The probabilities of photos the plain way: decoded in full, one after the other."""
+    runner, size, _ = load_runner(model)
+    return np.concatenate([runner(scale(np.asarray(resize(open_image(file), size)))[np.newaxis]) for file in files])
+
+
+def predict_reduced(model: Path, files: list[Path]) -> np.ndarray:
+    """The probabilities of photos as test_predict.py makes them."""
+    runner, size, _ = load_runner(model)
+    return np.concatenate([runner(load_batch([file], size)) for file in files])
+
+
+def limit_seconds(model: Path, files: list[Path]) -> float:
+    """The time that nothing but decoding and invoking would need on all cores."""
+    runner, size, _ = load_runner(model)
+    batch = load_batch(files[:1], size)
+    runner(batch)
+    decoding = seconds_of(lambda: [load_batch([file], size) for file in files])
+    invoking = seconds_of(lambda: [runner(batch) for _ in files])
+    return (decoding + invoking) / (os.cpu_count() or 1)
+
+
+def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> None:
+    files = [item.file for item in find_inputs(folder)]
+    output = folder.parent / "predictions.csv"
+    times = compare(
+        f"prediction, {len(files)} photos, {name}",
+        lambda: predict_plainly(model, files),
+        silently(predict_images, model, None, folder, output),
+        rounds,
+    )
+    limits = [limit_seconds(model, files) for _ in range(rounds)]
+    plain, reduced = predict_plainly(model, files), predict_reduced(model, files)
+    print(f"  share of the limit {np.median(limits) / np.median(times):.2f}", end=", ")
+    print(f"equal decisions {np.mean(plain.argmax(axis=1) == reduced.argmax(axis=1)):.4f}", end=", ")
+    print(f"largest difference of a score {np.abs(plain - reduced).max():.4f}")
+
+
+def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
+    """JPEG copies of photos, each resized to about so many pixels; unreadable photos are left out."""
+    folder.mkdir()
+    for index, file in enumerate(tqdm(files, f"Copying to {pixels / 1e6:.1f} megapixels", leave=False)):
+        with contextlib.suppress(ImageError):
+            photo = open_image(file)
+            factor = np.sqrt(pixels / (photo.width * photo.height))
+            size = (round(photo.width * factor), round(photo.height * factor))
+            photo.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index:05}.jpg", quality=90)
+
+
+# --- Data preparation --------------------------------------------------------------
+
+
+def write_annotated_photos(count: int, folder: Path) -> None:
+    """`count` tiny photos, all different, in one folder, with up to three annotated parts each."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    shape = {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 9]}
+    views = [("bonnet", "frontbumper", "leftheadlamp"), ("tailgate", "rearbumper", "righttaillamp"), ("roof",)]
+    content = {}
+    for index in tqdm(range(count), "Drawing", unit="image", leave=False):
+        pixels = random.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((72, 64), Image.Resampling.NEAREST).save(folder / f"{index}.jpg")
+        regions = [{"shape_attributes": shape, "region_attributes": {"identity": name}} for name in views[index % 3]]
+        content[f"{index}.jpg1"] = {"filename": f"{index}.jpg", "size": 1, "regions": regions, "file_attributes": {}}
+    (folder / "via_region_data.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def benchmark_preparation(folder: Path) -> None:
+    for count in PREPARATION_SIZES:
+        photos = folder / f"annotated {count}"
+        write_annotated_photos(count, photos)
+        command = (PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "dataset")
+        seconds = seconds_of(lambda command=command: run_script(*command))
+        each = 1000 * seconds / count
+        print(f"data preparation, {count:,} photos: {seconds:.1f} s, {each:.2f} ms a photo", flush=True)
+
+
+# --- Training ----------------------------------------------------------------------
+
+
+def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) -> None:
+    run_script(PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "splits")
+
+    def train(recipe: str) -> dict[str, float]:
+        command = [PROJECT / "train.py", "--dataset", folder / "splits", "--models", folder / recipe]
+        seconds = seconds_of(lambda: run_script(*command, "--weights", weights, "--recipe", recipe))
+        history = json.loads((folder / recipe / "report" / "metrics.json").read_text(encoding="utf-8"))["history"]
+        times = {phase: [log["mean_seconds"] for log in history if log["phase"] == phase] for phase in (1, 2)}
+        [accuracy] = [log["val_accuracy"] for log in history if log["kept"]]
+        return {
+            "phase 1": sum(times[1]),
+            "an epoch of phase 2": float(np.mean(times[2])),
+            "train.py": seconds,
+            "accuracy": accuracy,
+        }
+
+    results = []
+    for _ in tqdm(range(rounds), "training", leave=False):
+        # The photos are decoded anew in each round, as in a first training.
+        shutil.rmtree(folder / "splits" / "cache", ignore_errors=True)
+        results.append((train("reference"), train("default")))
+    # From random weights train.py leaves phase 1 out.
+    for name in ("phase 1", "an epoch of phase 2", "train.py")[weights == "none" :]:
+        print_comparison(name, [(reference[name], default[name]) for reference, default in results])
+    reference, default = np.mean([[one["accuracy"] for one in pair] for pair in results], axis=0)
+    print(f"  validation accuracy: reference {reference:.3f}, default {default:.3f}")
+
+
+# --- The whole ---------------------------------------------------------------------
+
+
+def make_model(folder: Path) -> Path:
+    """A TFLite file of the project's network with random weights: it takes as long as a trained one."""
+    from convert_tflite import convert  # these two import TensorFlow
+    from train import build_model
+
+    model, _ = build_model(len(config.CLASSES))
+    model.export(folder / "saved_model", verbose=False)
+    (folder / "model.tflite").write_bytes(convert(folder / "saved_model"))
+    (folder / "labels.txt").write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
+    return folder / "model.tflite"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Time the project against the plain way.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, help="folder of photos; None: drawn ones")
+    add("--model", type=Path, help="model.tflite with labels.txt beside it; None: an untrained one")
+    add("--weights", default="none", help="weights of the backbone to train from, as in train.py")
+    add("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to time")
+    add("--rounds", type=int, default=5, help="how often both ways run")
+    add("--training-rounds", type=int, default=1, help="how often both recipes train")
+    add("--small-photos", type=int, default=200, help="how many photos of 512x512 pixels to predict")
+    add("--large-photos", type=int, default=40, help="how many photos of 12 megapixels to predict")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.data is None:
+            make_demo_data(folder / "drawn", images=args.small_photos, seed=config.SEED)
+        photos = args.data or folder / "drawn"
+        files = [item.file for item in find_inputs(photos)]
+        # Spread over all of them, for the first may be all of one kind.
+        small = files[:: max(1, len(files) // args.small_photos)][: args.small_photos]
+        large = files[:: max(1, len(files) // args.large_photos)][: args.large_photos]
+        print(f"{'':<42}{'plain way':>11}{'project':>12}")
+        if "start" in args.only or "prediction" in args.only:
+            model = args.model or make_model(folder)
+            copy_photos(small, folder / "small", SMALL)
+            copy_photos(large, folder / "large", LARGE)
+        if "start" in args.only:
+            benchmark_start(model, next((folder / "small").iterdir()), folder, args.rounds)
+        if "prediction" in args.only:
+            benchmark_prediction("512x512 pixels", model, folder / "small", args.rounds)
+            benchmark_prediction("12 megapixels", model, folder / "large", args.rounds)
+        if "preparation" in args.only:
+            benchmark_preparation(folder)
+        if "training" in args.only:
+            benchmark_training(photos, args.weights, folder, args.training_rounds)
+
+
+if __name__ == "__main__":
+    run(main)
