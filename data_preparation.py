@@ -379,11 +379,13 @@ def straddling_duplicates(
     values = np.array(list(photos_of), dtype=np.uint64)
     pairs = set()
     for first, second in near_pairs(values, max_bits) | {(value, value) for value in photos_of}:
-        for one, other in itertools.product(photos_of[first].items(), photos_of[second].items()):
-            if one[0] != other[0]:
+        for (name, photos), (other_name, others) in itertools.product(
+            photos_of[first].items(), photos_of[second].items()
+        ):
+            if name != other_name:
                 # Each photo with one of the other split: all pairs of many equal photos would be too many.
-                some = [(photo, other[1][0]) for photo in one[1]] + [(one[1][0], photo) for photo in other[1]]
-                pairs.update(tuple(sorted([(a, one[0]), (b, other[0])])) for a, b in some)
+                some = [(photo, others[0]) for photo in photos] + [(photos[0], other) for other in others]
+                pairs.update(tuple(sorted([(a, name), (b, other_name)])) for a, b in some)
     return sorted((*first, *second) for first, second in pairs)
 
 

@@ -33,7 +33,7 @@ import config
 from augmentation import CORRUPTIONS
 from common import UserError, map_in_order, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
-from images import load_image, open_image
+from images import open_image
 from report import write_report
 from test_predict import LABELS_NAME
 from training_data import ImageBatches, TrainingBatches, load_photos, mirror, one_hot
@@ -365,25 +365,26 @@ def predict(model: keras.Model, photos: Sequence[np.ndarray], batch_size: int) -
     return model.predict(ImageBatches(photos, targets, batch_size), verbose=0)
 
 
-def measure_robustness(model: keras.Model, split: pd.DataFrame, args: argparse.Namespace) -> dict[str, float]:
+def measure_robustness(
+    model: keras.Model, split: pd.DataFrame, probabilities: np.ndarray, args: argparse.Namespace
+) -> dict[str, float]:
     """Accuracy on a split as it is ("clean") and under each of augmentation.CORRUPTIONS.
 
     On --robustness-images of its photos, drawn with --seed; on all, if it has fewer.
+    `probabilities` (n, classes) are the model's for the split as it is.
     """
-    sample = split.sample(min(len(split), args.robustness_images), random_state=args.seed)
+    rows = np.random.default_rng(args.seed).permutation(len(split))[: args.robustness_images]
     size = model.input_shape[1]
-    variants = {name: np.empty((len(sample), size, size, 3), np.uint8) for name in ["clean", *CORRUPTIONS]}
-    for row, file in enumerate(tqdm(sample["file"], desc="Robustness", unit="image")):
+    variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
+    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="image")):
         # In full, for a decode at reduced scale has averaged already what "aliased resize" must not.
         image = open_image(file)
-        variants["clean"][row] = load_image(file, size)
         for name, corrupt in CORRUPTIONS.items():
-            variants[name][row] = np.asarray(corrupt(image, size))
-    targets = one_hot(sample["label"]).argmax(axis=1)
-    return {
-        name: float((predict(model, photos, args.batch_size).argmax(axis=1) == targets).mean())
-        for name, photos in variants.items()
-    }
+            variants[name][index] = np.asarray(corrupt(image, size))
+    predicted = {"clean": probabilities[rows]}
+    predicted |= {name: predict(model, photos, args.batch_size) for name, photos in variants.items()}
+    targets = one_hot(split["label"].iloc[rows]).argmax(axis=1)
+    return {name: float((scores.argmax(axis=1) == targets).mean()) for name, scores in predicted.items()}
 
 
 def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics: dict, args) -> None:
@@ -497,7 +498,7 @@ def main() -> None:
     # Saved before it is evaluated, so that nothing after this can cost the trained model.
     save_model(model, args.models)
     probabilities = predict(model, test_photos, args.batch_size)
-    robustness = measure_robustness(model, splits["test"], args)
+    robustness = measure_robustness(model, splits["test"], probabilities, args)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
     settings["temperature"] = temperature
     metrics = write_report(splits["test"], probabilities, history, settings, args.models / "report", robustness)

@@ -1,6 +1,7 @@
 """What all scripts share: work in threads, in order and a few steps ahead."""
 
 import threading
+import time
 
 import pytest
 
@@ -23,10 +24,16 @@ def test_results_come_in_order_and_only_a_few_are_made_ahead():
 
 def test_what_was_queued_is_dropped_when_nobody_wants_more():
     done = []
-    results = map_in_order(lambda number: done.append(number), range(1000), threads=1)
+
+    def work(number: int) -> None:
+        time.sleep(0.2 if number else 0)
+        done.append(number)
+
+    results = map_in_order(work, range(1000), threads=1)
     next(results)
     results.close()
-    assert len(done) < 10
+    # 1 may have been under way; 2 was queued behind it.
+    assert done in ([0], [0, 1])
 
 
 def test_several_threads_work_at_once():
