@@ -343,6 +343,11 @@ RECIPES = {
         "flip": True,  # mirror half the images, and swap their classes by MIRRORED_CLASS
         "augment": True,  # the random changes of augmentation.py
         "cache": True,  # decode each photo once, into dataset/cache, not once an epoch
+        # Train on images of 160 pixels for an input of 224: a crop shows its car larger than a
+        # whole photo does, which this sets right (Touvron et al., FixRes, 2019,
+        # https://arxiv.org/abs/1906.06423), and it takes half the time.
+        "train_scale": 5 / 7,
+        "fold_batchnorm": True,  # let frozen BatchNorm scale kernels, not activations: the same, faster
         "phase1_views": 3,  # run phase 1 on the features of so many variants of each photo
         "label_smoothing": 0.1,
         "schedule": "cosine",  # warm-up, then down to zero along a cosine
@@ -358,6 +363,8 @@ RECIPES = {
         "flip": False,
         "augment": False,
         "cache": False,
+        "train_scale": 1.0,
+        "fold_batchnorm": False,
         "phase1_views": 0,  # push every image through the frozen backbone in every epoch
         "label_smoothing": 0.0,
         "schedule": "plateau",  # halve the rate when val_loss stands still
@@ -404,7 +411,7 @@ ROBUSTNESS_IMAGES = 500
 
 # How strongly training images are changed at random: each is also an option of train.py.
 AUGMENTATION = {
-    "cache_scale": (1.25, "size that training photos are cut out of, in model input sizes"),
+    "cache_scale": (1.25, "size that training images are cut out of, in their sizes"),
     "min_crop_area": (0.6, "least share of a photo that a crop keeps"),
     "max_crop_stretch": (1.6, "largest change of a photo's aspect ratio by a crop"),
     "aliased_share": (0.3, "share of images that are resized without averaging, as phones do"),

@@ -34,6 +34,7 @@ from augmentation import CORRUPTIONS
 from common import UserError, map_in_order, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
 from images import open_image
+from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
 from report import write_report
 from test_predict import LABELS_NAME
 from training_data import ImageBatches, TrainingBatches, load_photos, mirror, one_hot
@@ -59,96 +60,6 @@ def load_splits(dataset: Path, data_dir: Path | None) -> dict[str, pd.DataFrame]
     return splits
 
 
-# --- Model -------------------------------------------------------------------------
-
-
-def build_model(
-    num_classes: int,
-    image_size: int = config.IMAGE_SIZE,
-    hidden_units: int = config.HIDDEN_UNITS,
-    backbone_dropout: float = config.BACKBONE_DROPOUT,
-    head_dropout: float = config.HEAD_DROPOUT,
-    train_batchnorm: bool = False,
-    backbone_name: str = config.BACKBONES[0],
-) -> tuple[keras.Model, keras.Model]:
-    """A backbone with a small head, random weights, backbone frozen: (model, backbone).
-
-    The model maps float32 (n, image_size, image_size, 3), RGB, -1 to 1, to float32
-    probabilities (n, num_classes). The backbone's BatchNorm layers stay in inference mode,
-    also when the backbone is unfrozen, unless `train_batchnorm`: ImageNet's statistics are
-    better than those of a small batch, but random weights have none.
-    Source: Sandler et al., MobileNetV2 (2018), https://arxiv.org/abs/1801.04381.
-    """
-    backbone = build_backbone(backbone_name, image_size, weights=None)
-    backbone.trainable = False
-    inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = inputs
-    if backbone_name != "MobileNetV2":
-        # The others carry their own scaling and expect 0 to 255.
-        x = keras.layers.Rescaling(127.5, offset=127.5)(x)
-    x = backbone(x, training=None if train_batchnorm else False)
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    x = keras.layers.Dropout(backbone_dropout)(x)
-    x = keras.layers.Dense(hidden_units, activation="relu")(x)
-    x = keras.layers.Dropout(head_dropout)(x)
-    outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities")(x)
-    return keras.Model(inputs, outputs, name="vehicle_viewpoint"), backbone
-
-
-def build_backbone(name: str, image_size: int, weights: str | None) -> keras.Model:
-    """A network of keras.applications without its top, one of config.BACKBONES."""
-    return getattr(keras.applications, name)(
-        input_shape=(image_size, image_size, 3), include_top=False, weights=weights
-    )
-
-
-def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: str = config.BACKBONES[0]) -> None:
-    """Load ImageNet weights into the backbone: Keras's download ("imagenet") or a file.
-
-    Raises UserError when the download or the file fails.
-    """
-    if weights == "imagenet":
-        try:
-            source = build_backbone(backbone_name, backbone.input_shape[1], weights="imagenet")
-        # Keras wraps network failures in a bare Exception.
-        except Exception as error:
-            raise UserError(
-                "cannot download the ImageNet weights; give a weights file with --weights PATH, "
-                "or start from random weights with --weights none"
-            ) from error
-        backbone.set_weights(source.get_weights())
-        return
-    if not Path(weights).is_file():
-        raise UserError(f"weights file {weights} not found; give --weights imagenet, none or a file")
-    try:
-        backbone.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(
-            f"{weights} does not fit {backbone_name} without top: {str(error).splitlines()[0]}; "
-            "give --weights imagenet, none or another file"
-        ) from error
-
-
-def unfreeze(
-    backbone: keras.Model,
-    train_batchnorm: bool = False,
-    batchnorm_momentum: float = config.BATCHNORM_MOMENTUM,
-    frozen_share: float = 0.0,
-) -> None:
-    """Make the backbone trainable but for the first `frozen_share` (0 to 1) of its layers.
-
-    Its BatchNorm layers train only with `train_batchnorm`; `batchnorm_momentum` is how much
-    of their running statistics they then keep in a step. The model must be compiled again.
-    """
-    backbone.trainable = True
-    for index, layer in enumerate(backbone.layers):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = train_batchnorm
-            layer.momentum = batchnorm_momentum if train_batchnorm else layer.momentum
-        elif index < frozen_share * len(backbone.layers):
-            layer.trainable = False
-
-
 # --- Training ----------------------------------------------------------------------
 
 
@@ -163,24 +74,27 @@ def train(
 
     `val_photos` are uint8 images of the validation split, in its order. With random weights
     there is nothing to keep frozen, so phase 1 is left out. Returns one dict for each epoch:
-    phase, epoch, loss, accuracy, val_loss, val_accuracy, mean_seconds, and kept, which is true for the one
-    epoch whose weights were kept.
+    phase, epoch, loss, accuracy, val_loss, val_accuracy, mean_seconds, and kept, which is true
+    for the one epoch whose weights were kept.
     """
+    size = round(args.image_size * args.train_scale)
     # Augmented photos are cut out of larger ones, so that a crop is not blown up.
-    size = round(args.image_size * args.cache_scale) if args.augment else args.image_size
-    photos = load_photos("train", splits["train"], size, args)
-    batches = TrainingBatches(photos, one_hot(splits["train"]["label"]), args)
+    photos = load_photos("train", splits["train"], round(size * args.cache_scale) if args.augment else size, args)
+    batches = TrainingBatches(photos, one_hot(splits["train"]["label"]), size, args)
     val_batches = ImageBatches(val_photos, one_hot(splits["val"]["label"]), args.batch_size)
+    from_random = args.weights == "none"
+    # Both share the weights of `model`, and take images of any size.
+    extractor = feature_extractor(model, backbone, args.fold_batchnorm and not from_random)
+    head = head_of(model)
     history, best_weights, best = [], None, None
-    if args.weights != "none" and args.phase1_epochs:
+    if args.phase1_epochs and not from_random:
         print("\nPhase 1: the head on the frozen backbone")
-        history += train_phase(1, model, batches, val_batches, args)
+        history += train_phase(1, extractor, head, batches, val_batches, args)
         best_weights, best = model.get_weights(), kept_result(history)
     if args.phase2_epochs:
         print("\nPhase 2: backbone and head")
-        from_random = args.weights == "none"
         unfreeze(backbone, from_random, args.batchnorm_momentum, 0 if from_random else args.frozen_share)
-        logs = train_phase(2, model, batches, val_batches, args)
+        logs = train_phase(2, extractor, head, batches, val_batches, args)
         improved = best is None or kept_result(logs) > best
         best_weights = model.get_weights() if improved else best_weights
         for log in history if improved else logs:
@@ -199,22 +113,29 @@ def kept_result(history: list[dict]) -> tuple[float, float]:
 
 
 def train_phase(
-    phase: int, model: keras.Model, batches: TrainingBatches, val_batches: ImageBatches, args: argparse.Namespace
+    phase: int,
+    extractor: keras.Model,
+    head: keras.Model,
+    batches: TrainingBatches,
+    val_batches: ImageBatches,
+    args: argparse.Namespace,
 ) -> list[dict]:
-    """Train one phase and leave the weights of its kept epoch in `model`; one dict an epoch.
+    """Train one phase and leave the weights of its kept epoch in the network; one dict an epoch.
 
     `mean_seconds` in each is the phase's mean over its epochs, with all that the phase needs.
     """
     started = time.monotonic()
     epochs = args.phase1_epochs if phase == 1 else args.phase2_epochs
-    network, data, val_data, steps = model, {"x": batches}, val_batches, len(batches)
     if phase == 1 and args.phase1_views:
         # The frozen backbone gives the same features in every epoch: compute them once.
-        network = head_of(model)
-        features, targets, weights = compute_features(model, batches, args.phase1_views)
+        network = head
+        features, targets, weights = compute_features(extractor, batches, args.phase1_views)
         data = {"x": features, "y": targets, "sample_weight": weights, "batch_size": args.batch_size}
-        val_data = compute_features(model, val_batches, 1)
+        val_data = compute_features(extractor, val_batches, 1)
         steps = -(-len(features) // args.batch_size)
+    else:
+        network = keras.Sequential([extractor, head])
+        data, val_data, steps = {"x": batches}, val_batches, len(batches)
     network.compile(
         optimizer=make_optimizer(phase, epochs * steps, args),
         loss=make_loss(args),
@@ -233,18 +154,11 @@ def train_phase(
     ]
 
 
-def head_of(model: keras.Model) -> keras.Model:
-    """The layers after the backbone as a model of its own, sharing their weights."""
-    first = model.layers.index(model.get_layer("features")) + 1
-    return keras.Sequential([keras.Input(model.layers[first].input.shape[1:]), *model.layers[first:]])
-
-
-def compute_features(model: keras.Model, batches: ImageBatches, views: int) -> tuple[np.ndarray, ...]:
+def compute_features(extractor: keras.Model, batches: ImageBatches, views: int) -> tuple[np.ndarray, ...]:
     """The pooled features of every image in `views` passes over the batches, with the rest.
 
     Gives float32 features (views * n, channels) and what else the batches hold.
     """
-    extractor = keras.Model(model.input, model.get_layer("features").output)
     shape = (views * len(batches.photos), extractor.output_shape[1])
     features = np.empty(shape, np.float32)
     rests, done = [], 0
@@ -439,6 +353,12 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     add("--phase2-epochs", type=int, help="epochs of fine-tuning")
     add("--phase2-learning-rate", type=float, help="rate of phase 2")
     add("--frozen-share", type=float, help="share of the backbone's layers, its first, that phase 2 leaves frozen")
+    add("--train-scale", type=float, help="size of training images, in model input sizes")
+    add(
+        "--fold-batchnorm",
+        action=switch,
+        help="let the frozen BatchNorm scale kernels, not activations: the same, faster",
+    )
     add("--flip", action=switch, help="mirror half the training images, and their classes with them")
     add("--augment", action=switch, help="change training images at random")
     add("--mixup", type=float, default=config.MIXUP, help="alpha of mixup, 0 for none")

@@ -110,12 +110,13 @@ class ImageBatches(keras.utils.PyDataset):
 class TrainingBatches(ImageBatches):
     """ImageBatches in a new order each epoch, weighted by class, changed as the recipe says.
 
-    The same seed gives the same orders and the same changes.
+    The images of a batch are of `size`, to which --augment cuts larger photos; without it,
+    the photos must have it. The same seed gives the same orders and the same changes.
     """
 
-    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace):
+    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, size: int, args: argparse.Namespace):
         super().__init__(photos, targets, args.batch_size)
-        self.args, self.epoch = args, -1
+        self.size, self.args, self.epoch = size, args, -1
         self.on_epoch_end()
         # Mirroring half the images makes FrontLeft and FrontRight equally frequent.
         seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if args.flip else targets
@@ -125,7 +126,7 @@ class TrainingBatches(ImageBatches):
         # A generator for each batch, because batches are made in parallel.
         random = np.random.default_rng([self.args.seed, self.epoch, index])
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        pairs = [change(self.photos[row], self.targets[row], self.args, random) for row in rows]
+        pairs = [change(self.photos[row], self.targets[row], self.size, self.args, random) for row in rows]
         images, targets = scale(np.stack([image for image, _ in pairs])), np.stack([target for _, target in pairs])
         if self.args.mixup:
             images, targets = mix(images, targets, self.args.mixup, random)
@@ -137,11 +138,11 @@ class TrainingBatches(ImageBatches):
 
 
 def change(
-    pixels: np.ndarray, target: np.ndarray, args: argparse.Namespace, random: np.random.Generator
+    pixels: np.ndarray, target: np.ndarray, size: int, args: argparse.Namespace, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """One training image and its target, changed at random as the recipe says."""
     if args.augment:
-        pixels = augment(pixels, args.image_size, args, random)
+        pixels = augment(pixels, size, args, random)
     if args.flip and random.random() < 0.5:
         pixels, target = mirror(pixels, target)
     return pixels, target

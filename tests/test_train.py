@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from conftest import arguments, save_photo
 
 import config
@@ -38,12 +39,12 @@ def tiny_backbone(monkeypatch) -> None:
     The real ones give features of about nothing before they are trained.
     """
 
-    def build(name, image_size, weights):
-        inputs = keras.Input((image_size, image_size, 3))
+    def build(name, weights):
+        inputs = keras.Input((None, None, 3))
         x = keras.layers.Conv2D(6, 3, strides=2, kernel_initializer="he_normal", name="conv")(inputs)
         return keras.Model(inputs, keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x)))
 
-    monkeypatch.setattr(train, "build_backbone", build)
+    monkeypatch.setattr("network.build_backbone", build)
 
 
 # --- The network -------------------------------------------------------------------
@@ -85,6 +86,29 @@ def test_a_phase_2_step_moves_batchnorm_only_when_it_starts_from_random_weights(
         (batchnorm if isinstance(layer, keras.layers.BatchNormalization) else others).extend(moved)
     assert any(others)
     assert any(batchnorm) == train_batchnorm
+
+
+@pytest.mark.parametrize("name", config.BACKBONES)
+def test_folding_batchnorm_changes_neither_features_nor_gradients(name):
+    """Also at another size than the model's, and with statistics and scales unlike a fresh BatchNorm's."""
+    model, backbone = train.build_model(7, image_size=64, backbone_name=name)
+    random = np.random.default_rng(0)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    train.unfreeze(backbone)
+    images = random.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    features, gradients = [], []
+    for fold in (False, True):
+        extractor = train.feature_extractor(model, backbone, fold)
+        with tf.GradientTape() as tape:
+            features.append(extractor(images, training=False))
+        kernels = [layer.kernel.value for layer in backbone.layers if hasattr(layer, "kernel")]
+        gradients.append(tape.gradient(features[-1], kernels))
+    assert np.ptp(features[0]) > 0
+    assert features[1].numpy() == pytest.approx(features[0].numpy(), rel=1e-3, abs=1e-5)
+    for plain, folded in zip(*gradients, strict=True):
+        assert folded.numpy() == pytest.approx(plain.numpy(), rel=0.01, abs=1e-3 * np.abs(plain).max())
 
 
 def test_backbone_weights_come_back_from_a_file(tmp_path):
@@ -148,12 +172,13 @@ def test_phase_1_on_features_equals_phase_1_on_images(split, tiny_backbone):
     weights = []
     for views in (0, 1):
         keras.utils.set_random_seed(3)
-        model, _ = train.build_model(7, image_size=32, backbone_dropout=0, head_dropout=0)
+        model, backbone = train.build_model(7, image_size=32, backbone_dropout=0, head_dropout=0)
         args = arguments("--recipe", "reference", "--phase1-views", views, "--image-size", 32, "--phase1-epochs", 1)
         photos, targets = Photos(split["file"], 32), one_hot(split["label"])
-        batches = TrainingBatches(photos, targets, args)
+        batches = TrainingBatches(photos, targets, 32, args)
         untrained = model.get_weights()
-        train.train_phase(1, model, batches, ImageBatches(photos, targets, 32), args)
+        extractor, head = train.feature_extractor(model, backbone, fold=bool(views)), train.head_of(model)
+        train.train_phase(1, extractor, head, batches, ImageBatches(photos, targets, 32), args)
         weights.append(model.get_weights())
     assert max(np.abs(after - before).max() for after, before in zip(weights[0], untrained, strict=True)) > 5e-4
     for on_images, on_features in zip(*weights, strict=True):
@@ -166,12 +191,13 @@ def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, tiny_backbone, s
 
     With one class only, each step of Adam moves its bias by nearly the learning rate.
     """
-    model, _ = train.build_model(7, image_size=32)
+    model, backbone = train.build_model(7, image_size=32)
     options = ["--schedule", "plateau", "--phase2-learning-rate", 1e-3, "--phase2-epochs", 3, "--batch-size", 5]
     args = arguments("--ema", share, "--image-size", 32, "--no-augment", "--no-flip", *options)
     photos, targets = Photos(split["file"], 32), one_hot(["Rear"] * len(split))
-    batches = TrainingBatches(photos, targets, args)
-    logs = train.train_phase(2, model, batches, ImageBatches(photos, targets, 32), args)
+    batches = TrainingBatches(photos, targets, 32, args)
+    extractor, head = train.feature_extractor(model, backbone, fold=True), train.head_of(model)
+    logs = train.train_phase(2, extractor, head, batches, ImageBatches(photos, targets, 32), args)
     assert [log["kept"] for log in logs] == [False, False, True]
     moved = np.abs(model.get_layer("probabilities").get_weights()[1]).max()
     assert moved == pytest.approx(steps_kept * 1e-3, rel=0.1)

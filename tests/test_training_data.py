@@ -28,7 +28,7 @@ def test_batches_hold_every_photo_once_in_a_new_order_each_epoch():
 
     def epochs(seed: int) -> list[list[int]]:
         args = arguments("--recipe", "reference", "--batch-size", 4, "--seed", seed)
-        batches, orders = TrainingBatches(numbered_images(10), targets, args), []
+        batches, orders = TrainingBatches(numbered_images(10), targets, 8, args), []
         for _ in range(2):
             parts = [batches[index] for index in range(len(batches))]
             assert [len(part[0]) for part in parts] == [4, 4, 2]
@@ -80,10 +80,10 @@ def test_the_flip_mirrors_image_and_class_together():
     """Of one FrontLeft photo, white on its left edge, some copies come out mirrored."""
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, :2] = 255
-    args = arguments("--no-augment", "--image-size", 8)
+    args = arguments("--no-augment")
     labels = set()
     for seed in range(20):
-        pixels, target = change(image, one_hot(["FrontLeft"])[0], args, np.random.default_rng(seed))
+        pixels, target = change(image, one_hot(["FrontLeft"])[0], 8, args, np.random.default_rng(seed))
         label = config.CLASSES[int(target.argmax())]
         assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
         labels.add(label)
@@ -93,7 +93,7 @@ def test_the_flip_mirrors_image_and_class_together():
 def test_class_weights_count_the_mirrored_images_too():
     """Six FrontLeft and two FrontRight, mirrored half the time, are equally frequent."""
     targets = one_hot(["FrontLeft"] * 6 + ["FrontRight"] * 2 + ["Front"] * 4)
-    weights = TrainingBatches(numbered_images(12), targets, arguments()).class_weights
+    weights = TrainingBatches(numbered_images(12), targets, 8, arguments()).class_weights
     # 12 images, 3 classes, 4 of each.
     assert weights[:3] == pytest.approx([1, 1, 1])
 
@@ -109,7 +109,7 @@ def test_class_weights_balance_the_classes():
 def test_training_images_carry_the_weight_of_their_class():
     targets = one_hot(["Front"] * 6 + ["Rear"] * 2)
     args = arguments("--recipe", "reference", "--batch-size", 8)
-    _, batch_targets, weights = TrainingBatches(numbered_images(8), targets, args)[0]
+    _, batch_targets, weights = TrainingBatches(numbered_images(8), targets, 8, args)[0]
     for target, weight in zip(batch_targets, weights, strict=True):
         assert weight == pytest.approx(2 if config.CLASSES[int(target.argmax())] == "Rear" else 2 / 3)
 

@@ -1,0 +1,159 @@
+"""The network: a backbone of keras.applications with a small head, and the forms in which it trains."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+import config
+from common import UserError
+
+
+def build_model(
+    num_classes: int,
+    image_size: int = config.IMAGE_SIZE,
+    hidden_units: int = config.HIDDEN_UNITS,
+    backbone_dropout: float = config.BACKBONE_DROPOUT,
+    head_dropout: float = config.HEAD_DROPOUT,
+    train_batchnorm: bool = False,
+    backbone_name: str = config.BACKBONES[0],
+) -> tuple[keras.Model, keras.Model]:
+    """A backbone with a small head, random weights, backbone frozen: (model, backbone).
+
+    The model maps float32 (n, image_size, image_size, 3), RGB, -1 to 1, to float32
+    probabilities (n, num_classes). The backbone's BatchNorm layers stay in inference mode,
+    also when the backbone is unfrozen, unless `train_batchnorm`: ImageNet's statistics are
+    better than those of a small batch, but random weights have none.
+    Source: Sandler et al., MobileNetV2 (2018), https://arxiv.org/abs/1801.04381.
+    """
+    backbone = build_backbone(backbone_name, weights=None)
+    backbone.trainable = False
+    inputs = keras.Input((image_size, image_size, 3), name="image")
+    x = inputs
+    if backbone_name != "MobileNetV2":
+        # The others carry their own scaling and expect 0 to 255.
+        x = keras.layers.Rescaling(127.5, offset=127.5)(x)
+    x = backbone(x, training=None if train_batchnorm else False)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    x = keras.layers.Dropout(backbone_dropout)(x)
+    x = keras.layers.Dense(hidden_units, activation="relu")(x)
+    x = keras.layers.Dropout(head_dropout)(x)
+    outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities")(x)
+    return keras.Model(inputs, outputs, name="vehicle_viewpoint"), backbone
+
+
+def build_backbone(name: str, weights: str | None) -> keras.Model:
+    """A network of keras.applications without its top, one of config.BACKBONES, for images of any size."""
+    return getattr(keras.applications, name)(input_shape=(None, None, 3), include_top=False, weights=weights)
+
+
+def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: str = config.BACKBONES[0]) -> None:
+    """Load ImageNet weights into the backbone: Keras's download ("imagenet") or a file.
+
+    Raises UserError when the download or the file fails.
+    """
+    if weights == "imagenet":
+        try:
+            source = build_backbone(backbone_name, weights="imagenet")
+        # Keras wraps network failures in a bare Exception.
+        except Exception as error:
+            raise UserError(
+                "cannot download the ImageNet weights; give a weights file with --weights PATH, "
+                "or start from random weights with --weights none"
+            ) from error
+        backbone.set_weights(source.get_weights())
+        return
+    if not Path(weights).is_file():
+        raise UserError(f"weights file {weights} not found; give --weights imagenet, none or a file")
+    try:
+        backbone.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(
+            f"{weights} does not fit {backbone_name} without top: {str(error).splitlines()[0]}; "
+            "give --weights imagenet, none or another file"
+        ) from error
+
+
+def unfreeze(
+    backbone: keras.Model,
+    train_batchnorm: bool = False,
+    batchnorm_momentum: float = config.BATCHNORM_MOMENTUM,
+    frozen_share: float = 0.0,
+) -> None:
+    """Make the backbone trainable but for the first `frozen_share` (0 to 1) of its layers.
+
+    Its BatchNorm layers train only with `train_batchnorm`; `batchnorm_momentum` is how much
+    of their running statistics they then keep in a step. The model must be compiled again.
+    """
+    backbone.trainable = True
+    for index, layer in enumerate(backbone.layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = train_batchnorm
+            layer.momentum = batchnorm_momentum if train_batchnorm else layer.momentum
+        elif index < frozen_share * len(backbone.layers):
+            layer.trainable = False
+
+
+# --- Forms in which it trains ------------------------------------------------------
+
+
+def feature_extractor(model: keras.Model, backbone: keras.Model, fold: bool) -> keras.Model:
+    """The layers up to the pooled features, for images of any size, sharing the weights of `model`.
+
+    `fold` lets the backbone's BatchNorm scale the kernels instead of every activation: the
+    features are the same, and a training step takes a fifth less time. The BatchNorm must be frozen.
+    """
+    inner = fold_batchnorm(backbone) if fold else backbone
+    return keras.models.clone_model(
+        keras.Model(model.input, model.get_layer("features").output),
+        input_tensors=keras.Input((None, None, 3)),
+        clone_function=lambda layer: inner if layer is backbone else layer,
+    )
+
+
+def head_of(model: keras.Model) -> keras.Model:
+    """The layers after the backbone as a model of its own, sharing their weights."""
+    first = model.layers.index(model.get_layer("features")) + 1
+    return keras.Sequential([keras.Input(model.layers[first].input.shape[1:]), *model.layers[first:]])
+
+
+def fold_batchnorm(backbone: keras.Model) -> keras.Model:
+    """The backbone with each convolution and the BatchNorm after it as one FoldedConvolution."""
+    norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norm_after = {id(norm.input): norm for norm in norms}
+
+    def fold(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return keras.layers.Identity()
+        norm = norm_after.get(id(layer.output))
+        return FoldedConvolution(layer, norm) if norm else layer
+
+    return keras.models.clone_model(
+        backbone,
+        clone_function=fold,
+        # BatchNorm takes a mask, and Identity does not.
+        call_function=lambda layer, *inputs, mask=None, **options: layer(*inputs, **options),
+    )
+
+
+class FoldedConvolution(keras.layers.Layer):
+    """A convolution and a BatchNorm in inference mode, sharing the weights of both.
+
+    norm(convolve(x, kernel)) = convolve(x, kernel * scale) + offset, where scale and offset
+    hold for a channel. So only the small kernel is multiplied, forward and backward.
+    """
+
+    def __init__(self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization):
+        super().__init__()
+        self.convolution, self.norm = convolution, norm
+
+    def call(self, x):
+        convolution, norm = self.convolution, self.norm
+        scale = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
+        bias = convolution.bias if convolution.use_bias else 0.0
+        offset = norm.beta + (bias - norm.moving_mean) * scale
+        if isinstance(convolution, keras.layers.DepthwiseConv2D):
+            kernel = convolution.kernel * scale[:, np.newaxis]  # (height, width, channels, 1)
+            return ops.depthwise_conv(x, kernel, convolution.strides, convolution.padding) + offset
+        return ops.conv(x, convolution.kernel * scale, convolution.strides, convolution.padding) + offset
