@@ -37,7 +37,7 @@ from images import open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
 from report import write_report
 from test_predict import LABELS_NAME
-from training_data import ImageBatches, TrainingBatches, load_photos, mirror, one_hot
+from training_data import MIRRORED_INDEX, ImageBatches, MirroredPhotos, TrainingBatches, load_photos, one_hot
 
 # --- Data --------------------------------------------------------------------------
 
@@ -237,9 +237,9 @@ def calibrate(model: keras.Model, photos: Sequence[np.ndarray], targets: np.ndar
     """
     probabilities = predict(model, photos, args.batch_size)
     if args.flip:
-        mirrored, mirrored_targets = zip(*(mirror(*pair) for pair in zip(photos, targets, strict=True)), strict=True)
-        probabilities = np.concatenate([probabilities, predict(model, mirrored, args.batch_size)])
-        targets = np.concatenate([targets, mirrored_targets])
+        mirrored = predict(model, MirroredPhotos(photos), args.batch_size)
+        probabilities = np.concatenate([probabilities, mirrored])
+        targets = np.concatenate([targets, targets[:, MIRRORED_INDEX]])
     temperature = fit_temperature(probabilities, targets.argmax(axis=1))
     fold_temperature(model, temperature)
     return temperature

@@ -52,14 +52,46 @@ class Photos(Sequence):
         return content.hexdigest()[:16]
 
 
+class MappedPhotos(Sequence):
+    """Photos as uint8 (size, size, 3), each mapped from the .npy file of them all when it is asked for.
+
+    A map of the whole file would in time count all of it as this process's memory.
+    """
+
+    def __init__(self, path: Path):
+        whole = np.load(path, mmap_mode="r")
+        self.path, self.shape, self.offset = path, whole.shape, whole.offset
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        row = range(len(self))[row]
+        offset = self.offset + row * int(np.prod(self.shape[1:]))
+        return np.memmap(self.path, np.uint8, "r", offset, self.shape[1:])
+
+
+class MirroredPhotos(Sequence):
+    """Photos left to right."""
+
+    def __init__(self, photos: Sequence[np.ndarray]):
+        self.photos = photos
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.photos[row][:, ::-1]
+
+
 def load_photos(name: str, split: pd.DataFrame, size: int, args: argparse.Namespace) -> Sequence[np.ndarray]:
     """The photos of the split `name` as uint8 (size, size, 3): from the cache, or anew with --no-cache."""
     photos = Photos(split["file"], size)
     return read_through_cache(photos, args.dataset / "cache", name) if args.cache else photos
 
 
-def read_through_cache(photos: Photos, folder: Path, name: str) -> np.ndarray:
-    """All photos as one uint8 array (n, size, size, 3), mapped from a file in `folder`.
+def read_through_cache(photos: Photos, folder: Path, name: str) -> MappedPhotos:
+    """The same photos, mapped from a file in `folder`, uint8 (n, size, size, 3).
 
     The file is written on the first use and kept for the next; when a photo or the way to
     read it changed, it is written anew. Raises UserError when there is no room for it,
@@ -81,7 +113,7 @@ def read_through_cache(photos: Photos, folder: Path, name: str) -> np.ndarray:
             decoded = map_in_order(photos.__getitem__, range(len(photos)), os.cpu_count() or 1)
             for image in tqdm(decoded, f"Decoding {name}", len(photos), unit="image"):
                 file.write(image.tobytes())
-    return np.load(path, mmap_mode="r")
+    return MappedPhotos(path)
 
 
 # --- Batches -----------------------------------------------------------------------

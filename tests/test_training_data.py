@@ -8,6 +8,7 @@ import config
 from images import ImageError, scale
 from training_data import (
     ImageBatches,
+    MappedPhotos,
     Photos,
     TrainingBatches,
     balanced_class_weights,
@@ -124,7 +125,7 @@ def photos(tmp_path) -> Photos:
 
 def test_the_cache_holds_what_decoding_gives_and_is_mapped_not_read(photos, tmp_path):
     cached = read_through_cache(photos, tmp_path / "cache", "train")
-    assert isinstance(cached, np.memmap)
+    assert all(isinstance(photo, np.memmap) for photo in cached)
     assert np.array_equal(cached, np.stack(list(photos)))
 
 
@@ -135,7 +136,7 @@ def test_cached_photos_are_not_decoded_again(photos, tmp_path, monkeypatch):
 
 
 def test_a_changed_photo_size_or_order_is_never_served_stale(photos, tmp_path):
-    def cached(files, size) -> np.ndarray:
+    def cached(files, size) -> MappedPhotos:
         wanted = Photos(files, size)
         pixels = read_through_cache(wanted, tmp_path / "cache", "train")
         assert np.array_equal(pixels, np.stack(list(wanted)))

@@ -12,9 +12,12 @@ of the rounds:
     prediction   a folder of photos of 512x512 pixels, and one of 12 megapixels, against full
                  decoding and one interpreter, one photo after the other; how near that comes
                  to the machine's limit; and how far the answers differ
-    preparation  data_preparation.py at 1,000, 10,000 and 100,000 tiny annotated photos: how it grows
+    growth       data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with 2.3 annotated
+                 parts each, against reading and decoding one after the other; and test_predict.py
+                 on the same photos, with the most memory that it took
     training     train.py by the reference and the default recipe: phase 1, an epoch of phase 2
-                 and the whole, with the validation accuracy of each
+                 and the whole, with the validation accuracy of each, and what the default would
+                 need for 1,000, 10,000 and 100,000 photos by the time of its epochs
 
 Prediction copies the photos of --data to temporary folders and changes nothing there.
 """
@@ -29,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +45,15 @@ from make_demo_data import make_demo_data
 
 import config
 from common import UserError, run
+from data_preparation import extract_viewpoint_label
 from images import ImageError, load_batch, open_image, resize, scale
 from test_predict import find_inputs, load_runner, predict_images
 
 PROJECT = Path(__file__).parents[1]
-PARTS = ["start", "prediction", "preparation", "training"]
+PARTS = ["start", "prediction", "growth", "training"]
 SMALL = 512 * 512  # pixels of a photo that was sent by messenger
 LARGE = 4032 * 3024  # pixels of a phone's photo
-PREPARATION_SIZES = [1_000, 10_000, 100_000]
+GROWTH_SIZES = [1_000, 10_000, 100_000]
 
 # What a cold start is compared with: the usual way to run one photo through a TFLite model.
 TENSORFLOW_SCRIPT = """
@@ -100,11 +105,19 @@ def silently(action: Callable, *arguments) -> Callable[[], None]:
     return call
 
 
-def run_script(*command: str | Path) -> None:
-    """Run a Python script silently. Raises UserError with its last line when it fails."""
-    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise UserError(f"{command[0]} failed: {result.stderr.strip().splitlines()[-1]}")
+def run_script(*command: str | Path) -> float:
+    """Run a Python script silently; gives the most memory it took, in MiB.
+
+    Raises UserError with its last line when it fails.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise UserError(f"{command[0]} failed: {output.read().strip().splitlines()[-1]}")
+    return usage.ru_maxrss / 1024
 
 
 # --- Start-up ----------------------------------------------------------------------
@@ -192,14 +205,29 @@ def write_annotated_photos(count: int, folder: Path) -> None:
     (folder / "via_region_data.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def benchmark_preparation(folder: Path) -> None:
-    for count in PREPARATION_SIZES:
+def prepare_plainly(folder: Path) -> list[tuple[str, str]]:
+    """(photo, label) of every entry that has a readable photo, one after the other; no search for duplicates."""
+    labelled = []
+    for path in folder.rglob("*.json"):
+        for entry in json.loads(path.read_text(encoding="utf-8")).values():
+            open_image(path.parent / entry["filename"])
+            labelled.append((entry["filename"], extract_viewpoint_label(entry["regions"])))
+    return labelled
+
+
+def benchmark_growth(model: Path, folder: Path) -> None:
+    output = folder / "predictions.csv"
+    for count in GROWTH_SIZES:
         photos = folder / f"annotated {count}"
         write_annotated_photos(count, photos)
-        command = (PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "dataset")
-        seconds = seconds_of(lambda command=command: run_script(*command))
-        each = 1000 * seconds / count
-        print(f"data preparation, {count:,} photos: {seconds:.1f} s, {each:.2f} ms a photo", flush=True)
+        prepare = (PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "dataset")
+        name = f"data preparation, {count:,} photos"
+        compare(name, partial(prepare_plainly, photos), partial(run_script, *prepare), rounds=1)
+        started = time.perf_counter()
+        memory = run_script(PROJECT / "test_predict.py", "--model", model, "--images", photos, "--output", output)
+        seconds = time.perf_counter() - started
+        print(f"prediction, {count:,} photos: {seconds:.1f} s, {1000 * seconds / count:.2f} ms a photo", end=", ")
+        print(f"{memory:.0f} MiB of memory", flush=True)
 
 
 # --- Training ----------------------------------------------------------------------
@@ -218,6 +246,7 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
             "phase 1": sum(times[1]),
             "an epoch of phase 2": float(np.mean(times[2])),
             "train.py": seconds,
+            "all epochs": sum(times[1]) + sum(times[2]),
             "accuracy": accuracy,
         }
 
@@ -231,6 +260,10 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
         print_comparison(name, [(reference[name], default[name]) for reference, default in results])
     reference, default = np.mean([[one["accuracy"] for one in pair] for pair in results], axis=0)
     print(f"  validation accuracy: reference {reference:.3f}, default {default:.3f}")
+    whole, epochs = np.median([[default["train.py"], default["all epochs"]] for _, default in results], axis=0)
+    images = len((folder / "splits" / "train.csv").read_text(encoding="utf-8").splitlines()) - 1
+    print(f"  default: {whole - epochs:.0f} s besides the epochs, {epochs / images:.3f} s an image in them", end="; ")
+    print(", ".join(f"{(whole - epochs + epochs / images * n) / 3600:.1f} h for {n:,}" for n in GROWTH_SIZES))
 
 
 # --- The whole ---------------------------------------------------------------------
@@ -276,8 +309,8 @@ def main() -> None:
         small = files[:: max(1, len(files) // args.small_photos)][: args.small_photos]
         large = files[:: max(1, len(files) // args.large_photos)][: args.large_photos]
         print(f"{'':<42}{'plain way':>11}{'project':>12}")
+        model = args.model or (make_model(folder) if set(args.only) - {"training"} else None)
         if "start" in args.only or "prediction" in args.only:
-            model = args.model or make_model(folder)
             copy_photos(small, folder / "small", SMALL)
             copy_photos(large, folder / "large", LARGE)
         if "start" in args.only:
@@ -285,8 +318,8 @@ def main() -> None:
         if "prediction" in args.only:
             benchmark_prediction("512x512 pixels", model, folder / "small", args.rounds)
             benchmark_prediction("12 megapixels", model, folder / "large", args.rounds)
-        if "preparation" in args.only:
-            benchmark_preparation(folder)
+        if "growth" in args.only:
+            benchmark_growth(model, folder)
         if "training" in args.only:
             benchmark_training(photos, args.weights, folder, args.training_rounds)
 
