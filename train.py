@@ -37,7 +37,15 @@ from images import open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
 from report import write_report
 from test_predict import LABELS_NAME
-from training_data import MIRRORED_INDEX, ImageBatches, MirroredPhotos, TrainingBatches, load_photos, one_hot
+from training_data import (
+    MIRRORED_INDEX,
+    FeatureBatches,
+    ImageBatches,
+    MirroredPhotos,
+    TrainingBatches,
+    load_photos,
+    one_hot,
+)
 
 # --- Data --------------------------------------------------------------------------
 
@@ -129,19 +137,17 @@ def train_phase(
     if phase == 1 and args.phase1_views:
         # The frozen backbone gives the same features in every epoch: compute them once.
         network = head
-        features, targets, weights = compute_features(extractor, batches, args.phase1_views)
-        data = {"x": features, "y": targets, "sample_weight": weights, "batch_size": args.batch_size}
-        val_data = compute_features(extractor, val_batches, 1)
-        steps = -(-len(features) // args.batch_size)
+        batches = FeatureBatches(compute_features(extractor, batches, args.phase1_views), args.batch_size, args.seed)
+        val_batches = compute_features(extractor, val_batches, 1)
     else:
         network = keras.Sequential([extractor, head])
-        data, val_data, steps = {"x": batches}, val_batches, len(batches)
     network.compile(
-        optimizer=make_optimizer(phase, epochs * steps, args),
+        optimizer=make_optimizer(phase, epochs * len(batches), args),
         loss=make_loss(args),
         metrics=["accuracy"],
     )
-    logs = network.fit(**data, validation_data=val_data, epochs=epochs, callbacks=make_callbacks(phase, args)).history
+    callbacks = make_callbacks(phase, args)
+    logs = network.fit(batches, validation_data=val_batches, epochs=epochs, callbacks=callbacks).history
     if not np.isfinite(logs["loss"][-1]):
         raise UserError(f"the loss of phase {phase} is no number any more; lower --phase{phase}-learning-rate")
     # Early stopping has restored its best epoch; without it, the last one is there.
@@ -165,7 +171,7 @@ def compute_features(extractor: keras.Model, batches: ImageBatches, views: int) 
     with tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress:
         for _ in range(views):
             for images, *rest in map_in_order(batches.__getitem__, range(len(batches)), batches.workers):
-                features[done : done + len(images)] = extractor(images, training=False)
+                features[done : done + len(images)] = extractor.predict_on_batch(images)
                 done += len(images)
                 rests.append(rest)
                 progress.update()

@@ -169,6 +169,28 @@ class TrainingBatches(ImageBatches):
         self.order = np.random.default_rng([self.args.seed, self.epoch]).permutation(len(self.photos))
 
 
+class FeatureBatches(keras.utils.PyDataset):
+    """Batches of (features, targets, weights) out of arrays, in a new order each epoch.
+
+    From the arrays themselves Keras would train as well, but on a copy: of 100,000 photos, 1.5 GB.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], batch_size: int, seed: int):
+        super().__init__()
+        self.arrays, self.batch_size, self.random = arrays, batch_size, np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return -(-len(self.arrays[0]) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return tuple(array[rows] for array in self.arrays)
+
+    def on_epoch_end(self) -> None:
+        self.order = self.random.permutation(len(self.arrays[0]))
+
+
 def change(
     pixels: np.ndarray, target: np.ndarray, size: int, args: argparse.Namespace, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
