@@ -430,5 +430,21 @@ AUGMENTATION = {
 
 # --- convert_tflite.py -------------------------------------------------------------
 
+# What the model's metadata and model card say of it.
+MODEL_NAME = "Vehicle viewpoint classifier"
+MODEL_DESCRIPTION = "From where a car was photographed. Left and right are the car's own."
+MODEL_VERSION = "1.0"
+MODEL_AUTHOR = "not stated"
+MODEL_LICENSE = "not stated"
+
+# The four precisions: what weights and activations are stored in.
+PRECISIONS = ["float16", "float32", "dynamic", "int8"]
+
 MIN_AGREEMENT = 0.99  # share of validation images with the same class
 AGREEMENT_IMAGES = 500  # drawn from the validation split; all, if it holds fewer
+CALIBRATION_IMAGES = 300  # drawn from the training split, for the ranges of int8
+
+# The golden set of the hand-off folder: photos with their exact input and expected output.
+GOLDEN_IMAGES = 12
+# How far another device may be from the expected probabilities.
+GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0.1}

@@ -14,6 +14,9 @@ from PIL import Image, ImageOps
 import config
 from common import UserError
 
+# What MobileNetV2 was trained with (keras.applications.mobilenet_v2.preprocess_input).
+PIXEL_MEAN, PIXEL_STD = 127.5, 127.5
+
 
 class ImageError(UserError):
     """The image file is missing or cannot be decoded."""
@@ -53,11 +56,13 @@ def resize(image: Image.Image, size: int) -> Image.Image:
 
 
 def scale(pixels: np.ndarray) -> np.ndarray:
-    """Scale uint8 pixels, 0 to 255, to the model's float32 input, -1 to 1; any shape.
+    """Scale uint8 pixels, 0 to 255, to the model's float32 input, -1 to 1; any shape."""
+    return pixels.astype(np.float32) / np.float32(PIXEL_STD) - np.float32(PIXEL_MEAN / PIXEL_STD)
 
-    The scaling MobileNetV2 was trained with (keras.applications.mobilenet_v2.preprocess_input).
-    """
-    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+
+def unscale(batch: np.ndarray) -> np.ndarray:
+    """The uint8 pixels, 0 to 255, that scale() made this input of."""
+    return np.rint(batch * PIXEL_STD + PIXEL_MEAN).astype(np.uint8)
 
 
 def load_batch(paths: Iterable[Path | str], size: int = config.IMAGE_SIZE) -> np.ndarray:

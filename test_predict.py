@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import config
 from common import UserError, map_in_order, run, write_atomically
-from images import ImageError, load_batch
+from images import ImageError, load_batch, unscale
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 LABELS_NAME = "labels.txt"
@@ -75,7 +75,10 @@ def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
 
 
 def load_tflite(model_path: Path) -> tuple[Runner, list[int], list[int]]:
-    """Load a .tflite file as (runner, input shape, output shape), batch dimension included."""
+    """Load a .tflite file as (runner, input shape, output shape), batch dimension included.
+
+    A model for 8-bit pixels gets them, and its 8-bit answers become probabilities.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(model_path))
@@ -84,10 +87,13 @@ def load_tflite(model_path: Path) -> tuple[Runner, list[int], list[int]]:
 
     def runner(batch: np.ndarray) -> np.ndarray:
         probabilities = []
-        for image in batch:
+        for image in unscale(batch) if model_input["dtype"] == np.uint8 else batch:
             interpreter.set_tensor(model_input["index"], image[np.newaxis])
             interpreter.invoke()
             probabilities.append(interpreter.get_tensor(model_output["index"])[0])
+        if model_output["dtype"] == np.uint8:
+            step, zero_point = model_output["quantization"]
+            return (np.stack(probabilities).astype(np.float32) - zero_point) * np.float32(step)
         return np.stack(probabilities)
 
     return runner, list(model_input["shape"]), list(model_output["shape"])

@@ -1,0 +1,111 @@
+"""Metadata inside a .tflite file: what MediaPipe and Android tools read to use the model rightly.
+
+Two parts, as https://ai.google.dev/edge/litert/models/metadata describes them: a flatbuffer
+named TFLITE_METADATA in the model, and labels.txt as a zip archive behind it. An interpreter
+overlooks both. The tables come from the schema that the package mediapipe ships.
+"""
+
+import io
+import zipfile
+
+import flatbuffers
+from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
+from tensorflow.lite.python import schema_py_generated as tflite_schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+import config
+from images import PIXEL_MEAN, PIXEL_STD
+from test_predict import LABELS_NAME
+
+BUFFER_NAME = "TFLITE_METADATA"
+FILE_IDENTIFIER = b"M001"
+# The oldest reader that knows all the fields below: those of the schema's first release.
+MIN_PARSER_VERSION = "1.0.0"
+
+
+def add_metadata(model: bytes, labels: list[str]) -> bytes:
+    """The same model with its description, its input's normalisation, and its labels inside."""
+    tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
+    buffer = tflite_schema.BufferT()
+    buffer.data = pack(describe(size))
+    entry = tflite_schema.MetadataT()
+    entry.name, entry.buffer = BUFFER_NAME, len(tables.buffers)
+    tables.buffers.append(buffer)
+    tables.metadata = [*(tables.metadata or []), entry]
+
+    archive = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(tables))
+    with zipfile.ZipFile(archive, "a") as packed:
+        # A date of its own would make each conversion another file.
+        packed.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(labels) + "\n")
+    return archive.getvalue()
+
+
+def describe(size: int) -> schema.ModelMetadataT:
+    """The metadata of a model for images of (size, size), from config.py."""
+    image = schema.TensorMetadataT(
+        name="image",
+        description="An upright RGB photo, resized as a whole; as float32, pixel / 127.5 - 1.",
+        content=schema.ContentT(
+            contentPropertiesType=schema.ContentProperties.ImageProperties,
+            contentProperties=schema.ImagePropertiesT(
+                colorSpace=schema.ColorSpaceType.RGB,
+                defaultSize=schema.ImageSizeT(width=size, height=size),
+            ),
+        ),
+        processUnits=[
+            schema.ProcessUnitT(
+                optionsType=schema.ProcessUnitOptions.NormalizationOptions,
+                options=schema.NormalizationOptionsT(mean=[PIXEL_MEAN], std=[PIXEL_STD]),
+            )
+        ],
+        stats=schema.StatsT(min=[-1.0], max=[1.0]),
+    )
+    probability = schema.TensorMetadataT(
+        name="probability",
+        description=f"The probability of each class of {LABELS_NAME}, in its order; they add up to 1.",
+        content=schema.ContentT(
+            contentPropertiesType=schema.ContentProperties.FeatureProperties,
+            contentProperties=schema.FeaturePropertiesT(),
+        ),
+        stats=schema.StatsT(min=[0.0], max=[1.0]),
+        associatedFiles=[
+            schema.AssociatedFileT(
+                name=LABELS_NAME,
+                description="The classes, one a line. Left and right are the car's own.",
+                type=schema.AssociatedFileType.TENSOR_AXIS_LABELS,
+            )
+        ],
+    )
+    return schema.ModelMetadataT(
+        name=config.MODEL_NAME,
+        description=config.MODEL_DESCRIPTION,
+        version=config.MODEL_VERSION,
+        author=config.MODEL_AUTHOR,
+        license=config.MODEL_LICENSE,
+        minParserVersion=MIN_PARSER_VERSION,
+        subgraphMetadata=[schema.SubGraphMetadataT(inputTensorMetadata=[image], outputTensorMetadata=[probability])],
+    )
+
+
+def pack(metadata: schema.ModelMetadataT) -> bytes:
+    builder = flatbuffers.Builder(0)
+    builder.Finish(metadata.Pack(builder), FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def read_metadata(model: bytes) -> tuple[schema.ModelMetadataT, list[str]]:
+    """The metadata of a .tflite file and the labels packed with it.
+
+    Raises ValueError when either is missing or cannot be read.
+    """
+    tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    found = [entry.buffer for entry in tables.metadata or [] if entry.name == BUFFER_NAME.encode()]
+    if not found:
+        raise ValueError(f"no {BUFFER_NAME} in the model")
+    metadata = schema.ModelMetadataT.InitFromPackedBuf(bytes(tables.buffers[found[0]].data), 0)
+    try:
+        with zipfile.ZipFile(io.BytesIO(model)) as packed:
+            return metadata, packed.read(LABELS_NAME).decode().splitlines()
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"no {LABELS_NAME} packed with the model") from error
