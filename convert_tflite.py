@@ -4,8 +4,8 @@
     python convert_tflite.py --quantize int8            # or float32, dynamic
     python convert_tflite.py --quantize all             # a table of all four
 
-Reads models/saved_model/ and models/report/metrics.json, photos of dataset/val.csv and, to
-calibrate int8, of dataset/train.csv. Writes models/model.tflite (built-in operators only, its
+Reads models/saved_model/ and models/report/metrics.json, photos of dataset/val.csv and, for
+int8, models/model.keras and photos of dataset/train.csv. Writes models/model.tflite (built-in operators only, its
 description and labels inside), models/labels.txt beside it, and models/handoff/ for the mobile
 team; with --quantize all also models/model_float32.tflite and so on beside the default float16.
 
@@ -16,10 +16,11 @@ answer. Otherwise the script exits with 2 and leaves the earlier hand-off as it 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps TensorFlow's start-up notes off the screen
@@ -33,6 +34,7 @@ from tqdm import tqdm
 import config
 from common import UserError, run, write_atomically
 from data_preparation import read_split
+from handoff.equalization import equalize
 from handoff.folder import write_handoff
 from handoff.metadata import add_metadata, read_metadata
 from images import load_image, scale
@@ -73,6 +75,24 @@ def draw_calibration(dataset: Path, data_dir: Path | None, count: int, size: int
     # an 8-bit input is the pixel itself.
     pixels[0, 0, :2] = [[0], [255]]
     return scale(pixels)
+
+
+@contextlib.contextmanager
+def equalized(models: Path, calibration: np.ndarray) -> Iterator[Path]:
+    """A SavedModel that computes what models/model.keras does, with channels that share 8 bits fairly.
+
+    Without it, 8 bits change several times as many decisions. Raises UserError without model.keras.
+    """
+    import keras  # slow to load a model with, and only int8 needs it
+
+    try:
+        model = keras.models.load_model(models / "model.keras")
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {models / 'model.keras'}, which int8 needs: {error}; run train.py") from error
+    equalize(model, calibration)
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, verbose=False)
+        yield Path(folder)
 
 
 # --- Checks ------------------------------------------------------------------------
@@ -137,12 +157,14 @@ def convert_and_check(
 ) -> tuple[bytes, dict]:
     """A model and its row of the table, whose `problem` says why it must not be handed over, if anything."""
     print(f"\nConverting to {precision}", flush=True)
-    calibration = None
+    io = args.io if precision == "int8" else "float32"
     if precision == "int8":
         size = photos[0].shape[0]
         calibration = draw_calibration(args.dataset, args.data, args.calibration_images, size, args.seed)
-    io = args.io if precision == "int8" else "float32"
-    plain = convert(args.models / "saved_model", precision, calibration, io)
+        with equalized(args.models, calibration) as saved_model:
+            plain = convert(saved_model, precision, calibration, io)
+    else:
+        plain = convert(args.models / "saved_model", precision)
     model = add_metadata(plain, labels)
     probabilities = predict(load_model(model), photos, "Comparing")
     agreement, difference = compare(expected, probabilities)
