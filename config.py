@@ -353,7 +353,7 @@ RECIPES = {
         "schedule": "cosine",  # warm-up, then down to zero along a cosine
         "ema": 0.98,  # share of the averaged weights that a step keeps, 0 for no averaging
         "batch_size": 16,
-        "phase2_epochs": 20,
+        "phase2_epochs": 18,
         "phase2_learning_rate": 5e-4,
         "frozen_share": 0.35,  # share of the backbone's first layers that phase 2 leaves frozen
         "early_stopping_patience": 0,  # 0: train all epochs and keep the last

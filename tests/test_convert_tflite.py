@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from conftest import save_photo
 
 import config
@@ -12,6 +13,8 @@ import report
 import test_predict
 import train
 from common import run
+from handoff.equalization import equalize
+from images import load_batch, load_image
 from training_data import Photos
 
 SIZE = 32
@@ -65,13 +68,10 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
         assert row == {"image_name": "photo.png", "prediction": name, "score": pytest.approx(0.9, abs=1e-3)}
 
 
-def test_agreement_and_difference_of_a_hand_worked_case(tmp_path):
-    files = [str(save_photo(tmp_path / f"{index}.png", seed=index)) for index in range(4)]
-    first = iter(np.array([[[0.9, 0.1]], [[0.2, 0.8]], [[0.6, 0.4]], [[0.5, 0.5]]], np.float32))
-    second = iter(np.array([[[0.8, 0.2]], [[0.2, 0.8]], [[0.3, 0.7]], [[0.5, 0.5]]], np.float32))
-    agreement, difference = convert_tflite.compare_models(lambda _: next(first), lambda _: next(second), files, SIZE)
-    assert agreement == 0.75
-    assert difference == pytest.approx(0.3)
+def test_agreement_and_difference_of_a_hand_worked_case():
+    one = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
+    other = np.array([[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.5, 0.5]])
+    assert convert_tflite.compare(one, other) == (0.75, pytest.approx(0.3))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def trained(tmp_path):
 def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
     exit_code, printed, error = run_script("--models", trained / "models", "--dataset", trained / "dataset")
     assert exit_code == 0, error
-    assert "Compared on 3 validation images" in printed
+    assert "Compared with the Keras model on 3 validation images" in printed
     assert "100.00%" in printed
     assert (trained / "models" / "model.tflite").read_bytes()[4:8] == b"TFL3"
     assert (trained / "models" / "labels.txt").read_text().splitlines() == config.CLASSES
@@ -111,11 +111,96 @@ def test_converting_before_training_is_one_sentence(tmp_path, run_script):
     assert "run train.py first" in error
 
 
-def test_validation_images_are_all_or_a_reproducible_draw(tmp_path):
-    (tmp_path / "val.csv").write_text("image_path,label\n" + "".join(f"{i}.jpg,Rear\n" for i in range(300)))
-    everything = convert_tflite.draw_validation_files(tmp_path, None, 500, seed=1)
-    assert len(everything) == 300
-    drawn = convert_tflite.draw_validation_files(tmp_path, None, 100, seed=1)
+def test_the_images_to_compare_on_are_all_or_a_reproducible_draw():
+    split = pd.DataFrame({"file": [f"{i}.jpg" for i in range(300)]})
+    assert len(convert_tflite.draw_files(split, 500, seed=1)) == 300
+    drawn = convert_tflite.draw_files(split, 100, seed=1)["file"].tolist()
     assert len(set(drawn)) == 100
-    assert set(drawn) < set(everything)
-    assert drawn == convert_tflite.draw_validation_files(tmp_path, None, 100, seed=1)
+    assert set(drawn) < set(split["file"])
+    assert drawn == convert_tflite.draw_files(split, 100, seed=1)["file"].tolist()
+
+
+# --- Precisions --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A models/ folder with the project's network, and a dataset/ of six photos in train and val."""
+    folder = tmp_path_factory.mktemp("untrained")
+    keras.utils.set_random_seed(0)
+    model, _ = train.build_model(7, image_size=SIZE)
+    train.save_model(model, folder / "models")
+    names = [save_photo(folder / "dataset" / f"{index}.png", seed=index).name for index in range(6)]
+    for split in ("train", "val"):
+        rows = "".join(f"{name},{label}\n" for name, label in zip(names, config.CLASSES, strict=False))
+        (folder / "dataset" / f"{split}.csv").write_text("image_path,label\n" + rows)
+    return folder
+
+
+def test_all_precisions_make_a_table_and_a_file_each(untrained, run_script):
+    road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
+    exit_code, printed, error = run_script(*road, "--quantize", "all", "--min-agreement", 0)
+    assert exit_code == 0, error
+    rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.strip().endswith(("0", "3", "7"))}
+    sizes = {name: (untrained / "models" / f"model_{name}.tflite").stat().st_size for name in config.PRECISIONS[1:]}
+    sizes["float16"] = (untrained / "models" / "model.tflite").stat().st_size
+    for name, size in sizes.items():
+        assert float(rows[name][1]) == pytest.approx(size / 2**20, abs=0.006)
+    assert sizes["int8"] < 0.35 * sizes["float32"]
+    assert sizes["float16"] < 0.55 * sizes["float32"]
+
+
+def test_a_precision_that_fails_is_left_out_and_told(untrained, run_script, monkeypatch):
+    compare = convert_tflite.compare
+    calls = iter(range(4))  # float16, float32, dynamic, int8
+    monkeypatch.setattr(convert_tflite, "compare", lambda *pair: (0.5, 0.1) if next(calls) == 3 else compare(*pair))
+    (untrained / "models" / "model_int8.tflite").write_bytes(b"earlier")
+    road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
+    exit_code, printed, _ = run_script(*road, "--quantize", "all", "--min-agreement", 0.51)
+    assert exit_code == 1
+    assert "Not written" in printed
+    assert "agrees on only 50.00%" in printed
+    assert (untrained / "models" / "model_int8.tflite").read_bytes() == b"earlier"
+
+
+def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(untrained, run_script):
+    road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
+    exit_code, _, error = run_script(*road, "--quantize", "int8", "--io", "uint8", "--min-agreement", 0)
+    assert exit_code == 0, error
+    interpreter = Interpreter(str(untrained / "models" / "model.tflite"))
+    interpreter.allocate_tensors()
+    [model_input], [model_output] = interpreter.get_input_details(), interpreter.get_output_details()
+    assert model_input["dtype"] == model_output["dtype"] == np.uint8
+    # A step of the input is a step of the pixel: 1 / 127.5.
+    assert model_input["quantization"] == (pytest.approx(1 / 127.5, rel=1e-3), pytest.approx(127.5, abs=0.5))
+    assert model_output["quantization"] == (1 / 256, 0)
+    photo = untrained / "dataset" / "0.png"
+    interpreter.set_tensor(model_input["index"], load_image(photo, SIZE)[np.newaxis])
+    interpreter.invoke()
+    runner, _, _ = test_predict.load_runner(untrained / "models" / "model.tflite")
+    by_hand = interpreter.get_tensor(model_output["index"]) / 256
+    assert runner(load_batch([photo], SIZE)) == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_equalizing_changes_no_answer_and_fills_the_range_of_the_activations():
+    keras.utils.set_random_seed(0)
+    model, backbone = train.build_model(7, image_size=SIZE)
+    images = np.random.default_rng(0).uniform(-1, 1, (8, SIZE, SIZE, 3)).astype(np.float32)
+    relu = backbone.get_layer("block_1_depthwise_relu")
+    activations = keras.Model(backbone.input, relu.output)
+    features = keras.Model(model.input, model.get_layer("dense").output)
+    before, before_max = features.predict(images, verbose=0), activations.predict(images, verbose=0).max(axis=(0, 1, 2))
+    equalize(model, images)
+    after_max = activations.predict(images, verbose=0).max(axis=(0, 1, 2))
+    alive = before_max > 0.1
+    assert alive.any()
+    assert after_max[alive] == pytest.approx(6 / 1.1, rel=1e-3)
+    assert np.ptp(before) > 0
+    assert features.predict(images, verbose=0) == pytest.approx(before, rel=1e-3, abs=1e-3 * np.ptp(before))
+
+
+def test_8_bit_input_and_output_are_for_int8_only(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["convert_tflite.py", "--io", "uint8"])
+    with pytest.raises(SystemExit):
+        convert_tflite.main()
+    assert "--io uint8 is for --quantize int8" in capsys.readouterr().err
