@@ -31,7 +31,7 @@ def colour_model() -> keras.Model:
     inputs = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(x))
-    weights = np.random.default_rng(1).normal(0, 20, (3, 7)).astype(np.float32)
+    weights = np.random.default_rng(1).normal(0, 80, (3, 7)).astype(np.float32)
     model.layers[-1].set_weights([weights, np.zeros(7, np.float32)])
     return model
 
