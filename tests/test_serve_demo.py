@@ -1,0 +1,72 @@
+"""The demo page in a real browser; left out where there is no Chromium, npm or playwright."""
+
+import shutil
+import threading
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import serve_demo
+from conftest import save_photo
+
+import config
+import convert_tflite
+import test_predict
+from common import UserError
+from handoff.metadata import add_metadata
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def test_a_missing_model_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"model\.tflite not found; run convert_tflite\.py"):
+        serve_demo.make_server(tmp_path, 0)
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A model that decides by a photo's mean colour, with its labels."""
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(7, activation="softmax")(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, outputs)
+    model.layers[-1].set_weights([np.random.default_rng(1).normal(0, 80, (3, 7)), np.zeros(7)])
+    model.export(tmp_path / "saved_model", verbose=False)
+    converted = add_metadata(convert_tflite.convert(tmp_path / "saved_model"), config.CLASSES)
+    (tmp_path / "model.tflite").write_bytes(converted)
+    (tmp_path / "labels.txt").write_text("\n".join(config.CLASSES) + "\n")
+    return tmp_path
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
+@pytest.mark.skipif(not shutil.which("npm"), reason="no npm here")
+def test_photos_dropped_on_the_page_get_the_classes_of_test_predict(models, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here")
+    photos = [save_photo(tmp_path / "photos" / f"{seed}.jpg", seed=seed, size=(90, 70)) for seed in (0, 1, 4)]
+    test_predict.predict_images(models / "model.tflite", None, tmp_path / "photos", tmp_path / "predictions.csv")
+    predictions = pd.read_csv(tmp_path / "predictions.csv").set_index("image_name")
+    assert predictions["prediction"].nunique() > 1
+    assert predictions["score"].min() > 0.6
+    with serve_demo.make_server(models, 0) as server, sync_api.sync_playwright() as playwright:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        elsewhere = []
+        address = f"http://127.0.0.1:{server.server_port}/"
+        page.on("request", lambda request: request.url.startswith((address, "blob:")) or elsewhere.append(request.url))
+        page.goto(address)
+        page.get_by_text("Ready").wait_for(timeout=60_000)
+        for photo in photos:
+            page.set_input_files("#file", photo)
+            # Its bar says that the page shows this photo's answer, not the one before.
+            expected = predictions.loc[photo.name]
+            page.wait_for_function(
+                "name => document.getElementById('class').textContent === name", arg=expected.prediction
+            )
+            assert page.locator(".number").count() == 7
+            scores = [float(text.split()[0]) / 100 for text in page.locator(".number").all_text_contents()]
+            assert config.CLASSES[int(np.argmax(scores))] == expected.prediction
+            assert max(scores) == pytest.approx(expected.score, abs=0.1)
+        browser.close()
+        server.shutdown()
+    assert elsewhere == []
