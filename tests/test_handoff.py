@@ -208,3 +208,26 @@ def test_the_packages_of_prediction_are_those_of_the_project():
     pins = [line for line in (project / "requirements-predict.txt").read_text().splitlines() if "==" in line]
     assert {pin.split("==")[0] for pin in pins} == {"ai-edge-litert", "numpy", "pillow", "tqdm"}
     assert set(pins) < set((project / "requirements.txt").read_text().splitlines())
+
+
+def test_a_clean_environment_of_four_packages_verifies_and_predicts(handed_over, tmp_path):
+    """The steps of the Dockerfile, and what verify.py asks of a phone team's machine."""
+    project = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "clean"], check=True)
+    python = tmp_path / "clean" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--requirement", project / "requirements-predict.txt"]
+    subprocess.run(install, check=True)
+
+    app = tmp_path / "app"
+    for name in ("test_predict.py", "config.py", "common.py", "images.py"):
+        assert f" {name} " in (project / "Dockerfile").read_text()
+        (app / "models").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(project / name, app / name)
+    for name in ("model.tflite", "labels.txt"):
+        shutil.copyfile(handed_over / "models" / name, app / "models" / name)
+    command = [python, "test_predict.py", "--images", handed_over / "dataset", "--output", tmp_path / "predictions.csv"]
+    subprocess.run(command, cwd=app, check=True)
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 40
+
+    done = subprocess.run([python, handed_over / "models" / "handoff" / "verify.py"], check=False)
+    assert done.returncode == 0
