@@ -238,7 +238,9 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
 
     def train(recipe: str) -> dict[str, float]:
         command = [PROJECT / "train.py", "--dataset", folder / "splits", "--models", folder / recipe]
-        seconds = seconds_of(lambda: run_script(*command, "--weights", weights, "--recipe", recipe))
+        started = time.perf_counter()
+        memory = run_script(*command, "--weights", weights, "--recipe", recipe)
+        seconds = time.perf_counter() - started
         history = json.loads((folder / recipe / "report" / "metrics.json").read_text(encoding="utf-8"))["history"]
         times = {phase: [log["mean_seconds"] for log in history if log["phase"] == phase] for phase in (1, 2)}
         [accuracy] = [log["val_accuracy"] for log in history if log["kept"]]
@@ -246,6 +248,7 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
             "phase 1": sum(times[1]),
             "an epoch of phase 2": float(np.mean(times[2])),
             "train.py": seconds,
+            "memory": memory,
             "all epochs": sum(times[1]) + sum(times[2]),
             "accuracy": accuracy,
         }
@@ -259,7 +262,9 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
     for name in ("phase 1", "an epoch of phase 2", "train.py")[weights == "none" :]:
         print_comparison(name, [(reference[name], default[name]) for reference, default in results])
     reference, default = np.mean([[one["accuracy"] for one in pair] for pair in results], axis=0)
-    print(f"  validation accuracy: reference {reference:.3f}, default {default:.3f}")
+    print(f"  validation accuracy: reference {reference:.3f}, default {default:.3f}", end="; ")
+    reference, default = np.max([[one["memory"] for one in pair] for pair in results], axis=0)
+    print(f"memory: reference {reference:.0f} MiB, default {default:.0f} MiB")
     whole, epochs = np.median([[default["train.py"], default["all epochs"]] for _, default in results], axis=0)
     images = len((folder / "splits" / "train.csv").read_text(encoding="utf-8").splitlines()) - 1
     print(f"  default: {whole - epochs:.0f} s besides the epochs, {epochs / images:.3f} s an image in them", end="; ")
