@@ -85,7 +85,7 @@ def train(
     phase, epoch, loss, accuracy, val_loss, val_accuracy, mean_seconds, and kept, which is true
     for the one epoch whose weights were kept.
     """
-    size = round(args.image_size * args.train_scale)
+    size = training_size(args.image_size, args.train_scale)
     # Augmented photos are cut out of larger ones, so that a crop is not blown up.
     photos = load_photos("train", splits["train"], round(size * args.cache_scale) if args.augment else size, args)
     batches = TrainingBatches(photos, one_hot(splits["train"]["label"]), size, args)
@@ -112,6 +112,11 @@ def train(
         raise UserError("no epochs to train; give --phase1-epochs or --phase2-epochs above 0")
     model.set_weights(best_weights)
     return history
+
+
+def training_size(image_size: int, train_scale: float) -> int:
+    """Width and height of training images: a multiple of 32, for the backbone halves them five times."""
+    return image_size if train_scale == 1 else max(32, 32 * round(image_size * train_scale / 32))
 
 
 def kept_result(history: list[dict]) -> tuple[float, float]:

@@ -203,6 +203,13 @@ def test_averaged_weights_are_kept_at_the_end_of_phase_2(split, tiny_backbone, s
     assert moved == pytest.approx(steps_kept * 1e-3, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("image_size", "scale", "size"), [(224, 6 / 7, 192), (224, 1, 224), (100, 1, 100), (32, 6 / 7, 32)]
+)
+def test_training_images_are_smaller_but_of_a_size_that_halves_five_times(image_size, scale, size):
+    assert train.training_size(image_size, scale) == size
+
+
 def test_every_number_of_the_training_can_be_set_on_the_command_line():
     defaults = vars(arguments())
     numbers = ["hidden_units", "backbone_dropout", "head_dropout", "phase1_epochs", "image_size"]
