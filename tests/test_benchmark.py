@@ -36,3 +36,10 @@ def test_the_annotations_it_makes_are_read_as_such(tmp_path, count):
     assert labels.sum() == count
     if count == 30:
         assert dict(labels) == {"FrontLeft": 10, "RearRight": 10, "Background": 10}
+
+
+def test_the_plain_way_of_preparing_gives_the_same_labels(tmp_path):
+    benchmark.write_annotated_photos(9, tmp_path / "annotated")
+    plain = {name: label for name, label, _ in benchmark.prepare_plainly(tmp_path / "annotated")}
+    df = parse_dataset(tmp_path / "annotated")
+    assert plain == dict(zip(df["image_path"], df["label"], strict=True))

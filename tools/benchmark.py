@@ -13,7 +13,7 @@ of the rounds:
                  decoding and one interpreter, one photo after the other; how near that comes
                  to the machine's limit; and how far the answers differ
     growth       data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with 2.3 annotated
-                 parts each, against reading and decoding one after the other; and test_predict.py
+                 parts each, against reading, decoding and hashing one after the other; and test_predict.py
                  on the same photos, with the most memory that it took
     training     train.py by the reference and the default recipe: phase 1, an epoch of phase 2
                  and the whole, with the validation accuracy of each, and what the default would
@@ -35,6 +35,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import imagehash
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -205,14 +206,14 @@ def write_annotated_photos(count: int, folder: Path) -> None:
     (folder / "via_region_data.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def prepare_plainly(folder: Path) -> list[tuple[str, str]]:
-    """(photo, label) of every entry that has a readable photo, one after the other; no search for duplicates."""
-    labelled = []
+def prepare_plainly(folder: Path) -> list[tuple[str, str, imagehash.ImageHash]]:
+    """(photo, label, hash) of every entry, one photo after the other; the hashes are not compared."""
+    prepared = []
     for path in folder.rglob("*.json"):
         for entry in json.loads(path.read_text(encoding="utf-8")).values():
-            open_image(path.parent / entry["filename"])
-            labelled.append((entry["filename"], extract_viewpoint_label(entry["regions"])))
-    return labelled
+            photo = open_image(path.parent / entry["filename"])
+            prepared.append((entry["filename"], extract_viewpoint_label(entry["regions"]), imagehash.dhash(photo)))
+    return prepared
 
 
 def benchmark_growth(model: Path, folder: Path) -> None:
