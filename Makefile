@@ -39,5 +39,5 @@ demo: $(INSTALLED)
 	@echo "  demo/models/report/confusion_matrix.png   how the model does on its test split"
 	@echo "  demo/models/report/learning_curves.png    how it got there"
 	@echo "  demo/models/report/reliability.png        how far its scores can be trusted"
-	@echo "  demo/models/model.tflite, labels.txt      what the mobile team gets"
+	@echo "  demo/models/handoff/                      what the mobile team gets, with its README.md"
 	@echo "  demo/predictions.csv                      its prediction for each test photo"
