@@ -5,9 +5,10 @@
     python convert_tflite.py --quantize all             # a table of all four
 
 Reads models/saved_model/ and models/report/metrics.json, photos of dataset/val.csv and, for
-int8, models/model.keras and photos of dataset/train.csv. Writes models/model.tflite (built-in operators only, its
-description and labels inside), models/labels.txt beside it, and models/handoff/ for the mobile
-team; with --quantize all also models/model_float32.tflite and so on beside the default float16.
+int8, models/model.keras and photos of dataset/train.csv. Writes models/model.tflite (built-in
+operators only, its description and labels inside), models/labels.txt beside it, and
+models/handoff/ for the mobile team; with --quantize all also models/model_float32.tflite and
+so on beside the default float16.
 
 Each file is written only if it gives the Keras model's class on at least --min-agreement of
 the validation photos, runs on built-in operators, and its metadata reads back and changes no
@@ -25,6 +26,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps TensorFlow's start-up notes off the screen
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -81,10 +83,9 @@ def draw_calibration(dataset: Path, data_dir: Path | None, count: int, size: int
 def equalized(models: Path, calibration: np.ndarray) -> Iterator[Path]:
     """A SavedModel that computes what models/model.keras does, with channels that share 8 bits fairly.
 
-    Without it, 8 bits change several times as many decisions. Raises UserError without model.keras.
+    Without it, 8 bits change two to five times as many decisions (docs/experiments.md).
+    Raises UserError without model.keras.
     """
-    import keras  # slow to load a model with, and only int8 needs it
-
     try:
         model = keras.models.load_model(models / "model.keras")
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from keras import ops
 
 import config
 from common import UserError
+from images import PIXEL_MEAN, PIXEL_STD
 
 
 def build_model(
@@ -33,7 +34,7 @@ def build_model(
     x = inputs
     if backbone_name != "MobileNetV2":
         # The others carry their own scaling and expect 0 to 255.
-        x = keras.layers.Rescaling(127.5, offset=127.5)(x)
+        x = keras.layers.Rescaling(PIXEL_STD, offset=PIXEL_MEAN)(x)
     x = backbone(x, training=None if train_batchnorm else False)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     x = keras.layers.Dropout(backbone_dropout)(x)

@@ -169,12 +169,9 @@ def measured(test: dict, labels: list[str]) -> list[str]:
         table(["class", "precision", "recall", "F1", "photos"], rows),
     ]
     if "robustness" in test:
-        parts += ["Accuracy on changed photos:", table(["change", "accuracy"], list_accuracies(test["robustness"]))]
+        changes = [[name, f"{value:.3f}"] for name, value in test["robustness"].items()]
+        parts += ["Accuracy on changed photos:", table(["change", "accuracy"], changes)]
     return parts
-
-
-def list_accuracies(robustness: dict[str, float]) -> list[list[str]]:
-    return [[name, f"{value:.3f}"] for name, value in robustness.items()]
 
 
 def table(header: list, rows: list[list]) -> str:
