@@ -1,5 +1,6 @@
 """What all four scripts need to treat people, files and cores well. Standard library only."""
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -27,6 +28,14 @@ def run(main: Callable[[], int | None]) -> None:
 def _complain(message: str, exit_code: int) -> int:
     print(f"\n{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     return exit_code
+
+
+def share(text: str) -> float:
+    """An option's value from 0 to 1, for argparse."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
 
 
 @contextlib.contextmanager

@@ -35,6 +35,12 @@ DATASET_DIR = "dataset"  # train.csv, val.csv, test.csv and a summary
 MODELS_DIR = "models"  # model.keras, saved_model/, report/ and model.tflite
 PREDICTIONS_PATH = "predictions.csv"
 
+# --- Pictures to look at: used by every script -------------------------------------
+
+THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, pixels
+CONTACT_SHEET_COLUMNS = 6
+CONTACT_SHEET_IMAGES = 120  # the least certain predictions that a contact sheet shows
+
 # --- data_preparation.py -----------------------------------------------------------
 
 # The key of region_attributes that names the part.
@@ -48,6 +54,26 @@ TEST_SHARE = 0.1
 
 # Photos whose 64-bit perceptual hashes differ in at most so many bits are nearly equal.
 DUPLICATE_BITS = 4
+
+# The review page: so many photos unless told otherwise, and what is written of a photo
+# whose label is wrong, but whose class nobody gave.
+REVIEW_IMAGES = 4000
+WRONG = "Wrong"
+
+# How much each reason to doubt a label counts; the first is multiplied by the share of
+# probability that a trained model gives to other classes.
+SUSPICIONS = {
+    "model": 3.0,
+    "tie": 0.6,
+    "twin": 0.6,  # a photo next to it in its folder looks alike and has another label
+    "sides": 0.3,  # left and right parts together
+    "ends": 0.15,  # front and rear parts together
+    "margin": 0.15,  # one vote more or less decides
+    "neighbours": 0.15,  # the photos before and after it agree with each other and not with it
+    "single": 0.1,  # a Background because of too few parts
+}
+# Photos whose 64-bit perceptual hashes differ in at most so many bits look alike.
+TWIN_BITS = 10
 
 # Parts are written in lower case; left and right are the CAR's own. A bumper or windscreen
 # votes for its end. A door, mirror or fender votes for its side only, because it is seen
@@ -448,3 +474,7 @@ CALIBRATION_IMAGES = 300  # drawn from the training split, for the ranges of int
 GOLDEN_IMAGES = 12
 # How far another device may be from the expected probabilities.
 GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0.1}
+
+# --- test_predict.py ---------------------------------------------------------------
+
+UNKNOWN = "Unknown"  # what is written where the best score is below --unknown-below

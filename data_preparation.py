@@ -8,8 +8,10 @@ and the photos beside each of them. Writes to dataset/:
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
     class_distribution.png         images per class and split
     summary.json                   where the photos are, all that was skipped, near-duplicates
+    review.html                    with --review: a page to look at the labels and mark the wrong ones
 
-With --split grouped every folder (one vehicle, one inspection) stays in one split.
+With --split grouped every folder (one vehicle, one inspection) stays in one split. The page
+saves corrections.csv; put into dataset/, it is applied before the split.
 """
 
 import argparse
@@ -18,8 +20,7 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -34,169 +35,29 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from tqdm import tqdm
 
 import config
+from annotations import (
+    KNOWN,
+    VOTES,
+    Report,
+    choose_annotations,
+    count_votes,
+    extract_viewpoint_label,
+    is_file,
+    region_identities,
+)
 from common import UserError, map_in_order, run, write_atomically
 from images import ImageError, open_image
+from reports.review import find_model, write_review
 
 SPLITS = ("train", "val", "test")
 SUMMARY_NAME = "summary.json"
+CORRECTIONS_NAME = "corrections.csv"
 HASHED_SIZE = 64  # a perceptual hash sees 9x8 pixels, so large photos need not be decoded in full
 GROUPED_DRAWS = 20  # random draws of folders, of which --split grouped takes the best
-VOTES = {
-    "front": frozenset(config.FRONT_PARTS),
-    "rear": frozenset(config.REAR_PARTS),
-    "left": frozenset(config.LEFT_PARTS),
-    "right": frozenset(config.RIGHT_PARTS),
-}
-DAMAGE = frozenset(config.DAMAGE_PARTS)
-KNOWN = frozenset().union(*VOTES.values(), DAMAGE, config.NEUTRAL_PARTS)
 COLUMNS = ["image_path", "label", *(f"{name}_votes" for name in VOTES)]
 
 
-# --- From regions to a label -------------------------------------------------------
-
-
-def region_identities(regions: list | dict) -> set[str]:
-    """The distinct part names of an image's regions: trimmed, lower case, no "partial_".
-
-    `regions` is VIA 2's list or VIA 1's dict of regions. Regions without a name, which
-    hurried annotators leave behind, are passed over.
-    """
-    identities = set()
-    for region in regions.values() if isinstance(regions, dict) else regions or []:
-        attributes = region.get("region_attributes") if isinstance(region, dict) else None
-        name = attributes.get(config.IDENTITY_KEY) if isinstance(attributes, dict) else None
-        if isinstance(name, str):
-            name = name.strip().lower().removeprefix(config.PARTIAL_PREFIX).strip()
-            identities.add(name)
-    return identities - {""}
-
-
-def count_votes(identities: Iterable[str]) -> dict[str, int]:
-    """How many of the distinct part names vote front, rear, left and right."""
-    return {name: len(parts.intersection(identities)) for name, parts in VOTES.items()}
-
-
-def extract_viewpoint_label(regions: list | dict) -> str:
-    """The class of an image, one of config.CLASSES, from its VIA regions (list or dict).
-
-    Fewer than two distinct parts besides damage, or parts that say nothing, make a
-    Background. Otherwise the majority of front and rear votes decides the end (a tie, or
-    side votes alone, mean Front) and the majority of left and right votes the side.
-    """
-    identities = region_identities(regions)
-    if len(identities - DAMAGE) < 2:
-        return "Background"
-    votes = count_votes(identities)
-    if not any(votes.values()):
-        return "Background"
-    end = "Rear" if votes["rear"] > votes["front"] else "Front"
-    if votes["left"] > votes["right"]:
-        return end + "Left"
-    if votes["right"] > votes["left"]:
-        return end + "Right"
-    return end
-
-
 # --- From a folder to labelled images ----------------------------------------------
-
-
-@dataclass
-class Report:
-    """What reading a folder met: files read, things skipped by reason, unknown parts.
-
-    `hashes` holds the perceptual hash of each labelled photo, a 64-bit number.
-    """
-
-    annotation_files: int = 0
-    skipped: dict[str, list[str]] = field(default_factory=dict)
-    unknown_parts: Counter = field(default_factory=Counter)
-    hashes: dict[str, int] = field(default_factory=dict)
-
-    def skip(self, reason: str, what: str) -> None:
-        self.skipped.setdefault(reason, []).append(what)
-
-
-def read_via_file(path: Path) -> dict[str, dict]:
-    """Read one VIA file as {entry key: entry}; {} for VIA's attribute-only exports.
-
-    Raises ValueError, with the reason, when the file is not JSON or not VIA 1 or 2.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not readable as JSON: {error}") from error
-    if isinstance(content, dict):
-        content = content.get("_via_img_metadata", content)
-    if not isinstance(content, dict):
-        raise ValueError("not a VIA 1 or VIA 2 annotation file")
-    if content and set(content) <= {"region", "file"}:
-        return {}
-    is_entry = [isinstance(entry, dict) and "filename" in entry for entry in content.values()]
-    if content and not any(is_entry):
-        raise ValueError("not a VIA 1 or VIA 2 annotation file")
-    return content
-
-
-def find_annotations(folder: Path, report: Report) -> Iterator[tuple[str, Path, list | dict]]:
-    """Yield (JSON file, photo path, regions) for each well-formed entry below `folder`."""
-    for json_path in sorted(folder.rglob("*.json")):
-        json_name = json_path.relative_to(folder).as_posix()
-        try:
-            entries = read_via_file(json_path)
-        except ValueError as error:
-            report.skip("JSON file not used", f"{json_name} ({error})")
-            continue
-        report.annotation_files += 1
-        for key, entry in entries.items():
-            name = entry.get("filename") if isinstance(entry, dict) else None
-            regions = entry.get("regions") if isinstance(entry, dict) else None
-            if not isinstance(name, str) or not name or not isinstance(regions, (list, dict)):
-                report.skip("malformed entry", f"{json_name}: {key}")
-            # JSON can escape half a character, which no file can be written with.
-            elif name.encode(errors="ignore").decode() != name:
-                report.skip("malformed entry", f"{json_name}: {key!a}")
-            elif not is_inside(json_path.parent / name, folder):
-                report.skip("photo outside the data folder", f"{json_name}: {name}")
-            else:
-                yield json_name, json_path.parent / name, regions
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path`, links and ".." followed, lies below `folder` (already resolved)."""
-    try:
-        return path.resolve().is_relative_to(folder)
-    except (OSError, ValueError):  # link loops; NUL characters
-        return False
-
-
-def is_file(path: Path) -> bool:
-    """Whether `path` is a file; False, too, for names that no file system can hold."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def choose_annotations(folder: Path, report: Report) -> dict[str, list | dict]:
-    """One annotation for each photo: {image_path relative to folder: regions}, sorted.
-
-    A photo that several files annotate takes the entry with the most regions, for an
-    earlier export is the poorer one; the first file wins a draw.
-    """
-    chosen = {}
-    for json_name, photo, regions in find_annotations(folder, report):
-        # normpath, so that "./a.jpg" and "a.jpg" are one photo.
-        image_path = Path(os.path.normpath(photo)).relative_to(folder).as_posix()
-        earlier = chosen.get(image_path)
-        if earlier is not None:
-            if extract_viewpoint_label(earlier) != extract_viewpoint_label(regions):
-                report.skip(
-                    "annotated twice with different labels, the fuller entry counts", f"{image_path} ({json_name})"
-                )
-            if len(regions) <= len(earlier):
-                continue
-        chosen[image_path] = regions
-    return dict(sorted(chosen.items()))
 
 
 def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
@@ -232,6 +93,7 @@ def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
             report.skip("unreadable", f"{image_path} ({reason})")
             continue
         report.hashes[image_path] = result
+        report.regions[image_path] = regions
         identities = region_identities(regions)
         report.unknown_parts.update(identities - KNOWN)
         rows.append([image_path, extract_viewpoint_label(regions), *count_votes(identities).values()])
@@ -264,6 +126,51 @@ def parse_dataset(folder: Path | str) -> pd.DataFrame:
     Raises UserError when the folder is missing or holds no labelled photo.
     """
     return read_dataset(folder)[0]
+
+
+# --- Corrections -------------------------------------------------------------------
+
+
+def read_corrections(path: Path | str) -> dict[str, str]:
+    """What a person said of each photo on the review page: {image_path: a class or config.WRONG}.
+
+    {} when there is no such file. Raises UserError when it is no CSV with the columns
+    image_path and label, or holds an unknown label.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        df = pd.read_csv(path, dtype=str, keep_default_na=False)
+        corrections = dict(zip(df["image_path"], df["label"].str.strip(), strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is not a CSV file with the columns image_path and label ({error}); save it anew from review.html"
+        ) from error
+    known = [*config.CLASSES, config.WRONG]
+    for image_path, label in corrections.items():
+        if label not in known:
+            raise UserError(f"{path} calls {image_path} {label!r}; use one of {', '.join(known)}")
+    return corrections
+
+
+def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Report) -> pd.DataFrame:
+    """The labelled images with the labels that a person gave, without those marked as config.WRONG.
+
+    Counts in `report` what it did, and notes corrections of photos that are not there.
+    """
+    for image_path in sorted(set(corrections) - set(df["image_path"])):
+        report.skip(f"corrected in {CORRECTIONS_NAME}, but not among the labelled photos", image_path)
+    given = df["image_path"].map(corrections)
+    wrong = given == config.WRONG
+    for image_path in df["image_path"][wrong]:
+        report.skip(f"marked as wrong in {CORRECTIONS_NAME}, without a right class", image_path)
+    report.corrections = Counter(
+        changed=int((given.notna() & ~wrong & (given != df["label"])).sum()),
+        confirmed=int((given == df["label"]).sum()),
+        left_out=int(wrong.sum()),
+    )
+    return df.assign(label=given.fillna(df["label"]))[~wrong].reset_index(drop=True)
 
 
 # --- Splits ------------------------------------------------------------------------
@@ -462,6 +369,7 @@ def write_dataset(
         "data_dir": Path(os.path.relpath(data.resolve(), output.resolve())).as_posix(),
         "annotation_files": report.annotation_files,
         "images": {name: ordered_counts(split["label"]) for name, split in splits.items()},
+        "corrections": report.corrections,
         "skipped": report.skipped,
         "unknown_parts": dict(report.unknown_parts.most_common()),
         "near_duplicates": duplicates,
@@ -487,7 +395,9 @@ def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None
     plt.close(figure)
 
 
-def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], output: Path) -> None:
+def print_summary(
+    splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], output: Path, review: Path | None
+) -> None:
     """Print what was labelled, what was skipped and why, and what the user should look at."""
     per_split = [ordered_counts(split["label"]) for split in splits.values()]
     total = sum(len(split) for split in splits.values())
@@ -502,6 +412,10 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: l
         print(f"{name:<12}{sum(counts):>8}{sum(counts) / total:>9.1%}{row}{note}")
     print(f"{'all':<12}{total:>8}{1:>9.1%}" + "".join(f"{len(split):>8}" for split in splits.values()))
 
+    if any(report.corrections.values()):
+        counts = report.corrections
+        print(f"\nCorrections of {output / CORRECTIONS_NAME}: {counts['changed']} labels changed, ", end="")
+        print(f"{counts['confirmed']} confirmed, {counts['left_out']} photos left out as wrong")
     print("\nSkipped:" if report.skipped else "\nSkipped: nothing")
     for reason, items in report.skipped.items():
         print(f"  {reason}: {len(items)}")
@@ -521,6 +435,8 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: l
         for name, count in report.unknown_parts.most_common():
             print(f"  {count:>6} x {name}")
     print(f"\nSplits and class_distribution.png are in {output}/.")
+    if review:
+        print(f"Open {review} in a browser to look at the labels; save its marks as {output / CORRECTIONS_NAME}.")
     print("Next: python train.py" + ("" if output == Path(config.DATASET_DIR) else f" --dataset {output}"))
 
 
@@ -546,18 +462,34 @@ def parse_arguments() -> argparse.Namespace:
         help="photos are nearly equal when at most so many bits of their 64-bit hashes differ",
     )
     parser.add_argument("--seed", type=int, default=config.SEED, help="seed of the random split")
+    parser.add_argument(
+        "--review",
+        type=int,
+        nargs="?",
+        const=config.REVIEW_IMAGES,
+        metavar="N",
+        help=f"also write a page of the N photos (without N: {config.REVIEW_IMAGES}) whose labels are most suspicious",
+    )
+    parser.add_argument(
+        "--models", type=Path, default=config.MODELS_DIR, help="folder of a trained model that --review asks, if any"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    df, report = read_dataset(args.data)
+    labelled, report = read_dataset(args.data)
+    corrections = read_corrections(args.output / CORRECTIONS_NAME)
+    df = apply_corrections(labelled, corrections, report)
     create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
     parts = create_splits(df, args.val_share, args.test_share, args.seed)
     splits = dict(zip(SPLITS, parts, strict=True))
     duplicates = straddling_duplicates(splits, report.hashes, args.duplicate_bits)
     write_dataset(splits, report, duplicates, args.data, args.output)
-    print_summary(splits, report, duplicates, args.output)
+    review = args.output / "review.html" if args.review else None
+    if review:
+        write_review(labelled, report, corrections, args.data, find_model(args.models), args.review, review)
+    print_summary(splits, report, duplicates, args.output, review)
 
 
 if __name__ == "__main__":

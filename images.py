@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 import config
 from common import UserError
@@ -40,6 +40,19 @@ def open_image(path: Path | str, size: int | None = None) -> Image.Image:
     except Exception as error:
         reason = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
         raise ImageError(f"cannot read {path}: {reason}") from error
+
+
+def upright_size(path: Path | str) -> tuple[int, int]:
+    """Width and height of an image file once it is turned upright, without decoding it.
+
+    Raises ImageError when the file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return image.size[::-1] if lies_on_its_side else image.size
+    except Exception as error:
+        raise ImageError(f"cannot read {path}: {error}") from error
 
 
 def load_image(path: Path | str, size: int = config.IMAGE_SIZE) -> np.ndarray:

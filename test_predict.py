@@ -3,11 +3,15 @@
     python test_predict.py --images photos
     python test_predict.py --images dataset/test.csv      # with accuracy and macro F1
     python test_predict.py --images car.jpg --model models/saved_model
+    python test_predict.py --images vehicles --per-folder --unknown-below 0.6
 
 Reads an image, a folder (with its subfolders) or a CSV of data_preparation.py. Writes
-predictions.csv: image_name (relative to the folder given), prediction, score. Images and
-folders need only ai-edge-litert, NumPy, Pillow and tqdm; a CSV needs what
-data_preparation.py needs, and a SavedModel as --model needs TensorFlow.
+predictions.csv: image_name (relative to the folder given), prediction, score; below
+--unknown-below the prediction is Unknown. --per-folder adds predictions_per_folder.csv: which
+viewpoints each folder shows, its best photo of each, and which are missing; --contact-sheet
+FILE a picture of the least certain predictions. Images and folders need only ai-edge-litert,
+NumPy, Pillow and tqdm; a CSV needs what data_preparation.py needs, and a SavedModel as
+--model needs TensorFlow.
 """
 
 import argparse
@@ -16,16 +20,18 @@ import os
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from tqdm import tqdm
 
 import config
-from common import UserError, map_in_order, run, write_atomically
+from common import UserError, map_in_order, run, share, write_atomically
 from images import ImageError, load_batch, unscale
+from reports.pictures import contact_sheet, thumbnail
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
+VIEWPOINTS = [name for name in config.CLASSES if name != "Background"]
 LABELS_NAME = "labels.txt"
 
 # Takes float32 images (n, size, size, 3), -1 to 1; gives float32 probabilities (n, classes).
@@ -43,9 +49,10 @@ class Input:
 
 @dataclass
 class Outcome:
-    """What predict_images did. `labelled` holds (true, predicted) for inputs with a label."""
+    """What predict_images did. `labelled` holds (true, predicted) for answered inputs with a label."""
 
     predicted: int = 0
+    unknown: int = 0  # of those predicted, how many came out as Unknown
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (image name, reason)
     labelled: list[tuple[str, str]] = field(default_factory=list)
 
@@ -72,6 +79,21 @@ def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
             "give a model made by this project"
         )
     return runner, int(input_shape[1]), int(output_shape[1])
+
+
+def load_runners(
+    model_path: Path | str, labels_path: Path | str | None, most: int
+) -> tuple[list[Runner], int, list[str]]:
+    """Load a model and its classes for predict_inputs: (runners, image size, class names).
+
+    A runner for each core, but not more than `most`; only TensorFlow, which runs a
+    SavedModel, uses all cores by itself. Without `labels_path`, labels.txt is taken from
+    inside or beside the model. Raises UserError as load_runner and read_labels do.
+    """
+    runner, size, class_count = load_runner(model_path)
+    labels = read_labels(labels_path or default_labels_path(Path(model_path)), class_count)
+    cores = 1 if Path(model_path).is_dir() else os.cpu_count() or 1
+    return [runner, *(load_runner(model_path)[0] for _ in range(min(cores, most) - 1))], size, labels
 
 
 def load_tflite(model_path: Path) -> tuple[Runner, list[int], list[int]]:
@@ -133,6 +155,24 @@ def read_labels(labels_path: Path | str, class_count: int) -> list[str]:
     return labels
 
 
+def default_labels_path(model_path: Path) -> Path:
+    """labels.txt inside a SavedModel folder or beside a .tflite file."""
+    return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
+
+
+def with_mirror(runner: Runner, labels: list[str]) -> Runner:
+    """A runner that averages the probabilities of an image and of its mirror image.
+
+    The mirror's classes are mirrored back (config.MIRRORED_CLASS). Raises UserError for
+    `labels` that have no mirror.
+    """
+    try:
+        mirrored = [labels.index(config.MIRRORED_CLASS[name]) for name in labels]
+    except (KeyError, ValueError) as error:
+        raise UserError(f"cannot mirror the classes {', '.join(labels)}: {error}; predict without --tta") from error
+    return lambda batch: (runner(batch) + runner(batch[:, :, ::-1])[:, mirrored]) / 2
+
+
 # --- Inputs ------------------------------------------------------------------------
 
 
@@ -174,28 +214,41 @@ def predict_images(
     images_path: Path | str,
     output_path: Path | str,
     data_dir: Path | str | None = None,
+    unknown_below: float = 0.0,
+    tta: bool = False,
+    all_probabilities: bool = False,
 ) -> Outcome:
     """Predict every image below `images_path` and write `output_path`, a CSV, row by row.
 
-    Without `labels_path`, labels.txt is taken from inside or beside the model. Unreadable
-    images get no row; they are returned with the reason. Raises UserError when the model,
-    its labels or the images cannot be found, or no image at all could be read.
+    Without `labels_path`, labels.txt is taken from inside or beside the model. A best score
+    (0 to 1) less than `unknown_below` gives config.UNKNOWN; `tta` averages each image with its
+    mirror; `all_probabilities` adds a column for each class. Unreadable images get no row;
+    they are returned with the reason. Raises UserError when the model, its labels or the
+    images cannot be found, or no image at all could be read.
     """
-    runner, size, class_count = load_runner(model_path)
-    labels = read_labels(labels_path or default_labels_path(Path(model_path)), class_count)
     inputs = find_inputs(images_path, data_dir)
-    # A runner for each core; only TensorFlow, which runs a SavedModel, uses all cores by itself.
-    cores = 1 if Path(model_path).is_dir() else os.cpu_count() or 1
-    runners = [runner, *(load_runner(model_path)[0] for _ in range(min(cores, len(inputs)) - 1))]
+    runners, size, labels = load_runners(model_path, labels_path, len(inputs))
+    if tta:
+        runners = [with_mirror(runner, labels) for runner in runners]
     outcome = Outcome()
     with write_atomically(output_path) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PREDICTION_COLUMNS)
+        writer.writerow([*PREDICTION_COLUMNS, *(labels if all_probabilities else [])])
         for item, probabilities in predict_inputs(runners, size, inputs, outcome):
             best = int(probabilities.argmax())
-            writer.writerow([item.name, labels[best], f"{probabilities[best]:.4f}"])
+            answered = probabilities[best] >= unknown_below
+            written = [f"{value:.4f}" for value in probabilities]
+            writer.writerow(
+                [
+                    item.name,
+                    labels[best] if answered else config.UNKNOWN,
+                    written[best],
+                    *(written if all_probabilities else []),
+                ]
+            )
             outcome.predicted += 1
-            if item.label is not None:
+            outcome.unknown += not answered
+            if answered and item.label is not None:
                 outcome.labelled.append((item.label, labels[best]))
         if not outcome.predicted:
             raise UserError(f"none of the {len(inputs)} images could be read: {outcome.skipped[0][1]}")
@@ -232,11 +285,6 @@ def predict_inputs(
             yield item, result
 
 
-def default_labels_path(model_path: Path) -> Path:
-    """labels.txt inside a SavedModel folder or beside a .tflite file."""
-    return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
-
-
 def accuracy_and_macro_f1(true: list[str], predicted: list[str]) -> tuple[float, float]:
     """Accuracy and macro F1, 0 to 1, over the classes that occur in either list."""
     from sklearn.metrics import accuracy_score, f1_score  # slow to import; only labels need it
@@ -244,16 +292,85 @@ def accuracy_and_macro_f1(true: list[str], predicted: list[str]) -> tuple[float,
     return accuracy_score(true, predicted), f1_score(true, predicted, average="macro", zero_division=0)
 
 
+# --- After the predictions ---------------------------------------------------------
+
+
+def read_predictions(path: Path | str) -> list[dict[str, str]]:
+    """The rows of a CSV that predict_images wrote."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def summarise_folders(rows: list[dict[str, str]]) -> list[dict[str, str | int]]:
+    """For each folder, sorted, the viewpoints it shows: the columns that --per-folder writes.
+
+    folder, photos (predicted), covered (0 to 6 viewpoints), missing (their names, with
+    spaces between), and for each viewpoint its photo with the best score, and that score.
+    """
+    folders = {}
+    for row in sorted(rows, key=lambda row: -float(row["score"])):
+        folders.setdefault(str(PurePosixPath(row["image_name"]).parent), []).append(row)
+    summaries = []
+    for folder, photos in sorted(folders.items()):
+        best = {}
+        for row in photos:
+            best.setdefault(row["prediction"], row)
+        missing = [name for name in VIEWPOINTS if name not in best]
+        summary = {"folder": folder, "photos": len(photos), "covered": len(VIEWPOINTS) - len(missing)}
+        summary["missing"] = " ".join(missing)
+        for name in VIEWPOINTS:
+            row = best.get(name, {"image_name": "", "score": ""})
+            summary |= {name: row["image_name"], f"{name}_score": row["score"]}
+        summaries.append(summary)
+    return summaries
+
+
+def write_folder_summary(rows: list[dict[str, str]], path: Path) -> None:
+    """Write summarise_folders() to a CSV, and print how many folders show all viewpoints."""
+    summaries = summarise_folders(rows)
+    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, summaries[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(summaries)
+    complete = sum(not summary["missing"] for summary in summaries)
+    print(f"{complete} of {len(summaries)} folders show all six viewpoints; {path} says what the others miss.")
+
+
+def draw_predictions(rows: list[dict[str, str]], files: dict[str, Path], path: Path) -> None:
+    """Draw a contact sheet of the config.CONTACT_SHEET_IMAGES least certain predictions, lowest score first.
+
+    `files` gives the photo of each image_name; the picture's format follows from the suffix of `path`.
+    """
+    lowest = sorted(rows, key=lambda row: float(row["score"]))[: config.CONTACT_SHEET_IMAGES]
+    tiles = []
+    for row in tqdm(lowest, "Contact sheet", unit="image"):
+        lines = [f"{row['prediction']} {float(row['score']):.2f}", row["image_name"]]
+        tiles.append((thumbnail(files[row["image_name"]], config.THUMBNAIL_SIZE), lines))
+    with write_atomically(path) as temporary:
+        contact_sheet(tiles, config.CONTACT_SHEET_COLUMNS).save(temporary)
+    print(f"The {len(tiles)} least certain predictions are pictured in {path}.")
+
+
 def print_summary(outcome: Outcome, output_path: Path) -> None:
     """Print how many images were predicted, which were not and why, and how well."""
     print(f"\n{outcome.predicted} images predicted, {len(outcome.skipped)} skipped")
     for name, reason in outcome.skipped:
         print(f"  {name}: {reason}")
+    if outcome.unknown:
+        print(f"{outcome.unknown} of them are {config.UNKNOWN}: their best score is below --unknown-below")
     if outcome.labelled:
         true, predicted = zip(*outcome.labelled, strict=True)
         accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-        print(f"Against the labels of {len(true)} images: accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
+        print(f"Against the labels of {len(true)} answered images: ", end="")
+        print(f"accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
     print(f"Predictions are in {output_path}.")
+
+
+def picture(text: str) -> Path:
+    """A picture file to write, for argparse: asked before the long work, not after."""
+    if Path(text).suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+        raise argparse.ArgumentTypeError(f"{text} must end in .jpg, .png or .webp")
+    return Path(text)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -266,13 +383,25 @@ def parse_arguments() -> argparse.Namespace:
     add("--images", type=Path, required=True, help="an image, a folder, or a CSV with the column image_path")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
     add("--data", type=Path, help="folder a CSV's paths start from; None: the one recorded beside it")
+    add("--unknown-below", type=share, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
+    add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
+    add("--probabilities", action="store_true", help="add a column for each class")
+    add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
+    add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data)
+    options = (args.unknown_below, args.tta, args.probabilities)
+    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
+    rows = read_predictions(args.output)
+    if args.per_folder:
+        write_folder_summary(rows, args.output.with_name(f"{args.output.stem}_per_folder.csv"))
+    if args.contact_sheet:
+        files = {item.name: item.file for item in find_inputs(args.images, args.data)}
+        draw_predictions(rows, files, args.contact_sheet)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from common import UserError, map_in_order, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
 from images import open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
-from report import write_report
+from reports.training import write_report
 from test_predict import LABELS_NAME
 from training_data import (
     MIRRORED_INDEX,

@@ -1,6 +1,7 @@
 """Shared by all tests: photos and annotations made on the spot, nothing from outside."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -47,3 +48,16 @@ def arguments(*options) -> Namespace:
     import train  # TensorFlow is slow to import, and few tests need it
 
     return train.parse_arguments([str(option) for option in options])
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium; the test is left out, with the reason, where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium here")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

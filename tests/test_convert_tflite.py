@@ -9,12 +9,12 @@ from conftest import save_photo
 
 import config
 import convert_tflite
-import report
 import test_predict
 import train
 from common import run
 from handoff.equalization import equalize
 from images import load_batch, load_image
+from reports import training as report
 from training_data import Photos
 
 SIZE = 32

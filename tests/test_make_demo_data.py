@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from make_demo_data import draw_car, draw_close_up, draw_image
 
-from data_preparation import KNOWN, extract_viewpoint_label, region_identities
+from annotations import KNOWN, extract_viewpoint_label, region_identities
 
 
 def identities_seen_from(azimuth: float, seed: int) -> set[str]:

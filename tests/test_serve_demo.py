@@ -16,8 +16,6 @@ import test_predict
 from common import UserError
 from handoff.metadata import add_metadata
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
 
 def test_a_missing_model_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"model\.tflite not found; run convert_tflite\.py"):
@@ -38,18 +36,15 @@ def models(tmp_path):
     return tmp_path
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 @pytest.mark.skipif(not shutil.which("npm"), reason="no npm here")
-def test_photos_dropped_on_the_page_get_the_classes_of_test_predict(models, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here")
+def test_photos_dropped_on_the_page_get_the_classes_of_test_predict(browser, models, tmp_path):
     photos = [save_photo(tmp_path / "photos" / f"{seed}.jpg", seed=seed, size=(90, 70)) for seed in (0, 1, 4)]
     test_predict.predict_images(models / "model.tflite", None, tmp_path / "photos", tmp_path / "predictions.csv")
     predictions = pd.read_csv(tmp_path / "predictions.csv").set_index("image_name")
     assert predictions["prediction"].nunique() > 1
     assert predictions["score"].min() > 0.6
-    with serve_demo.make_server(models, 0) as server, sync_api.sync_playwright() as playwright:
+    with serve_demo.make_server(models, 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         elsewhere = []
         address = f"http://127.0.0.1:{server.server_port}/"
@@ -67,6 +62,5 @@ def test_photos_dropped_on_the_page_get_the_classes_of_test_predict(models, tmp_
             scores = [float(text.split()[0]) / 100 for text in page.locator(".number").all_text_contents()]
             assert config.CLASSES[int(np.argmax(scores))] == expected.prediction
             assert max(scores) == pytest.approx(expected.score, abs=0.1)
-        browser.close()
         server.shutdown()
     assert elsewhere == []

@@ -39,9 +39,9 @@ def save_grey(path: Path, level: int) -> Path:
     return path
 
 
-def predict(images: Path, labels: Path) -> tuple[test_predict.Outcome, list[dict]]:
+def predict(images: Path, labels: Path, **options) -> tuple[test_predict.Outcome, list[dict]]:
     output = labels.parent / "predictions.csv"
-    outcome = test_predict.predict_images("any.tflite", labels, images, output)
+    outcome = test_predict.predict_images("any.tflite", labels, images, output, **options)
     return outcome, pd.read_csv(output).to_dict("records")
 
 
@@ -87,6 +87,76 @@ def test_many_photos_on_many_cores_keep_their_order(brightness_model, labels, tm
     _, rows = predict(tmp_path / "photos", labels)
     assert [row["image_name"] for row in rows] == [f"{index:02}.png" for index in range(40)]
     assert [row["prediction"] for row in rows] == ["Front" if level == 10 else "Background" for level in levels]
+
+
+def test_a_score_below_the_threshold_is_unknown_and_is_not_scored(brightness_model, labels, tmp_path):
+    for name, level in (("1.png", 10), ("2.png", 240)):
+        save_grey(tmp_path / name, level)
+    (tmp_path / "some.csv").write_text("image_path,label\n1.png,Front\n2.png,Front\n")
+    for threshold, expected in ((0.88, ["Front", "Background"]), (0.881, ["Unknown", "Unknown"])):
+        # The score is a float32 0.88, which is a little less than 0.88.
+        outcome, rows = predict(tmp_path / "some.csv", labels, unknown_below=np.float32(threshold))
+        assert [row["prediction"] for row in rows] == expected
+        assert [row["score"] for row in rows] == [0.88, 0.88]
+    assert outcome.unknown == 2
+    assert outcome.labelled == []
+
+
+def test_a_column_for_each_class(brightness_model, labels, tmp_path):
+    _, [row] = predict(save_grey(tmp_path / "car.png", 10), labels, all_probabilities=True)
+    assert list(row) == ["image_name", "prediction", "score", *config.CLASSES]
+    assert [row[name] for name in config.CLASSES] == [0.88, *[0.02] * 6]
+
+
+def test_tta_averages_an_image_with_its_mirror_whose_classes_are_mirrored_back():
+    def runner(batch):
+        # Sees a car from its front left when the image's left half is bright, from its front right otherwise.
+        sure = np.array([[0, 0.8, 0, 0, 0, 0.2, 0]] if batch[0, :, :8].mean() > 0 else [[0.1, 0, 0.6, 0.3, 0, 0, 0]])
+        return sure.astype(np.float32)
+
+    image = np.full((1, 16, 16, 3), -1, np.float32)
+    image[:, :, :8] = 1
+    averaged = test_predict.with_mirror(runner, config.CLASSES)(image)
+    # Front 0.1, FrontLeft from FrontRight 0.6, Rear 0.3 of the mirror image.
+    assert averaged[0] == pytest.approx([0.05, (0.8 + 0.6) / 2, 0, 0.15, 0, 0.1, 0])
+    with pytest.raises(UserError, match="cannot mirror the classes cat, dog"):
+        test_predict.with_mirror(runner, ["cat", "dog"])
+
+
+def test_which_viewpoints_a_folder_shows_and_misses():
+    def row(name, prediction, score):
+        return {"image_name": name, "prediction": prediction, "score": score}
+
+    rows = [
+        row("car 2/a.jpg", "Front", "0.7"),
+        row("car 2/b.jpg", "Front", "0.9"),
+        row("car 2/c.jpg", "Background", "0.99"),
+        row("car 2/d.jpg", "Unknown", "0.4"),
+        *(row(f"car 1/{name}.jpg", name, "0.8") for name in test_predict.VIEWPOINTS),
+        row("top.jpg", "RearLeft", "0.6"),
+    ]
+    top, full, poor = test_predict.summarise_folders(rows)
+    assert (full["folder"], full["covered"], full["missing"], full["Rear"]) == ("car 1", 6, "", "car 1/Rear.jpg")
+    assert (poor["folder"], poor["photos"], poor["covered"]) == ("car 2", 4, 1)
+    assert poor["missing"] == "FrontLeft FrontRight Rear RearLeft RearRight"
+    assert (poor["Front"], poor["Front_score"], poor["Rear"]) == ("car 2/b.jpg", "0.9", "")
+    assert (top["folder"], top["RearLeft"]) == (".", "top.jpg")
+
+
+def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CONTACT_SHEET_IMAGES", 3)
+    colours = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "c.png": (0, 0, 255), "d.png": (9, 9, 9)}
+    for name, colour in colours.items():
+        Image.new("RGB", (100, 100), colour).save(tmp_path / name)
+    scores = {"a.png": "0.9", "b.png": "0.4", "c.png": "0.6", "d.png": "0.95"}
+    rows = [{"image_name": name, "prediction": "Front", "score": score} for name, score in scores.items()]
+    test_predict.draw_predictions(rows, {name: tmp_path / name for name in colours}, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        # Three tiles side by side: green, blue, red.
+        width = sheet.width // 3
+        assert [sheet.getpixel((index * width + width // 2, 50)) for index in range(3)] == [
+            colours[name] for name in ("b.png", "c.png", "a.png")
+        ]
 
 
 def test_no_readable_image_leaves_earlier_predictions(brightness_model, labels, tmp_path):

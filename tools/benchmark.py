@@ -45,8 +45,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder
 from make_demo_data import make_demo_data
 
 import config
+from annotations import extract_viewpoint_label
 from common import UserError, run
-from data_preparation import extract_viewpoint_label
 from images import ImageError, load_batch, open_image, resize, scale
 from test_predict import find_inputs, load_runner, predict_images
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder
 import config
 from common import UserError, run
 from data_preparation import SPLITS, read_split, recorded_data_dir, split_off_folders
-from report import compute_metrics, expected_calibration_error
+from reports.training import compute_metrics, expected_calibration_error
 
 PROJECT = Path(__file__).parents[1]
 VAL_PART = 8  # one image in so many of those not held out goes to validation
@@ -92,7 +92,7 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
 def fingerprint(df: pd.DataFrame) -> str:
     """A short name for exactly these images and labels, and this code and its settings."""
     content = df[["image_path", "label"]].to_csv(index=False).encode()
-    for name in ("config.py", "images.py", "augmentation.py", "training_data.py", "train.py", "report.py"):
+    for name in ("config.py", "images.py", "augmentation.py", "training_data.py", "train.py", "reports/training.py"):
         content += (PROJECT / name).read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder
 
 from make_demo_data import AZIMUTHS, draw_car, draw_close_up
 
+from annotations import VOTES, extract_viewpoint_label, region_identities
 from common import run, write_atomically
-from data_preparation import VOTES, extract_viewpoint_label, region_identities
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito). A lamp votes twice:
 # its end fills it, its side rims it.

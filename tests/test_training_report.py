@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import config
-import report
+from reports import training as report
 
 
 def test_metrics_of_a_hand_worked_case():

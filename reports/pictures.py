@@ -1,0 +1,68 @@
+"""Thumbnails and contact sheets. Needs Pillow only, so that test_predict.py stays light."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from images import open_image
+
+LINE_HEIGHT, MARGIN = 20, 8
+INK, PAPER = "#1a1a1a", "#ffffff"
+
+
+def thumbnail(path: Path | str, size: int) -> Image.Image:
+    """A photo, upright and in RGB, at most `size` pixels wide and high.
+
+    Raises ImageError as images.open_image does.
+    """
+    image = open_image(path, size)
+    image.thumbnail((size, size))
+    return image
+
+
+def data_uri(image: Image.Image) -> str:
+    """The picture as a WebP data: address, for pages that must not need a second file."""
+    content = io.BytesIO()
+    image.save(content, "WEBP", quality=60)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: int) -> Image.Image:
+    """All (picture, lines of text) side by side on one picture, row by row.
+
+    Every column is as wide as the widest picture; lines too long for it lose their beginning,
+    for the end of a path tells more.
+    """
+    font = ImageFont.load_default(15)
+    width = max(picture.width for picture, _ in tiles) + MARGIN
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [
+        max(picture.height for picture, _ in row) + max(len(lines) for _, lines in row) * LINE_HEIGHT + 2 * MARGIN
+        for row in rows
+    ]
+    sheet = Image.new("RGB", (min(columns, len(tiles)) * width + MARGIN, sum(heights) + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    top = MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        base = top + max(picture.height for picture, _ in row)
+        for column, (picture, lines) in enumerate(row):
+            left = MARGIN + column * width
+            sheet.paste(picture, (left, base - picture.height))
+            for number, line in enumerate(lines):
+                draw.text(
+                    (left, base + 4 + number * LINE_HEIGHT), shortened(line, width - MARGIN, font), fill=INK, font=font
+                )
+        top += height
+    return sheet
+
+
+def shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """The text, or "..." and as much of its end as fits into `width` pixels."""
+    text = " ".join(text.split())  # a line break in a file name would be drawn as one
+    if font.getlength(text) <= width:
+        return text
+    start = next((i for i in range(len(text)) if font.getlength("..." + text[i:]) <= width), len(text))
+    return "..." + text[start:]

@@ -1,0 +1,249 @@
+"""The review page: what makes a label suspicious, what is drawn, and marks that change labels."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import regions, save_photo, write_via
+
+import config
+import data_preparation
+from annotations import Report
+from common import UserError
+from data_preparation import apply_corrections, read_corrections, read_dataset
+from reports import review
+
+FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
+REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")
+
+
+def labelled(*rows) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=data_preparation.COLUMNS)
+
+
+def suspicions(df, hashes=None, predictions=None) -> dict[str, tuple[float, list[str]]]:
+    # Hashes that differ in half of their bits or all, unless the test says otherwise.
+    far_apart = (0, 2**64 - 1, 0xFFFFFFFF, 0xFFFF0000FFFF0000)
+    hashes = hashes or dict(zip(df["image_path"], far_apart, strict=False))
+    return dict(zip(df["image_path"], review.find_suspicions(df, hashes, predictions or {}), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("label", "votes", "expected"),
+    [
+        ("FrontLeft", (3, 0, 2, 0), []),
+        ("FrontLeft", (3, 3, 2, 0), ["front and rear parts", "as many front as rear parts"]),
+        ("Front", (3, 0, 2, 2), ["left and right parts", "as many left as right parts"]),
+        ("FrontLeft", (3, 0, 1, 0), ["one part decides"]),
+        ("Front", (3, 0, 0, 0), []),
+        ("Background", (0, 0, 0, 0), []),
+        ("Background", (1, 0, 0, 0), ["parts, but too few for a car"]),
+    ],
+)
+def test_what_in_the_votes_makes_a_label_suspicious(label, votes, expected):
+    [(score, reasons)] = suspicions(labelled(["a.jpg", label, *votes])).values()
+    assert reasons == expected
+    assert (score > 0) == bool(expected)
+
+
+def test_neighbours_in_a_folder_that_disagree_are_suspicious():
+    df = labelled(
+        ["a/1.jpg", "FrontLeft", 3, 0, 2, 0],
+        ["a/2.jpg", "FrontRight", 3, 0, 0, 2],
+        ["a/3.jpg", "FrontLeft", 3, 0, 2, 0],
+        ["b/4.jpg", "Rear", 0, 3, 0, 0],
+    )
+    found = suspicions(df)
+    assert found["a/2.jpg"][1] == ["the photos before and after it are FrontLeft"]
+    assert found["b/4.jpg"] == (0, [])  # its neighbour lies in another folder
+    alike = suspicions(df, {"a/1.jpg": 0b111, "a/2.jpg": 0b110, "a/3.jpg": 2**63 - 1, "b/4.jpg": 2**63 - 1})
+    assert alike["a/1.jpg"][1] == ["looks like 2.jpg, which is FrontRight"]
+    assert alike["a/3.jpg"][1] == []
+
+
+def test_a_label_that_the_model_contradicts_comes_before_a_tie():
+    df = labelled(["a.jpg", "FrontLeft", 3, 0, 2, 0], ["b.jpg", "Front", 3, 3, 0, 0])
+    predictions = {"a.jpg": {"FrontRight": 0.9, "FrontLeft": 0.1}, "b.jpg": {"Front": 0.9, "Rear": 0.1}}
+    found = suspicions(df, predictions=predictions)
+    assert found["a.jpg"][0] == pytest.approx(config.SUSPICIONS["model"] * 0.9)
+    assert found["a.jpg"][1] == ["the model says FrontRight (0.90)"]
+    assert found["a.jpg"][0] > found["b.jpg"][0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ({"name": "polygon", "all_points_x": [0, 8, 8.5], "all_points_y": [0, 0, -4]}, [(0, 0), (8, 0), (8.5, -4)]),
+        ({"name": "rect", "x": 2, "y": 3, "width": 10, "height": 5}, [(2, 3), (12, 3), (12, 8), (2, 8)]),
+        ({"name": "polygon", "all_points_x": [0, 8], "all_points_y": [0]}, []),
+        ({"name": "rect", "x": None, "y": 3, "width": 10, "height": 5}, []),
+        ({"name": "circle", "cx": "a", "cy": 3, "r": 1}, []),
+        ({"name": "circle", "cx": float("nan"), "cy": 3, "r": 1}, []),
+        ({}, []),
+    ],
+)
+def test_the_outline_of_a_shape(shape, expected):
+    assert list(review.outline(shape)) == expected
+
+
+def test_the_outline_of_a_turned_ellipse():
+    shape = {"name": "ellipse", "cx": 50, "cy": 40, "rx": 20, "ry": 10, "theta": 3.14159265 / 2}
+    points = review.outline(shape)
+    assert points[0] == pytest.approx((50, 60))  # the long radius points down, not right
+    assert points[6] == pytest.approx((40, 40))
+    circle = review.outline({"name": "circle", "cx": 50, "cy": 40, "r": 10})
+    assert circle[12] == pytest.approx((40, 40))
+
+
+def test_parts_are_drawn_in_pixels_of_the_thumbnail_with_their_votes():
+    rect = {"name": "rect", "x": 20, "y": 40, "width": 100, "height": 10}
+    parts = review.drawn_parts(
+        {
+            "0": {"shape_attributes": rect, "region_attributes": {"identity": "Partial_LeftHeadlamp\n"}},
+            "1": {"shape_attributes": rect | {"width": 300}, "region_attributes": {"identity": "scratch"}},
+            "2": {"shape_attributes": rect, "region_attributes": {"identity": "flux capacitor"}},
+            "3": "no region",
+        },
+        0.5,
+    )
+    # The largest first, which is drawn below the others.
+    assert [part["votes"] for part in parts] == ["damage", "front left", "unknown"]
+    assert parts[1] == {"name": "leftheadlamp", "votes": "front left", "points": "10,20 60,20 60,25 10,25"}
+
+
+# A folder and a file whose path, written into a page as it is, would end the script and run another.
+HOSTILE = "lot<", "script><img src=x onerror=alert(1)>.jpg"
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Sixteen photos, half FrontLeft (the odd ones), half RearRight, one with a hostile name."""
+    folder = tmp_path / "photos"
+    names = [f"{index:02}.jpg" for index in range(15)]
+    for seed, name in enumerate(names):
+        save_photo(folder / "lot" / name, seed=seed)
+    write_via(folder / "lot" / "via.json", {name: FRONT_LEFT if i % 2 else REAR_RIGHT for i, name in enumerate(names)})
+    save_photo(folder.joinpath(*HOSTILE), seed=15)
+    write_via(folder / HOSTILE[0] / "via.json", {HOSTILE[1]: FRONT_LEFT})
+    return folder
+
+
+def prepare(photos: Path, *options) -> str:
+    """Run the script as a user does and return what it printed."""
+    output = ["--output", photos.parent / "dataset", "--models", photos.parent / "models"]
+    shares = ["--val-share", "0.2", "--test-share", "0.2"]
+    command = [sys.executable, data_preparation.__file__, "--data", photos, *output, *shares, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def labels_of(photos: Path) -> dict[str, str]:
+    splits = [pd.read_csv(photos.parent / "dataset" / f"{name}.csv") for name in data_preparation.SPLITS]
+    return dict(pd.concat(splits)[["image_path", "label"]].values)
+
+
+def test_marks_made_in_a_browser_change_the_labels(browser, photos):
+    assert "Open " in prepare(photos, "--review")
+    before = labels_of(photos)
+    page = browser.new_page()
+    problems = []
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto((photos.parent / "dataset" / "review.html").as_uri())
+    assert page.locator(".card").count() == 16
+    assert page.get_by_text("/".join(HOSTILE)).count() == 1
+    assert page.locator("#folder option").all_text_contents() == ["all", "lot", "lot<"]
+
+    page.locator("#class").select_option("FrontLeft")
+    assert page.locator(".card").count() == 8
+    card = page.locator(".card", has_text="lot/03.jpg")
+    card.get_by_label("the right class").select_option("RearRight")
+    assert card.get_by_text("→ RearRight").count() == 1
+    page.locator("#class").select_option("")
+    for name, button in (("04", "Wrong"), ("05", "Right"), ("06", "Wrong"), ("06", "Wrong")):
+        page.locator(".card", has_text=f"lot/{name}.jpg").get_by_role("button", name=button).click()
+    # The second click on 06 took its mark back.
+    assert page.get_by_role("status").text_content() == "3 marked, not saved yet"
+    page.locator("#unmarked").check()
+    assert page.locator(".card").count() == 13
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save corrections.csv").click()
+    assert download.value.suggested_filename == "corrections.csv"
+    download.value.save_as(photos.parent / "dataset" / "corrections.csv")
+    assert problems == []
+
+    printed = prepare(photos, "--review")
+    assert "1 labels changed, 1 confirmed, 1 photos left out as wrong" in printed
+    after = labels_of(photos)
+    assert {path for path in before if after.get(path) != before[path]} == {"lot/03.jpg", "lot/04.jpg"}
+    assert after["lot/03.jpg"] == "RearRight"
+    assert "lot/04.jpg" not in after
+    # The page made anew shows what was marked, last.
+    page.reload()
+    assert page.get_by_role("status").text_content() == "3 marked"
+    assert page.locator(".card").last.locator(".verdict").text_content() in ("→ RearRight", "✓ right", "✗ wrong")
+
+
+def test_marks_outlive_a_closed_tab_and_a_shorter_page(browser, photos):
+    prepare(photos)
+    (photos.parent / "dataset" / "corrections.csv").write_text("image_path,label\nlot/01.jpg,RearRight\n")
+    prepare(photos, "--review", "5")
+    context = browser.new_context()
+    for expected in ("1 marked", "2 marked, not saved yet"):
+        page = context.new_page()
+        page.goto((photos.parent / "dataset" / "review.html").as_uri())
+        assert page.locator(".card").count() == 5
+        assert page.get_by_role("status").text_content() == expected
+        page.locator(".card").first.get_by_role("button", name="Wrong").click()
+        page.close()
+
+
+def test_a_model_that_contradicts_a_label_brings_it_to_the_front(photos, monkeypatch):
+    class_of = {f"lot/{index:02}.jpg": "FrontLeft" if index % 2 else "RearRight" for index in range(15)}
+    class_of["lot/07.jpg"] = "Rear"
+    monkeypatch.setattr(
+        review,
+        "predict_classes",
+        lambda df, *_: {path: {class_of.get(path, "FrontLeft"): 0.9, "Front": 0.1} for path in df["image_path"]},
+    )
+    df, report = read_dataset(photos)
+    page = photos.parent / "review.html"
+    review.write_review(df, report, {}, photos, Path("model.tflite"), 3, page)
+    [content] = re.findall(r'id="content">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    cards = json.loads(content)["cards"]
+    assert len(cards) == 3
+    assert cards[0]["path"] == "lot/07.jpg"
+    assert cards[0]["reasons"][0] == "the model says Rear (0.90)"
+
+
+def test_corrections_are_applied_and_counted():
+    df = labelled(
+        ["a.jpg", "Front", 3, 0, 0, 0],
+        ["b.jpg", "Front", 3, 0, 0, 0],
+        ["c.jpg", "Rear", 0, 3, 0, 0],
+        ["d.jpg", "Rear", 0, 3, 0, 0],
+    )
+    report = Report()
+    corrected = apply_corrections(df, {"a.jpg": "Rear", "c.jpg": "Rear", "d.jpg": "Wrong", "x.jpg": "Front"}, report)
+    assert dict(corrected[["image_path", "label"]].values) == {"a.jpg": "Rear", "b.jpg": "Front", "c.jpg": "Rear"}
+    assert report.corrections == {"changed": 1, "confirmed": 1, "left_out": 1}
+    assert report.skipped == {
+        "corrected in corrections.csv, but not among the labelled photos": ["x.jpg"],
+        "marked as wrong in corrections.csv, without a right class": ["d.jpg"],
+    }
+
+
+def test_odd_corrections_are_one_sentence(tmp_path):
+    path = tmp_path / "corrections.csv"
+    assert read_corrections(path) == {}
+    path.write_text("image_path,label\na.jpg,Sideways\n")
+    with pytest.raises(UserError, match=r"corrections\.csv calls a\.jpg 'Sideways'; use one of Front, "):
+        read_corrections(path)
+    path.write_text("photo,class\na.jpg,Front\n")
+    with pytest.raises(UserError, match="with the columns image_path and label"):
+        read_corrections(path)
