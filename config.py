@@ -432,6 +432,12 @@ BATCHNORM_MOMENTUM = 0.9
 # Bins of the expected calibration error and the reliability diagram.
 CALIBRATION_BINS = 15
 
+# train.py suggests the least --unknown-below that gives this accuracy on validation.
+SUGGESTED_ACCURACY = 0.98
+
+# The report shows so many of the most confident mistakes.
+MISTAKES_SHOWN = 24
+
 # The robustness figures use so many images of the test split; all, if it holds fewer.
 ROBUSTNESS_IMAGES = 500
 

@@ -380,7 +380,7 @@ def write_dataset(
 
 def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None:
     """Draw images per class, stacked by split, to a PNG file."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     bottom = [0] * len(config.CLASSES)
     # Three colours that stay apart for colour-blind readers (Okabe and Ito).
     for (name, split), colour in zip(splits.items(), ("#0072B2", "#E69F00", "#009E73"), strict=True):
@@ -390,8 +390,9 @@ def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None
     axes.bar_label(bars, labels=[str(total) for total in bottom], padding=2)
     axes.set(ylabel="images", title=f"Class distribution ({sum(bottom)} images)")
     axes.margins(y=0.1)
+    axes.tick_params(axis="x", rotation=30)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=150)
     plt.close(figure)
 
 

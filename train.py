@@ -10,11 +10,12 @@ the photos they name. Writes to models/:
 
     model.keras      the trained model
     saved_model/     the same for serving and conversion, with labels.txt
-    report/          metrics.json, test_predictions.csv, and pictures: confusion matrix,
-                     learning curves, reliability of the scores, robustness
+    report/          index.html to look at, with all of the following: metrics.json,
+                     test_predictions.csv, pictures; and log.jsonl, a line for each epoch
 """
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from tqdm import tqdm
+from tqdm.keras import TqdmCallback
 
 import config
 from augmentation import CORRUPTIONS
@@ -35,7 +37,7 @@ from common import UserError, map_in_order, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
 from images import open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
-from reports.training import write_report
+from reports.training import answered_shares, is_right, suggest_threshold, write_report
 from test_predict import LABELS_NAME
 from training_data import (
     MIRRORED_INDEX,
@@ -46,6 +48,8 @@ from training_data import (
     load_photos,
     one_hot,
 )
+
+LOG_NAME = "log.jsonl"
 
 # --- Data --------------------------------------------------------------------------
 
@@ -142,8 +146,10 @@ def train_phase(
     if phase == 1 and args.phase1_views:
         # The frozen backbone gives the same features in every epoch: compute them once.
         network = head
-        batches = FeatureBatches(compute_features(extractor, batches, args.phase1_views), args.batch_size, args.seed)
-        val_batches = compute_features(extractor, val_batches, 1)
+        batches = FeatureBatches(
+            compute_features(extractor, batches, args.phase1_views, args.quiet), args.batch_size, args.seed
+        )
+        val_batches = compute_features(extractor, val_batches, 1, args.quiet)
     else:
         network = keras.Sequential([extractor, head])
     network.compile(
@@ -151,8 +157,11 @@ def train_phase(
         loss=make_loss(args),
         metrics=["accuracy"],
     )
-    callbacks = make_callbacks(phase, args)
-    logs = network.fit(batches, validation_data=val_batches, epochs=epochs, callbacks=callbacks).history
+    callbacks = [*make_callbacks(phase, args), *make_reporters(phase, args)]
+    # Without bars, Keras prints a line for each epoch.
+    verbose = 2 if args.quiet else 0
+    logs = network.fit(batches, None, validation_data=val_batches, epochs=epochs, callbacks=callbacks, verbose=verbose)
+    logs = logs.history
     if not np.isfinite(logs["loss"][-1]):
         raise UserError(f"the loss of phase {phase} is no number any more; lower --phase{phase}-learning-rate")
     # Early stopping has restored its best epoch; without it, the last one is there.
@@ -165,7 +174,7 @@ def train_phase(
     ]
 
 
-def compute_features(extractor: keras.Model, batches: ImageBatches, views: int) -> tuple[np.ndarray, ...]:
+def compute_features(extractor: keras.Model, batches: ImageBatches, views: int, quiet: bool) -> tuple[np.ndarray, ...]:
     """The pooled features of every image in `views` passes over the batches, with the rest.
 
     Gives float32 features (views * n, channels) and what else the batches hold.
@@ -173,7 +182,7 @@ def compute_features(extractor: keras.Model, batches: ImageBatches, views: int) 
     shape = (views * len(batches.photos), extractor.output_shape[1])
     features = np.empty(shape, np.float32)
     rests, done = [], 0
-    with tqdm(total=views * len(batches), desc="Computing features", unit="batch") as progress:
+    with tqdm(total=views * len(batches), desc="Computing features", unit="batch", disable=quiet) as progress:
         for _ in range(views):
             for images, *rest in map_in_order(batches.__getitem__, range(len(batches)), batches.workers):
                 features[done : done + len(images)] = extractor.predict_on_batch(images)
@@ -227,6 +236,37 @@ def make_callbacks(phase: int, args: argparse.Namespace) -> list[keras.callbacks
             )
         )
     return callbacks
+
+
+def make_reporters(phase: int, args: argparse.Namespace) -> list[keras.callbacks.Callback]:
+    """The callbacks that tell people how a phase goes on, and change nothing."""
+    report = args.models / "report"
+    callbacks = [EpochLog(report / LOG_NAME, phase)]
+    if args.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(report / "tensorboard" / f"phase{phase}", write_graph=False))
+    if not args.quiet:
+        # A bar for the phase's epochs, above one for the epoch's batches.
+        callbacks.append(TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True))
+    return callbacks
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Appends a line of JSON after each epoch: phase, epoch, seconds, learning_rate and the metrics."""
+
+    def __init__(self, path: Path, phase: int):
+        super().__init__()
+        self.path, self.phase = path, phase
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(self.model.optimizer.learning_rate)
+        line = {"phase": self.phase, "epoch": epoch + 1, "seconds": round(time.monotonic() - self.started, 2)}
+        line |= {"learning_rate": rate, **{name: float(value) for name, value in logs.items()}}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def save_model(model: keras.Model, models_dir: Path) -> None:
@@ -301,7 +341,7 @@ def measure_robustness(
     rows = np.random.default_rng(args.seed).permutation(len(split))[: args.robustness_images]
     size = model.input_shape[1]
     variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
-    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="image")):
+    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="image", disable=args.quiet)):
         # In full, for a decode at reduced scale has averaged already what "aliased resize" must not.
         image = open_image(file)
         for name, corrupt in CORRUPTIONS.items():
@@ -312,7 +352,13 @@ def measure_robustness(
     return {name: float((scores.argmax(axis=1) == targets).mean()) for name, scores in predicted.items()}
 
 
-def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics: dict, args) -> None:
+def print_summary(
+    splits: dict[str, pd.DataFrame],
+    history: list[dict],
+    metrics: dict,
+    suggestion: dict | None,
+    args: argparse.Namespace,
+) -> None:
     """Print what was trained, how it does on the test split, and what to run next."""
     [kept] = [log for log in history if log["kept"]]
     print("\nTest split, used for this report only:\n")
@@ -330,7 +376,13 @@ def print_summary(splits: dict[str, pd.DataFrame], history: list[dict], metrics:
     absent = [name for name in counts if not counts[name] and not (args.flip and counts[config.MIRRORED_CLASS[name]])]
     if absent:
         print(f"Never seen in training, so never predicted with reason: {', '.join(absent)}")
-    print(f"The model is in {args.models}/, pictures in {args.models}/report/.")
+    if suggestion:
+        print(f"On validation, {suggestion['accuracy']:.1%} of the answers with a score of at least ", end="")
+        print(f"{suggestion['threshold']:.2f} are right; {suggestion['answered']:.1%} have one: ", end="")
+        print(f"test_predict.py --unknown-below {suggestion['threshold']:.2f} writes Unknown for the others")
+    else:
+        print(f"No threshold for --unknown-below gives {config.SUGGESTED_ACCURACY:.0%} accuracy on validation")
+    print(f"The model is in {args.models}/; open {args.models / 'report' / 'index.html'} to look at how it does.")
     options = "" if args.models == Path(config.MODELS_DIR) else f" --models {args.models}"
     options += "" if args.dataset == Path(config.DATASET_DIR) else f" --dataset {args.dataset}"
     options += f" --data {args.data}" if args.data else ""
@@ -394,6 +446,8 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
         help="momentum of BatchNorm, with --weights none",
     )
     add("--calibration-bins", type=int, default=config.CALIBRATION_BINS, help="bins of the calibration error")
+    add("--quiet", action="store_true", help="a line for each epoch in the place of progress bars, for logs")
+    add("--tensorboard", action="store_true", help="also write report/tensorboard/, for tensorboard --logdir")
     add("--robustness-images", type=int, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
     add("--seed", type=int, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
     strengths = parser.add_argument_group("strengths of --augment")
@@ -424,16 +478,19 @@ def main() -> None:
     # Before the training, so that a damaged photo is reported now and not after hours.
     test_photos = load_photos("test", splits["test"], args.image_size, args)
     val_photos = load_photos("val", splits["val"], args.image_size, args)
+    (args.models / "report" / LOG_NAME).unlink(missing_ok=True)
     history = train(model, backbone, splits, val_photos, args)
     temperature = calibrate(model, val_photos, one_hot(splits["val"]["label"]), args) if args.calibrate else None
     # Saved before it is evaluated, so that nothing after this can cost the trained model.
     save_model(model, args.models)
+    probabilities = predict(model, val_photos, args.batch_size)
+    suggestion = suggest_threshold(answered_shares(probabilities.max(axis=1), is_right(splits["val"], probabilities)))
     probabilities = predict(model, test_photos, args.batch_size)
     robustness = measure_robustness(model, splits["test"], probabilities, args)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    settings["temperature"] = temperature
-    metrics = write_report(splits["test"], probabilities, history, settings, args.models / "report", robustness)
-    print_summary(splits, history, metrics, args)
+    settings |= {"temperature": temperature, "suggestion": suggestion}
+    metrics = write_report(splits, probabilities, history, settings, args.models / "report", robustness)
+    print_summary(splits, history, metrics, suggestion, args)
 
 
 if __name__ == "__main__":

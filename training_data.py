@@ -87,10 +87,10 @@ class MirroredPhotos(Sequence):
 def load_photos(name: str, split: pd.DataFrame, size: int, args: argparse.Namespace) -> Sequence[np.ndarray]:
     """The photos of the split `name` as uint8 (size, size, 3): from the cache, or anew with --no-cache."""
     photos = Photos(split["file"], size)
-    return read_through_cache(photos, args.dataset / "cache", name) if args.cache else photos
+    return read_through_cache(photos, args.dataset / "cache", name, args.quiet) if args.cache else photos
 
 
-def read_through_cache(photos: Photos, folder: Path, name: str) -> MappedPhotos:
+def read_through_cache(photos: Photos, folder: Path, name: str, quiet: bool = False) -> MappedPhotos:
     """The same photos, mapped from a file in `folder`, uint8 (n, size, size, 3).
 
     The file is written on the first use and kept for the next; when a photo or the way to
@@ -111,7 +111,7 @@ def read_through_cache(photos: Photos, folder: Path, name: str) -> MappedPhotos:
                 )
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             decoded = map_in_order(photos.__getitem__, range(len(photos)), os.cpu_count() or 1)
-            for image in tqdm(decoded, f"Decoding {name}", len(photos), unit="image"):
+            for image in tqdm(decoded, f"Decoding {name}", len(photos), unit="image", disable=quiet):
                 file.write(image.tobytes())
     return MappedPhotos(path)
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: i
 
 def shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """The text, or "..." and as much of its end as fits into `width` pixels."""
-    text = " ".join(text.split())  # a line break in a file name would be drawn as one
+    # A line break in a file name would be drawn as one, a separate accent as a box.
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
     if font.getlength(text) <= width:
         return text
     start = next((i for i in range(len(text)) if font.getlength("..." + text[i:]) <= width), len(text))

@@ -19,6 +19,12 @@ def demo_photos(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch) -> None:
+    """Lets what a test writes to a default path land in its own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Path:
     """Save a photo of random smooth colours; the format follows from the suffix."""
     pixels = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)

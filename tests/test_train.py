@@ -245,6 +245,7 @@ def test_a_training_from_a_weights_file(split, tiny_backbone, tmp_path, monkeypa
     assert [log["phase"] for log in content["history"]] == [1, 2]
     assert set(content["test"]["robustness"]) == {"clean", *train.CORRUPTIONS}
     assert (content["settings"]["temperature"] is None) == (recipe == "reference")
+    assert (tmp_path / "models" / "report" / "index.html").is_file()
     assert f"Next: python convert_tflite.py --models {tmp_path}/models --dataset {tmp_path}" in capsys.readouterr().out
 
 
@@ -255,6 +256,37 @@ def test_the_reference_recipe_has_the_callbacks_it_always_had():
     assert (plateau.monitor, plateau.factor, plateau.patience, plateau.min_lr) == ("val_loss", 0.5, 3, 1e-7)
     for phase, rate in ((1, 1e-3), (2, 1e-4)):
         assert float(train.make_optimizer(phase, 100, args).learning_rate) == pytest.approx(rate)
+
+
+def test_a_line_of_the_log_for_each_epoch_bars_or_lines_and_tensorboard(split, tiny_backbone, tmp_path, capsys):
+    options = ["--image-size", 32, "--phase1-views", 1, "--phase1-epochs", 2, "--phase2-epochs", 1, "--no-augment"]
+    for quiet in (["--quiet", "--tensorboard"], []):
+        args = arguments(*options, "--no-cache", "--models", tmp_path / "models", *quiet)
+        model, backbone = train.build_model(7, image_size=32)
+        train.train(model, backbone, {"train": split, "val": split}, Photos(split["file"], 32), args)
+        printed = capsys.readouterr()
+        if quiet:
+            assert "val_accuracy" in printed.out
+            assert printed.err == ""
+        else:
+            assert "val_accuracy" not in printed.out
+            assert "Phase 1: 100%" in printed.err
+            assert "2/2" in printed.err
+            assert "val_accuracy" in printed.err
+    log = tmp_path / "models" / "report" / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["phase"], line["epoch"]) for line in lines] == 2 * [(1, 1), (1, 2), (2, 1)]
+    assert set(lines[0]) == {
+        "phase",
+        "epoch",
+        "seconds",
+        "learning_rate",
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+    }
+    assert list((tmp_path / "models" / "report" / "tensorboard" / "phase2").rglob("events.*"))
 
 
 def test_the_default_schedule_rises_and_falls_to_zero():

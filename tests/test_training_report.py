@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import save_photo
 
 import config
 from reports import training as report
@@ -39,24 +40,84 @@ def test_scaling_logits_by_two_squares_the_ratios_of_probabilities():
     assert scaled[0] == pytest.approx([0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46])
 
 
-def test_the_report_is_written_in_full(tmp_path):
-    labels = (config.CLASSES * 2)[:10]
-    split = pd.DataFrame({"image_path": [f"{index}.jpg" for index in range(10)], "label": labels})
-    probabilities = np.eye(7, dtype=np.float32)[[config.CLASSES.index(label) for label in labels]]
-    log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
-    history = [{"phase": 1, "epoch": 1, **log, "kept": False}, {"phase": 2, "epoch": 1, **log, "kept": True}]
-    # 0.9 and six times 1/60: a temperature of 0.5 had squared ratios of 9 ** 0.5 * 6 ** 0.5.
-    probabilities = probabilities * (0.9 - 1 / 60) + np.float32(1 / 60)
+def test_thresholds_trade_answers_for_accuracy():
+    scores, right = np.array([0.3, 0.5, 0.7, 0.9]), np.array([False, False, True, True])
+    shares = report.answered_shares(scores, right).set_index("threshold")
+    assert shares.loc[0.0].tolist() == [1, 0.5]
+    assert shares.loc[0.5].tolist() == [0.75, pytest.approx(2 / 3)]  # a score of 0.5 is not below 0.5
+    assert shares.loc[0.51].tolist() == [0.5, 1]
+    assert shares.index.max() == 0.9  # above it, nothing is answered
+    suggestion = report.suggest_threshold(shares.reset_index(), 0.98)
+    assert suggestion == {"threshold": 0.51, "answered": 0.5, "accuracy": 1}
+    assert report.suggest_threshold(report.answered_shares(scores, ~right), 0.98) is None
+
+
+@pytest.fixture
+def splits(tmp_path) -> dict[str, pd.DataFrame]:
+    """Ten photos of all classes, one with a name that is HTML, as each of the three splits."""
+    names = [f"{index}.jpg" for index in range(9)] + ["<img src=x onerror=alert(1)>.jpg"]
+    files = [str(save_photo(tmp_path / "photos" / name)) for name in names]
+    split = pd.DataFrame({"image_path": names, "file": files, "label": (config.CLASSES * 2)[:10]})
+    return {"train": split, "val": split, "test": split}
+
+
+def one_hot_with_doubt(labels: list[str]) -> np.ndarray:
+    """0.9 for each label, and six times 1/60."""
+    sure = np.eye(7, dtype=np.float32)[[config.CLASSES.index(label) for label in labels]]
+    return sure * (0.9 - 1 / 60) + np.float32(1 / 60)
+
+
+LOG = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
+HISTORY = [{"phase": 1, "epoch": 1, **LOG, "kept": False}, {"phase": 2, "epoch": 1, **LOG, "kept": True}]
+
+
+def test_the_report_is_written_in_full(splits, tmp_path):
+    labels = splits["test"]["label"].tolist()
     robustness = {"clean": 1.0, "blur": 0.5}
-    report.write_report(split, probabilities, history, {"temperature": 0.5}, tmp_path, robustness)
+    settings = {"temperature": 0.5, "suggestion": {"threshold": 0.4, "answered": 1.0, "accuracy": 1.0}}
+    report.write_report(splits, one_hot_with_doubt(labels), HISTORY, settings, tmp_path, robustness)
     test = json.loads((tmp_path / "metrics.json").read_text())["test"]
     assert test["accuracy"] == 1
+    assert test["accuracy_interval_95"] == pytest.approx([0.722, 1], abs=0.001)  # Wilson's for 10 of 10
     assert test["classes"] == config.CLASSES
     assert test["calibration_error"] == pytest.approx(0.1)
+    # A temperature of 0.5 had squared ratios of 9 ** 0.5 * 6 ** 0.5.
     before = 54**0.5 / (54**0.5 + 6)
     assert test["calibration_error_before"] == pytest.approx(1 - before)
     assert test["robustness"] == robustness
     rows = pd.read_csv(tmp_path / "test_predictions.csv")
     assert rows["prediction"].tolist() == labels
-    for picture in ("confusion_matrix", "learning_curves", "reliability", "robustness"):
-        assert (tmp_path / f"{picture}.png").stat().st_size > 1000
+    pictures = sorted(path.stem for path in tmp_path.glob("*.png"))
+    assert pictures == [
+        "answered",
+        "class_distribution",
+        "confusion_matrix",
+        "learning_curves",
+        "reliability",
+        "robustness",
+    ]
+    assert "None on the test split." in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser, splits, tmp_path):
+    labels = splits["test"]["label"].tolist()
+    predicted = [*labels[:8], "Rear", "Front"]
+    probabilities = one_hot_with_doubt(predicted)
+    probabilities[8] = probabilities[8] ** 0.5 / (probabilities[8] ** 0.5).sum()  # less sure
+    report.write_report(splits, probabilities, HISTORY, {}, tmp_path / "report")
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    requests, problems = [], []
+    page.on("request", lambda request: request.url.startswith("data:") or requests.append(request.url))
+    page.on("dialog", lambda dialog: problems.append(dialog.message))
+    page.goto((tmp_path / "report" / "index.html").as_uri())
+    assert len(requests) == 1
+    assert problems == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    captions = page.locator(".mistakes figcaption").all_text_contents()
+    assert [" ".join(caption.split()) for caption in captions] == [
+        "Front 0.90, true: FrontRight 0.02 <img src=x onerror=alert(1)>.jpg",
+        "Rear 0.55, true: FrontLeft 0.07 8.jpg",
+    ]
+    widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert len(widths) == 5 + 2
+    assert min(widths) > 0

@@ -1,0 +1,126 @@
+"""Grad-CAM: a hand-worked map, and that it moves with the evidence on drawn cars."""
+
+import explain
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import config
+from common import UserError
+from data_preparation import parse_dataset
+from images import load_batch
+from test_predict import Input
+from training_data import one_hot
+
+SIZE = 64
+
+
+def build(maps_of, kernel: np.ndarray | None = None) -> keras.Model:
+    """A model with the layer names of train.py's around the given last convolution."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    features = keras.layers.GlobalAveragePooling2D(name="features")(maps_of(inputs))
+    last = keras.layers.Dense(7, activation="softmax", name="probabilities")
+    model = keras.Model(inputs, last(features))
+    if kernel is not None:
+        last.set_weights([kernel, np.zeros(7)])
+    return model
+
+
+def test_the_map_of_a_hand_worked_case():
+    # The feature maps are the 2 x 2 mean colours; red speaks for Front, green against it, blue for Rear.
+    kernel = np.zeros((3, 7), np.float32)
+    kernel[:, 0], kernel[2, 3] = [2, -1, 0], 1
+    model = build(keras.layers.AveragePooling2D(SIZE // 2), kernel)
+    image = np.zeros((1, SIZE, SIZE, 3), np.float32)
+    image[:, : SIZE // 2, : SIZE // 2] = [1, 0, 0]
+    image[:, : SIZE // 2, SIZE // 2 :] = [0.5, 0, 1]
+    image[:, SIZE // 2 :, : SIZE // 2] = [0, 1, 0]
+    # With one layer after the mean, a map's weight is that of its channel in the kernel.
+    assert explain.compute_heat(model, image, [0])[0] == pytest.approx(np.array([[1, 0.5], [0, 0]]))
+    assert explain.compute_heat(model, image, [3])[0] == pytest.approx(np.array([[0, 1], [0, 0]]))
+
+
+@pytest.fixture(scope="module")
+def drawn_cars(demo_photos) -> pd.DataFrame:
+    df = parse_dataset(demo_photos)
+    return df.assign(file=[str(demo_photos / path) for path in df["image_path"]])
+
+
+@pytest.fixture(scope="module")
+def trained(drawn_cars) -> tuple[keras.Model, np.ndarray]:
+    """A small network that has learnt the drawn cars by heart, and its input."""
+    keras.utils.set_random_seed(1)
+
+    def maps_of(x):
+        for filters in (16, 32, 64):
+            x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
+        return keras.layers.Conv2D(64, 3, padding="same", activation="relu")(x)
+
+    model = build(maps_of)
+    batch = load_batch(drawn_cars["file"], SIZE)
+    model.compile(keras.optimizers.Adam(3e-3), "categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(batch, one_hot(drawn_cars["label"]), batch_size=16, epochs=40, verbose=0).history
+    assert history["accuracy"][-1] > 0.8
+    return model, batch
+
+
+def test_masking_the_hottest_area_costs_the_class_more_than_masking_an_equal_cold_area(trained):
+    model, batch = trained
+    probabilities = model.predict(batch, verbose=0)
+    classes, rows = probabilities.argmax(axis=1), np.arange(len(batch))
+    heat = explain.compute_heat(model, batch, classes.tolist())
+    order = np.argsort(heat.reshape(len(heat), -1), axis=1)
+    area = heat[0].size // 6
+    drops = {}
+    for name, cells in (("hot", order[:, -area:]), ("cold", order[:, :area])):
+        mask = np.zeros((len(heat), heat[0].size), bool)
+        np.put_along_axis(mask, cells, True, axis=1)
+        factor = SIZE // heat.shape[1]
+        mask = mask.reshape(heat.shape).repeat(factor, axis=1).repeat(factor, axis=2)
+        masked = np.where(mask[..., np.newaxis], batch.mean(axis=(1, 2), keepdims=True), batch)
+        drops[name] = probabilities[rows, classes] - model.predict(masked, verbose=0)[rows, classes]
+    assert drops["hot"].mean() > 2 * drops["cold"].mean()
+    # Some decisions are too sure for either to matter.
+    matters = np.abs(drops["hot"] - drops["cold"]) > 0.01
+    assert matters.sum() > 50
+    assert (drops["hot"] > drops["cold"])[matters].mean() > 0.7
+
+
+def test_a_picture_for_each_image_and_one_sheet_of_all(trained, drawn_cars, tmp_path):
+    model, _ = trained
+    rows = drawn_cars.iloc[:3]
+    inputs = [Input(row.image_path, row.file, row.label) for row in rows.itertuples()]
+    predicted = [config.CLASSES[i] for i in model.predict(load_batch(rows["file"], SIZE), verbose=0).argmax(axis=1)]
+    inputs[0].label = "Rear" if predicted[0] != "Rear" else "Front"  # a mistake, for its true class
+    inputs[1].label = predicted[1]
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    inputs.append(Input("../../broken.jpg", tmp_path / "broken.jpg"))
+    count, skipped = explain.explain_inputs(model, inputs, tmp_path / "out")
+    assert count == 3
+    assert len(skipped) == 1
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == sorted(["contact_sheet.png", *(f"{item.name.replace('/', '__')}.png" for item in inputs[:3])])
+    widths = [Image.open(tmp_path / "out" / f"{item.name.replace('/', '__')}.png").width for item in inputs[:2]]
+    assert widths == [3 * SIZE + 2 * explain.GAP, 2 * SIZE + explain.GAP]
+
+
+def test_the_mistakes_of_the_report(tmp_path):
+    with pytest.raises(UserError, match=r"test_predictions\.csv not found; run train\.py first"):
+        explain.read_mistakes(tmp_path, tmp_path, None)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "test.csv").write_text("image_path,label\na.jpg,Front\nb.jpg,Rear\n")
+    report = tmp_path / "report" / "test_predictions.csv"
+    report.write_text("image_name,prediction,score,label\na.jpg,Rear,0.9,Front\nb.jpg,Rear,0.9,Rear\n")
+    [mistake] = explain.read_mistakes(tmp_path, tmp_path, None)
+    assert (mistake.name, mistake.label) == ("a.jpg", "Front")
+    report.write_text("image_name,prediction,score,label\nb.jpg,Rear,0.9,Rear\n")
+    with pytest.raises(UserError, match="holds no mistake"):
+        explain.read_mistakes(tmp_path, tmp_path, None)
+
+
+def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"is no model of train\.py"):
+        explain.load_model(tmp_path / "model.keras")

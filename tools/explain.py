@@ -1,0 +1,189 @@
+"""Show where the model looks: Grad-CAM heat maps over photos, each alone and on a contact sheet.
+
+    python tools/explain.py photos/IMG_0001.jpg more_photos/
+    python tools/explain.py --mistakes                 # of the test split
+
+Reads models/model.keras and the images, folders or CSVs given; with --mistakes also
+dataset/test.csv and models/report/test_predictions.csv. Writes to explanations/ a picture for
+each photo (the photo, the heat map of the predicted class and, where the label is another,
+that of the label) and contact_sheet.png, the lowest scores first. The brighter, the more an
+area speaks for the class.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps TensorFlow's start-up notes off the screen
+
+import keras
+import matplotlib
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+
+import config
+from common import UserError, map_in_order, run, write_atomically
+from images import ImageError, load_image, scale, unscale
+from reports.pictures import contact_sheet
+from test_predict import Input, find_inputs, read_predictions
+
+BATCH_SIZE = 16
+GAP = 4  # pixels between the panels of a picture
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a model.keras of this project. Raises UserError when it is none."""
+    try:
+        model = keras.models.load_model(path)
+        model.get_layer("features"), model.get_layer("probabilities")
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is no model of train.py ({reason}); run train.py, or give --models") from error
+    return model
+
+
+def compute_heat(model: keras.Model, batch: np.ndarray, classes: list[int]) -> np.ndarray:
+    """Where each image speaks for a class: float32 (n, height, width) of the last feature map, 0 to 1.
+
+    `batch` is model input (n, size, size, 3), -1 to 1; `classes` has an index for each image.
+    Source: Selvaraju et al., Grad-CAM (2017), https://arxiv.org/abs/1610.02391.
+    """
+    last = model.get_layer("probabilities")
+    last_maps = model.get_layer("features").input
+    maps = keras.Model(model.input, last_maps)(batch, training=False)
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        # The logits, for a sure probability hardly changes with anything.
+        logits = tf.matmul(keras.Model(last_maps, last.input)(maps, training=False), last.kernel) + last.bias
+        chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
+    weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
+    heat = np.maximum(tf.reduce_sum(weights * maps, axis=-1).numpy(), 0)
+    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
+
+
+def overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """A photo, uint8 (size, size, 3), with a heat map (height, width), 0 to 1, laid over it."""
+    enlarged = Image.fromarray(heat.astype(np.float32)).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(enlarged), 0, 1)[..., np.newaxis]
+    colours = matplotlib.colormaps["inferno"](heat[..., 0])[..., :3] * 255
+    # Cold areas stay dimmed rather than coloured, so that the photo can be recognised.
+    blended = pixels * (0.55 - 0.15 * heat) + colours * (0.15 + 0.45 * heat)
+    return Image.fromarray(np.clip(blended, 0, 255).astype(np.uint8))
+
+
+def side_by_side(panels: list[Image.Image]) -> Image.Image:
+    """Pictures of one height next to each other."""
+    width = sum(panel.width + GAP for panel in panels) - GAP
+    picture = Image.new("RGB", (width, panels[0].height), "white")
+    left = 0
+    for panel in panels:
+        picture.paste(panel, (left, 0))
+        left += panel.width + GAP
+    return picture
+
+
+def explain(model: keras.Model, batch: np.ndarray, labels: list[str | None]) -> list[tuple[Image.Image, str, float]]:
+    """For each image of model input (n, size, size, 3): (its picture, what stands below it, the best score)."""
+    probabilities = model.predict_on_batch(batch)
+    predicted = probabilities.argmax(axis=1)
+    true = predicted.copy()
+    for row, label in enumerate(labels):
+        true[row] = predicted[row] if label is None else config.CLASSES.index(label)
+    heats = compute_heat(model, batch, predicted.tolist()), compute_heat(model, batch, true.tolist())
+    explained = []
+    for row, pixels in enumerate(unscale(batch)):
+        panels = [Image.fromarray(pixels), overlay(pixels, heats[0][row])]
+        text = f"{config.CLASSES[predicted[row]]} {probabilities[row, predicted[row]]:.2f}"
+        if true[row] != predicted[row]:
+            panels.append(overlay(pixels, heats[1][row]))
+            text += f" (middle); true: {labels[row]} {probabilities[row, true[row]]:.2f} (right)"
+        explained.append((side_by_side(panels), text, float(probabilities[row].max())))
+    return explained
+
+
+def read_mistakes(models: Path, dataset: Path, data: Path | None) -> list[Input]:
+    """The photos of the test split that train.py's report has wrong.
+
+    Raises UserError when there is no report, or no mistake in it.
+    """
+    path = models / "report" / "test_predictions.csv"
+    if not path.is_file():
+        raise UserError(f"{path} not found; run train.py first")
+    wrong = {row["image_name"] for row in read_predictions(path) if row["prediction"] != row["label"]}
+    mistakes = [item for item in find_inputs(dataset / "test.csv", data) if item.name in wrong]
+    if not mistakes:
+        raise UserError(f"{path} holds no mistake on the photos of {dataset / 'test.csv'}; give images instead")
+    return mistakes
+
+
+def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tuple[int, list[str]]:
+    """Write a picture for each input and the contact sheet: (how many, reasons of those skipped)."""
+    size = model.input_shape[1]
+
+    def read(item: Input) -> np.ndarray | ImageError:
+        try:
+            return load_image(item.file, size)
+        except ImageError as error:
+            return error
+
+    tiles, skipped, waiting = [], [], []
+    images = tqdm(map_in_order(read, inputs, os.cpu_count() or 1), "Explaining", len(inputs), unit="image")
+    for number, (item, pixels) in enumerate(zip(inputs, images, strict=True), 1):
+        if isinstance(pixels, ImageError):
+            skipped.append(str(pixels))
+        else:
+            waiting.append((item, pixels))
+        if waiting and (len(waiting) == BATCH_SIZE or number == len(inputs)):
+            items, batch = zip(*waiting, strict=True)
+            explained = explain(model, scale(np.stack(batch)), [item.label for item in items])
+            for item, (picture, text, score) in zip(items, explained, strict=True):
+                # One flat folder, whatever the name: a CSV could name a photo elsewhere.
+                with write_atomically(output / f"{item.name.replace('/', '__')[-100:]}.png") as path:
+                    picture.save(path)
+                picture.thumbnail((3 * config.THUMBNAIL_SIZE, config.THUMBNAIL_SIZE))
+                tiles.append((score, picture, [text, item.name]))
+            waiting = []
+    if not tiles:
+        raise UserError(f"none of the {len(inputs)} images could be read: {skipped[0]}")
+    tiles.sort(key=lambda tile: tile[0])
+    with write_atomically(output / "contact_sheet.png") as path:
+        contact_sheet([tile[1:] for tile in tiles[: config.CONTACT_SHEET_IMAGES]], columns=2).save(path)
+    return len(tiles), skipped
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Show where the model looks.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("images", type=Path, nargs="*", metavar="IMAGES", help="images, folders, or CSVs with the column image_path")
+    add("--mistakes", action="store_true", help="explain the mistakes on the test split")
+    add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and report/")
+    add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of test.csv, for --mistakes")
+    add("--data", type=Path, help="folder a CSV's paths start from; None: the one recorded beside it")
+    add("--output", type=Path, default="explanations", help="folder to write the pictures to")
+    args = parser.parse_args()
+    if not args.images and not args.mistakes:
+        parser.error("give images, or --mistakes")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    inputs = [item for images in args.images for item in find_inputs(images, args.data)]
+    if args.mistakes:
+        inputs += read_mistakes(args.models, args.dataset, args.data)
+    count, skipped = explain_inputs(load_model(args.models / "model.keras"), inputs, args.output)
+    print(f"\n{count} images explained, {len(skipped)} skipped")
+    for reason in skipped:
+        print(f"  {reason}")
+    print(f"Open {args.output / 'contact_sheet.png'}; each picture alone lies beside it.")
+
+
+if __name__ == "__main__":
+    run(main)
