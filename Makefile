@@ -31,13 +31,16 @@ demo: $(INSTALLED)
 	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
 		--no-augment --batch-size 32 --phase2-epochs 20 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
-	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv
+	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv \
+		--contact-sheet demo/predictions.png
+	@# Once more, with a page of the labels that the model doubts; and where it looks.
+	$(PY) data_preparation.py --data demo/photos --output demo/dataset --models demo/models --review > /dev/null
+	$(PY) tools/explain.py demo/dataset/test.csv --models demo/models --output demo/explanations
 	@echo
 	@echo "Done. Open these:"
-	@echo "  demo/photos/                              the annotated photos, three VIA flavours"
-	@echo "  demo/dataset/class_distribution.png       what the labels are"
-	@echo "  demo/models/report/confusion_matrix.png   how the model does on its test split"
-	@echo "  demo/models/report/learning_curves.png    how it got there"
-	@echo "  demo/models/report/reliability.png        how far its scores can be trusted"
-	@echo "  demo/models/handoff/                      what the mobile team gets, with its README.md"
-	@echo "  demo/predictions.csv                      its prediction for each test photo"
+	@echo "  demo/photos/                         the annotated photos, three VIA flavours"
+	@echo "  demo/dataset/review.html             the labels, the most doubtful first, and the parts behind them"
+	@echo "  demo/models/report/index.html        how the model learnt, and how it does on its test split"
+	@echo "  demo/explanations/contact_sheet.png  where it looks"
+	@echo "  demo/models/handoff/                 what the mobile team gets, with its README.md"
+	@echo "  demo/predictions.csv and .png        its prediction for each test photo; the least certain in a picture"

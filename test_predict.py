@@ -348,7 +348,7 @@ def draw_predictions(rows: list[dict[str, str]], files: dict[str, Path], path: P
         tiles.append((thumbnail(files[row["image_name"]], config.THUMBNAIL_SIZE), lines))
     with write_atomically(path) as temporary:
         contact_sheet(tiles, config.CONTACT_SHEET_COLUMNS).save(temporary)
-    print(f"The {len(tiles)} least certain predictions are pictured in {path}.")
+    print(f"{len(tiles)} predictions, the least certain first, are pictured in {path}.")
 
 
 def print_summary(outcome: Outcome, output_path: Path) -> None:

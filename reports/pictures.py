@@ -1,6 +1,8 @@
 """Thumbnails and contact sheets. Needs Pillow only, so that test_predict.py stays light."""
 
 import base64
+import contextlib
+import importlib.util
 import io
 import unicodedata
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: i
     Every column is as wide as the widest picture; lines too long for it lose their beginning,
     for the end of a path tells more.
     """
-    font = ImageFont.load_default(15)
+    font = load_font(14)
     width = max(picture.width for picture, _ in tiles) + MARGIN
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [
@@ -58,6 +60,16 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: i
                 )
         top += height
     return sheet
+
+
+def load_font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which knows most alphabets: Matplotlib's or the system's; else Pillow's own, which does not."""
+    matplotlib = importlib.util.find_spec("matplotlib")  # found, not imported, for it is slow
+    folder = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" if matplotlib else Path()
+    for path in (folder / "DejaVuSans.ttf", Path("DejaVuSans.ttf")):
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
 
 
 def shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

@@ -12,6 +12,7 @@ matplotlib.use("Agg")  # draws to files, so it needs no screen
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 from scipy.special import logsumexp
 from scipy.stats import binomtest
 from sklearn.metrics import classification_report, confusion_matrix, f1_score, log_loss
@@ -261,6 +262,7 @@ def draw_learning_curves(history: list[dict], path: Path) -> None:
         axes.set(ylabel=name)
     panels[0].legend(fontsize=10)
     panels[1].set(xlabel="epoch")
+    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     save(figure, path)
 
 

@@ -103,7 +103,7 @@ def test_a_picture_for_each_image_and_one_sheet_of_all(trained, drawn_cars, tmp_
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == sorted(["contact_sheet.png", *(f"{item.name.replace('/', '__')}.png" for item in inputs[:3])])
     widths = [Image.open(tmp_path / "out" / f"{item.name.replace('/', '__')}.png").width for item in inputs[:2]]
-    assert widths == [3 * SIZE + 2 * explain.GAP, 2 * SIZE + explain.GAP]
+    assert widths == [3 * explain.PANEL + 2 * explain.GAP, 2 * explain.PANEL + explain.GAP]
 
 
 def test_the_mistakes_of_the_report(tmp_path):

@@ -33,7 +33,8 @@ from reports.pictures import contact_sheet
 from test_predict import Input, find_inputs, read_predictions
 
 BATCH_SIZE = 16
-GAP = 4  # pixels between the panels of a picture
+PANEL = config.IMAGE_SIZE  # width and height of a panel of a picture, whatever the model's input
+GAP = 4  # pixels between panels
 
 
 def load_model(path: Path) -> keras.Model:
@@ -66,13 +67,13 @@ def compute_heat(model: keras.Model, batch: np.ndarray, classes: list[int]) -> n
     return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
 
 
-def overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
-    """A photo, uint8 (size, size, 3), with a heat map (height, width), 0 to 1, laid over it."""
-    enlarged = Image.fromarray(heat.astype(np.float32)).resize(pixels.shape[1::-1], Image.Resampling.BICUBIC)
+def overlay(photo: Image.Image, heat: np.ndarray) -> Image.Image:
+    """A photo with a heat map (height, width), 0 to 1, laid over it."""
+    enlarged = Image.fromarray(heat.astype(np.float32)).resize(photo.size, Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(enlarged), 0, 1)[..., np.newaxis]
     colours = matplotlib.colormaps["inferno"](heat[..., 0])[..., :3] * 255
     # Cold areas stay dimmed rather than coloured, so that the photo can be recognised.
-    blended = pixels * (0.55 - 0.15 * heat) + colours * (0.15 + 0.45 * heat)
+    blended = np.asarray(photo) * (0.55 - 0.15 * heat) + colours * (0.15 + 0.45 * heat)
     return Image.fromarray(np.clip(blended, 0, 255).astype(np.uint8))
 
 
@@ -87,8 +88,10 @@ def side_by_side(panels: list[Image.Image]) -> Image.Image:
     return picture
 
 
-def explain(model: keras.Model, batch: np.ndarray, labels: list[str | None]) -> list[tuple[Image.Image, str, float]]:
-    """For each image of model input (n, size, size, 3): (its picture, what stands below it, the best score)."""
+def explain(
+    model: keras.Model, batch: np.ndarray, labels: list[str | None]
+) -> list[tuple[Image.Image, list[str], float]]:
+    """For each image of model input (n, size, size, 3): (its picture, the lines below it, the best score)."""
     probabilities = model.predict_on_batch(batch)
     predicted = probabilities.argmax(axis=1)
     true = predicted.copy()
@@ -97,12 +100,13 @@ def explain(model: keras.Model, batch: np.ndarray, labels: list[str | None]) -> 
     heats = compute_heat(model, batch, predicted.tolist()), compute_heat(model, batch, true.tolist())
     explained = []
     for row, pixels in enumerate(unscale(batch)):
-        panels = [Image.fromarray(pixels), overlay(pixels, heats[0][row])]
-        text = f"{config.CLASSES[predicted[row]]} {probabilities[row, predicted[row]]:.2f}"
+        photo = Image.fromarray(pixels).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+        panels = [photo, overlay(photo, heats[0][row])]
+        lines = [f"{config.CLASSES[predicted[row]]} {probabilities[row, predicted[row]]:.2f}"]
         if true[row] != predicted[row]:
-            panels.append(overlay(pixels, heats[1][row]))
-            text += f" (middle); true: {labels[row]} {probabilities[row, true[row]]:.2f} (right)"
-        explained.append((side_by_side(panels), text, float(probabilities[row].max())))
+            panels.append(overlay(photo, heats[1][row]))
+            lines.append(f"true (on the right): {labels[row]} {probabilities[row, true[row]]:.2f}")
+        explained.append((side_by_side(panels), lines, float(probabilities[row].max())))
     return explained
 
 
@@ -141,12 +145,12 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
         if waiting and (len(waiting) == BATCH_SIZE or number == len(inputs)):
             items, batch = zip(*waiting, strict=True)
             explained = explain(model, scale(np.stack(batch)), [item.label for item in items])
-            for item, (picture, text, score) in zip(items, explained, strict=True):
+            for item, (picture, lines, score) in zip(items, explained, strict=True):
                 # One flat folder, whatever the name: a CSV could name a photo elsewhere.
                 with write_atomically(output / f"{item.name.replace('/', '__')[-100:]}.png") as path:
                     picture.save(path)
-                picture.thumbnail((3 * config.THUMBNAIL_SIZE, config.THUMBNAIL_SIZE))
-                tiles.append((score, picture, [text, item.name]))
+                picture.thumbnail((picture.width, config.THUMBNAIL_SIZE))
+                tiles.append((score, picture, [*lines, item.name]))
             waiting = []
     if not tiles:
         raise UserError(f"none of the {len(inputs)} images could be read: {skipped[0]}")
