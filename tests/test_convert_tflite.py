@@ -56,7 +56,8 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
     train.save_model(model, tmp_path)
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
     probabilities = train.predict(model, Photos(split["file"], SIZE), 1)
-    metrics = report.write_report(split, probabilities, [EPOCH], {}, tmp_path / "report")
+    splits = dict.fromkeys(["train", "val", "test"], split)
+    metrics = report.write_report(splits, probabilities, [EPOCH], {}, tmp_path / "report")
     (tmp_path / "model.tflite").write_bytes(convert_tflite.convert(tmp_path / "saved_model"))
 
     assert metrics["confusion_matrix"][class_index][class_index] == 1
