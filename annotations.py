@@ -1,17 +1,18 @@
-"""From VIA annotations to labels: what is in the JSON files, and which way each photo looks.
+"""From annotations to labels: what is in the JSON files, and which way each photo looks.
 
-Reads VIA 1, VIA 2 and VIA 2 projects. Every part votes by the lists in config.py; the
+Reads VIA 1, VIA 2, VIA 2 projects and COCO. Every part votes by the lists in config.py; the
 majority decides. Standard library only.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import config
+from common import list_files, printable, relative_name
 
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
@@ -25,27 +26,37 @@ KNOWN = frozenset().union(*VOTES.values(), DAMAGE, config.NEUTRAL_PARTS)
 # --- From regions to a label -------------------------------------------------------
 
 
-def region_identity(region: object) -> str | None:
-    """The part name of one VIA region: trimmed, lower case, no "partial_"; None if it has none."""
+def clean_name(name: str) -> str:
+    """A part name trimmed, in lower case, without "partial_"; half characters, which JSON can hold, escaped."""
+    name = name.encode(errors="backslashreplace").decode()
+    return name.strip().lower().removeprefix(config.PARTIAL_PREFIX).strip()
+
+
+def region_names(region: object) -> list[str]:
+    """The part names of one VIA region: one, or all that are ticked when the attribute is a checkbox.
+
+    A region without a name, which hurried annotators leave behind, has none.
+    """
     attributes = region.get("region_attributes") if isinstance(region, dict) else None
-    name = attributes.get(config.IDENTITY_KEY) if isinstance(attributes, dict) else None
-    if not isinstance(name, str):
-        return None
-    return name.strip().lower().removeprefix(config.PARTIAL_PREFIX).strip() or None
+    value = attributes.get(config.IDENTITY_KEY) if isinstance(attributes, dict) else None
+    return [name for name in map(clean_name, texts_of(value)) if name]
+
+
+def texts_of(value: object) -> list[str]:
+    """What an attribute says: a text itself, or the ticked keys of VIA's checkbox, {"door": true}."""
+    if isinstance(value, dict):
+        return [key for key, ticked in value.items() if ticked is True or ticked == "true"]
+    return [value] if isinstance(value, str) and value.strip() else []
 
 
 def region_identities(regions: list | dict) -> set[str]:
-    """The distinct part names of an image's regions.
-
-    `regions` is VIA 2's list or VIA 1's dict of regions. Regions without a name, which
-    hurried annotators leave behind, are passed over.
-    """
-    return {region_identity(region) for region in list_regions(regions)} - {None}
+    """The distinct part names of an image's regions, VIA 2's list or VIA 1's dict."""
+    return {name for region in list_regions(regions) for name in region_names(region)}
 
 
-def list_regions(regions: list | dict | None) -> list:
-    """VIA 2's list or VIA 1's dict of regions as a list."""
-    return list(regions.values()) if isinstance(regions, dict) else regions or []
+def list_regions(regions: object) -> list:
+    """VIA 2's list or VIA 1's dict of regions as a list; [] for anything else."""
+    return list(regions.values()) if isinstance(regions, dict) else regions if isinstance(regions, list) else []
 
 
 def count_votes(identities: Iterable[str]) -> dict[str, int]:
@@ -82,7 +93,8 @@ class Report:
     """What reading a folder met: files read, things skipped by reason, unknown parts.
 
     `hashes` holds the perceptual hash of each labelled photo, a 64-bit number, `regions` its
-    VIA regions, and `corrections` how many labels a person confirmed, changed and left out.
+    VIA regions, `corrections` how many labels a person confirmed, changed and left out, and
+    `notes` what was unusual about a file, but no reason to skip it.
     """
 
     annotation_files: int = 0
@@ -91,42 +103,178 @@ class Report:
     hashes: dict[str, int] = field(default_factory=dict)
     regions: dict[str, list | dict] = field(default_factory=dict)
     corrections: Counter = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
     def skip(self, reason: str, what: str) -> None:
-        self.skipped.setdefault(reason, []).append(what)
+        self.skipped.setdefault(reason, []).append(printable(what))
 
 
-def read_via_file(path: Path) -> dict[str, dict]:
-    """Read one VIA file as {entry key: entry}; {} for VIA's attribute-only exports.
+def read_annotation_file(path: Path, label_key: str | None = None) -> tuple[dict[str, object], list[str]]:
+    """Read one VIA or COCO file as ({entry key: VIA entry}, what people should know of it).
 
-    Raises ValueError, with the reason, when the file is not JSON or not VIA 1 or 2.
+    The part names of every region stand under config.IDENTITY_KEY, wherever the file had them:
+    under `label_key` (None: config.IDENTITY_KEY), or else under the only text attribute that it
+    uses, or else as keys. VIA's attribute-only exports give no entries. Raises ValueError, with
+    the reason, when the file is too large, not JSON, neither VIA 1, VIA 2 nor COCO, or does not
+    say which of several attributes names the parts.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not readable as JSON: {error}") from error
-    if isinstance(content, dict):
+    content, notes = parse_json(path)
+    if is_coco(content):
+        content = entries_from_coco(content)
+    elif isinstance(content, dict):
+        if {"project", "metadata", "view"} <= set(content):
+            raise ValueError("a VIA 3 project; export the photos' annotations with VIA 2")
         content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
-        raise ValueError("not a VIA 1 or VIA 2 annotation file")
+        raise ValueError("neither VIA 1, VIA 2 nor COCO")
     if content and set(content) <= {"region", "file"}:
-        return {}
-    is_entry = [isinstance(entry, dict) and "filename" in entry for entry in content.values()]
-    if content and not any(is_entry):
-        raise ValueError("not a VIA 1 or VIA 2 annotation file")
-    return content
+        return {}, notes
+    if content and not any(isinstance(entry, dict) and "filename" in entry for entry in content.values()):
+        raise ValueError("neither VIA 1, VIA 2 nor COCO")
+    rename, note = find_names(content, label_key or config.IDENTITY_KEY)
+    return {key: rename_regions(entry, rename) for key, entry in content.items()}, notes + [note] * bool(note)
 
 
-def find_annotations(folder: Path, report: Report) -> Iterator[tuple[str, Path, list | dict]]:
-    """Yield (JSON file, photo path, regions) for each well-formed entry below `folder`."""
-    for json_path in sorted(folder.rglob("*.json")):
-        json_name = json_path.relative_to(folder).as_posix()
+def parse_json(path: Path) -> tuple[object, list[str]]:
+    """The content of a JSON file in UTF-8 (a BOM does not matter) or Latin-1, and notes on it.
+
+    A key that stands twice in an object is kept twice, the second time with an apostrophe.
+    Raises ValueError when it is too large or not JSON.
+    """
+    notes = []
+
+    def keep_all(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        unique = dict(pairs)
+        if len(unique) == len(pairs):
+            return unique
+        notes[:] = notes or ["has keys that stand twice; both were read"]
+        unique = {}
+        for key, value in pairs:
+            while key in unique:
+                key += "'"
+            unique[key] = value
+        return unique
+
+    try:
+        if path.stat().st_size > config.MAX_JSON_MEGABYTES * 1e6:
+            raise ValueError(f"larger than {config.MAX_JSON_MEGABYTES} MB; split it, or raise MAX_JSON_MEGABYTES")
+        content = path.read_bytes()
+        encoding = "utf-8-sig"
         try:
-            entries = read_via_file(json_path)
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+            notes.append("is not UTF-8; it was read as Latin-1")
+        return json.loads(text, object_pairs_hook=keep_all), notes
+    except (OSError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not readable as JSON: {error}") from error
+
+
+def find_names(entries: dict[str, object], label_key: str) -> tuple[Callable[[dict], list[str]], str]:
+    """How to find the part names in a region's attributes, and what to tell people of it, if anything.
+
+    Raises ValueError when several attributes could name the parts.
+    """
+    keys = Counter()
+    for entry in entries.values():
+        for region in list_regions(entry.get("regions") if isinstance(entry, dict) else None):
+            attributes = region.get("region_attributes") if isinstance(region, dict) else None
+            if isinstance(attributes, dict):
+                keys.update(key for key, value in attributes.items() if texts_of(value) or clean_name(key) in KNOWN)
+    wanted = [key for key in keys if clean_name(key) == clean_name(label_key)]
+    as_keys = sum(clean_name(key) in KNOWN for key in keys)
+    if not keys or wanted:
+        return lambda attributes: [text for key in wanted for text in texts_of(attributes.get(key))], ""
+    if as_keys > len(keys) / 2:
+        return lambda attributes: filled_keys(attributes, keys), "has the part names as attribute keys"
+    if len(keys) == 1:
+        [found] = keys
+        note = f'has no attribute "{label_key}"; the part names were read from "{found}"'
+        return lambda attributes: texts_of(attributes.get(found)), note
+    raise ValueError(f'no attribute "{label_key}" but {", ".join(sorted(keys))}; give the right one with --label-key')
+
+
+def filled_keys(attributes: dict, keys: Iterable[str]) -> list[str]:
+    """Those of `keys` that a region gives a value, or, where it gives none to any, those that it has."""
+    present = [key for key in attributes if key in keys]
+    return [key for key in present if attributes[key]] or [key for key in present if attributes[key] is not False]
+
+
+def rename_regions(entry: object, names_of: Callable[[dict], list[str]]) -> object:
+    """A VIA entry whose regions hold their part names, by `names_of`, under config.IDENTITY_KEY only."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("regions"), (list, dict)):
+        return entry
+    regions = []
+    for region in list_regions(entry["regions"]):
+        if isinstance(region, dict) and isinstance(region.get("region_attributes"), dict):
+            names = dict.fromkeys(names_of(region["region_attributes"]), True)
+            region = {**region, "region_attributes": {config.IDENTITY_KEY: names}}
+        regions.append(region)
+    return {**entry, "regions": regions}
+
+
+def is_coco(content: object) -> bool:
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations"))
+
+
+def entries_from_coco(content: dict) -> dict[str, object]:
+    """COCO's images, annotations and categories as VIA entries; an image without annotations has no regions.
+
+    Source: https://cocodataset.org/#format-data. Parts of it that are not as described there are passed over.
+    """
+    categories = content.get("categories")
+    names = {
+        str(category.get("id")): category.get("name")
+        for category in (categories if isinstance(categories, list) else [])
+        if isinstance(category, dict)
+    }
+    regions = {}
+    for annotation in content["annotations"]:
+        if isinstance(annotation, dict):
+            region = {
+                "shape_attributes": shape_from_coco(annotation),
+                "region_attributes": {config.IDENTITY_KEY: names.get(str(annotation.get("category_id")))},
+            }
+            regions.setdefault(str(annotation.get("image_id")), []).append(region)
+    return {
+        f"image {number}": {"filename": image.get("file_name"), "regions": regions.get(str(image.get("id")), [])}
+        if isinstance(image, dict)
+        else image
+        for number, image in enumerate(content["images"])
+    }
+
+
+def shape_from_coco(annotation: dict) -> dict:
+    """The first polygon of a COCO annotation, or else its box, as a VIA shape; {} if it has neither."""
+    segmentation, box = annotation.get("segmentation"), annotation.get("bbox")
+    if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], list):
+        return {"name": "polygon", "all_points_x": segmentation[0][::2], "all_points_y": segmentation[0][1::2]}
+    if isinstance(box, list) and len(box) == 4:
+        return {"name": "rect", **dict(zip(("x", "y", "width", "height"), box, strict=True))}
+    return {}
+
+
+def find_annotations(
+    folder: Path, report: Report, label_key: str | None = None
+) -> Iterator[tuple[str, Path, list | dict]]:
+    """Yield (JSON file, photo path, regions) for each well-formed entry below `folder`."""
+
+    def note(error: OSError) -> None:
+        report.skip("folder that cannot be read", f"{error.filename} ({error.strerror})")
+
+    for json_path in list_files(folder, note):
+        if json_path.suffix.lower() != ".json":
+            continue
+        json_name = relative_name(json_path, folder)
+        try:
+            if not is_inside(json_path, folder):
+                raise ValueError("a link that leaves the data folder")
+            entries, notes = read_annotation_file(json_path, label_key)
         except ValueError as error:
             report.skip("JSON file not used", f"{json_name} ({error})")
             continue
         report.annotation_files += 1
+        report.notes += [printable(f"{json_name} {note}") for note in notes]
         for key, entry in entries.items():
             name = entry.get("filename") if isinstance(entry, dict) else None
             regions = entry.get("regions") if isinstance(entry, dict) else None
@@ -134,7 +282,7 @@ def find_annotations(folder: Path, report: Report) -> Iterator[tuple[str, Path, 
                 report.skip("malformed entry", f"{json_name}: {key}")
             # JSON can escape half a character, which no file can be written with.
             elif name.encode(errors="ignore").decode() != name:
-                report.skip("malformed entry", f"{json_name}: {key!a}")
+                report.skip("malformed entry", f"{json_name}: {key}")
             elif not is_inside(json_path.parent / name, folder):
                 report.skip("photo outside the data folder", f"{json_name}: {name}")
             else:
@@ -157,14 +305,15 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def choose_annotations(folder: Path, report: Report) -> dict[str, list | dict]:
+def choose_annotations(folder: Path, report: Report, label_key: str | None = None) -> dict[str, list | dict]:
     """One annotation for each photo: {image_path relative to folder: regions}, sorted.
 
-    A photo that several files annotate takes the entry with the most regions, for an
-    earlier export is the poorer one; the first file wins a draw.
+    A photo that is annotated several times, in one file or in several versions, takes the entry
+    with the most distinct parts, for an earlier export is the poorer one; the first file wins a
+    draw. `report` says where the labels would differ.
     """
     chosen = {}
-    for json_name, photo, regions in find_annotations(folder, report):
+    for json_name, photo, regions in find_annotations(folder, report, label_key):
         # normpath, so that "./a.jpg" and "a.jpg" are one photo.
         image_path = Path(os.path.normpath(photo)).relative_to(folder).as_posix()
         earlier = chosen.get(image_path)
@@ -173,7 +322,7 @@ def choose_annotations(folder: Path, report: Report) -> dict[str, list | dict]:
                 report.skip(
                     "annotated twice with different labels, the fuller entry counts", f"{image_path} ({json_name})"
                 )
-            if len(regions) <= len(earlier):
+            if len(region_identities(regions)) <= len(region_identities(earlier)):
                 continue
         chosen[image_path] = regions
     return dict(sorted(chosen.items()))

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -30,12 +31,43 @@ def _complain(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def share(text: str) -> float:
-    """An option's value from 0 to 1, for argparse."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+def number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
+    """A type for argparse: an option's value, an int or a float, from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low <= kind(text) <= high:
+                return kind(text)
+        name = "whole number" if kind is int else "number"
+        limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise argparse.ArgumentTypeError(f"{text} is not a {name} {limits}")
+
+    return parse
+
+
+SHARE = number(float, 0, 1)
+WHOLE = number(int, 0)
+COUNT = number(int, 1)
+SEED = number(int, 0, 2**32 - 1)  # what NumPy takes
+
+
+def list_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """All files below `folder`, sorted; links to folders are not followed.
+
+    `on_error` is told of each folder that cannot be read.
+    """
+    return sorted(Path(root, name) for root, _, names in os.walk(folder, onerror=on_error) for name in names)
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """`path` relative to `folder`, with "/"; bytes that are not UTF-8, which could not be printed, escaped."""
+    return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """The text with line breaks and other control characters escaped, which could garble a terminal."""
+    text = text.encode(errors="backslashreplace").decode()
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,10 @@ MIRRORED_CLASS = {
 IMAGE_SIZE = 224
 
 # Files that count as photos, compared in lower case.
-IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".png", ".bmp", ".webp"]
+IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".heic", ".heif"]
+
+# Larger images are refused before they are decoded, for a few bytes can claim any size.
+MAX_MEGAPIXELS = 200
 
 SEED = 42
 
@@ -45,6 +48,9 @@ CONTACT_SHEET_IMAGES = 120  # the least certain predictions that a contact sheet
 
 # The key of region_attributes that names the part.
 IDENTITY_KEY = "identity"
+
+# Larger files are refused: read into memory, they take ten times their size.
+MAX_JSON_MEGABYTES = 100
 
 # "partial_bonnet" is a bonnet that the photo cuts off: it votes like a bonnet.
 PARTIAL_PREFIX = "partial_"

@@ -34,7 +34,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from tqdm import tqdm
 
 import config
-from common import UserError, run, write_atomically
+from common import COUNT, SEED, SHARE, UserError, run, write_atomically
 from data_preparation import read_split
 from handoff.equalization import equalize
 from handoff.folder import write_handoff
@@ -214,10 +214,20 @@ def parse_arguments() -> argparse.Namespace:
     precisions = [*config.PRECISIONS, "all"]
     add("--quantize", choices=precisions, default=config.PRECISIONS[0], help="what numbers are stored in")
     add("--io", choices=["float32", "uint8"], default="float32", help="input and output of an int8 model")
-    add("--min-agreement", type=float, default=config.MIN_AGREEMENT, help="least share of equal decisions, 0 to 1")
-    add("--agreement-images", type=int, default=config.AGREEMENT_IMAGES, help="most validation images to compare on")
-    add("--calibration-images", type=int, default=config.CALIBRATION_IMAGES, help="most training images for int8")
-    add("--seed", type=int, default=config.SEED, help="seed of the draw of those images")
+    add("--min-agreement", type=SHARE, default=config.MIN_AGREEMENT, help="least share of equal decisions, 0 to 1")
+    add(
+        "--agreement-images",
+        type=COUNT,
+        default=config.AGREEMENT_IMAGES,
+        help="most validation images to compare on",
+    )
+    add(
+        "--calibration-images",
+        type=COUNT,
+        default=config.CALIBRATION_IMAGES,
+        help="most training images for int8",
+    )
+    add("--seed", type=SEED, default=config.SEED, help="seed of the draw of those images")
     args = parser.parse_args()
     if args.io == "uint8" and args.quantize not in ("int8", "all"):
         parser.error(f"--io uint8 is for --quantize int8; {args.quantize} takes float32")

@@ -1,9 +1,9 @@
-"""Turn photos with VIA part annotations into labelled train, val and test splits.
+"""Turn photos with part annotations into labelled train, val and test splits.
 
     python data_preparation.py --data photos
 
-Reads every VIA JSON file (VIA 1, VIA 2 and VIA 2 projects, at any depth) below --data
-and the photos beside each of them. Writes to dataset/:
+Reads every JSON file of VIA 1, VIA 2 or COCO, at any depth below --data, and the photos
+beside each of them. Writes to dataset/:
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
     class_distribution.png         images per class and split
@@ -45,8 +45,20 @@ from annotations import (
     is_file,
     region_identities,
 )
-from common import UserError, map_in_order, run, write_atomically
-from images import ImageError, open_image
+from common import (
+    COUNT,
+    SEED,
+    SHARE,
+    UserError,
+    list_files,
+    map_in_order,
+    number,
+    printable,
+    relative_name,
+    run,
+    write_atomically,
+)
+from images import ImageError, is_photo, open_image
 from reports.review import find_model, write_review
 
 SPLITS = ("train", "val", "test")
@@ -60,16 +72,17 @@ COLUMNS = ["image_path", "label", *(f"{name}_votes" for name in VOTES)]
 # --- From a folder to labelled images ----------------------------------------------
 
 
-def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
+def read_dataset(folder: Path | str, label_key: str | None = None) -> tuple[pd.DataFrame, Report]:
     """Label every annotated, readable photo below `folder`: see parse_dataset; and a report.
 
-    Raises UserError when the folder is missing or holds no labelled photo.
+    `label_key` is the attribute that names the parts (None: config.IDENTITY_KEY). Raises
+    UserError when the folder is missing or holds no labelled photo.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder of your photos with --data")
     report = Report()
-    annotations = choose_annotations(folder, report)
+    annotations = choose_annotations(folder, report, label_key)
 
     def hash_photo(image_path: str) -> int | ImageError | None:
         """The photo's perceptual hash, the reason why it cannot be read, or None if it is missing."""
@@ -97,24 +110,27 @@ def read_dataset(folder: Path | str) -> tuple[pd.DataFrame, Report]:
         identities = region_identities(regions)
         report.unknown_parts.update(identities - KNOWN)
         rows.append([image_path, extract_viewpoint_label(regions), *count_votes(identities).values()])
-    for photo in find_photos(folder):
-        if photo not in annotations:
-            report.skip("never annotated", photo)
+    for path in list_files(folder):
+        if relative_name(path, folder) not in annotations and is_photo(path):
+            report.skip("never annotated", relative_name(path, folder))
     if not rows:
-        raise UserError(
-            f"no annotated photo found below {folder} ({report.annotation_files} VIA files read); "
-            "put each VIA JSON file into the folder of its photos"
-        )
+        raise UserError(nothing_found(folder, report))
     return pd.DataFrame(rows, columns=COLUMNS), report
 
 
-def find_photos(folder: Path) -> list[str]:
-    """The image files below `folder`, by extension, as sorted relative POSIX paths."""
-    return sorted(
-        # A name that is not UTF-8 could not be printed as it is.
-        path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in config.IMAGE_EXTENSIONS and path.is_file()
+def nothing_found(folder: Path, report: Report) -> str:
+    """What to tell people whose folder gave no labelled photo: why, and what to do."""
+    if report.annotation_files:
+        first = next(((reason, items[0]) for reason, items in report.skipped.items()), ("no entries in them", ""))
+        return (
+            f"no annotated photo found below {folder}: {report.annotation_files} annotation files read, but "
+            f"{first[0]}: {first[1]}; put each JSON file into the folder of its photos"
+        )
+    unused = report.skipped.get("JSON file not used")
+    reason = f", but not used: {unused[0]}" if unused else ""
+    return (
+        f"no annotated photo found below {folder}: {len(unused or [])} JSON files there{reason}; "
+        "put the JSON file that VIA exports into the folder of its photos"
     )
 
 
@@ -369,6 +385,7 @@ def write_dataset(
         "data_dir": Path(os.path.relpath(data.resolve(), output.resolve())).as_posix(),
         "annotation_files": report.annotation_files,
         "images": {name: ordered_counts(split["label"]) for name, split in splits.items()},
+        "notes": report.notes,
         "corrections": report.corrections,
         "skipped": report.skipped,
         "unknown_parts": dict(report.unknown_parts.most_common()),
@@ -417,28 +434,32 @@ def print_summary(
         counts = report.corrections
         print(f"\nCorrections of {output / CORRECTIONS_NAME}: {counts['changed']} labels changed, ", end="")
         print(f"{counts['confirmed']} confirmed, {counts['left_out']} photos left out as wrong")
+    if report.notes:
+        print("\nUnusual, but read:")
+        print_some(report.notes, output)
     print("\nSkipped:" if report.skipped else "\nSkipped: nothing")
     for reason, items in report.skipped.items():
         print(f"  {reason}: {len(items)}")
-        for item in items[:5]:
-            print(f"    {item}")
-        if len(items) > 5:
-            print(f"    ... the rest is in {output / SUMMARY_NAME}")
+        print_some(items, output)
     print("\nNearly equal photos in different splits: ", end="")
     print(f"at least {len(duplicates)} pairs; they make the figures too good" if duplicates else "none")
-    if duplicates:
-        for first, first_split, second, second_split in duplicates[:5]:
-            print(f"    {first} ({first_split}) and {second} ({second_split})")
-        if len(duplicates) > 5:
-            print(f"    ... the rest is in {output / SUMMARY_NAME}")
+    print_some([printable(f"{a} ({a_split}) and {b} ({b_split})") for a, a_split, b, b_split in duplicates], output)
     if report.unknown_parts:
         print("\nParts that no list in config.py knows (they vote for nothing; add them there):")
         for name, count in report.unknown_parts.most_common():
-            print(f"  {count:>6} x {name}")
+            print(f"  {count:>6} x {printable(name)}")
     print(f"\nSplits and class_distribution.png are in {output}/.")
     if review:
         print(f"Open {review} in a browser to look at the labels; save its marks as {output / CORRECTIONS_NAME}.")
     print("Next: python train.py" + ("" if output == Path(config.DATASET_DIR) else f" --dataset {output}"))
+
+
+def print_some(items: list[str], output: Path) -> None:
+    """Print the first five of a long list, and where the rest is."""
+    for item in items[:5]:
+        print(f"    {item}")
+    if len(items) > 5:
+        print(f"    ... the rest is in {output / SUMMARY_NAME}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -446,40 +467,41 @@ def parse_arguments() -> argparse.Namespace:
         description="Turn photos with VIA part annotations into labelled splits.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, default=config.DATA_DIR, help="folder of photos and VIA JSON files")
-    parser.add_argument("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--data", type=Path, default=config.DATA_DIR, help="folder of photos and JSON files")
+    add("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
+    add("--label-key", default=config.IDENTITY_KEY, help="the region attribute that names the part")
+    add(
         "--split",
         choices=["stratified", "grouped"],
         default="stratified",
         help="by photo with equal class shares, or each folder into one split",
     )
-    parser.add_argument("--val-share", type=float, default=config.VAL_SHARE, help="share of images for validation")
-    parser.add_argument("--test-share", type=float, default=config.TEST_SHARE, help="share of images for the test")
-    parser.add_argument(
+    add("--val-share", type=SHARE, default=config.VAL_SHARE, help="share of images for validation")
+    add("--test-share", type=SHARE, default=config.TEST_SHARE, help="share of images for the test")
+    add(
         "--duplicate-bits",
-        type=int,
+        type=number(int, 0, 63),
         default=config.DUPLICATE_BITS,
         help="photos are nearly equal when at most so many bits of their 64-bit hashes differ",
     )
-    parser.add_argument("--seed", type=int, default=config.SEED, help="seed of the random split")
-    parser.add_argument(
+    add("--seed", type=SEED, default=config.SEED, help="seed of the random split")
+    add(
         "--review",
-        type=int,
+        type=COUNT,
         nargs="?",
         const=config.REVIEW_IMAGES,
         metavar="N",
         help=f"also write a page of the N photos (without N: {config.REVIEW_IMAGES}) whose labels are most suspicious",
     )
-    parser.add_argument(
-        "--models", type=Path, default=config.MODELS_DIR, help="folder of a trained model that --review asks, if any"
-    )
+    add("--models", type=Path, default=config.MODELS_DIR, help="folder of a trained model that --review asks, if any")
+    add("--strict", action="store_true", help="exit with 1 when anything was skipped")
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = parse_arguments()
-    labelled, report = read_dataset(args.data)
+    labelled, report = read_dataset(args.data, args.label_key)
     corrections = read_corrections(args.output / CORRECTIONS_NAME)
     df = apply_corrections(labelled, corrections, report)
     create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
@@ -491,6 +513,7 @@ def main() -> None:
     if review:
         write_review(labelled, report, corrections, args.data, find_model(args.models), args.review, review)
     print_summary(splits, report, duplicates, args.output, review)
+    return int(args.strict and bool(report.skipped))
 
 
 if __name__ == "__main__":

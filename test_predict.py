@@ -15,6 +15,7 @@ NumPy, Pillow and tqdm; a CSV needs what data_preparation.py needs, and a SavedM
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import queue
@@ -26,9 +27,8 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from common import UserError, map_in_order, run, share, write_atomically
-from images import ImageError, load_batch, unscale
-from reports.pictures import contact_sheet, thumbnail
+from common import SHARE, UserError, list_files, map_in_order, printable, relative_name, run, write_atomically
+from images import ImageError, is_photo, load_batch, unscale
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 VIEWPOINTS = [name for name in config.CLASSES if name != "Background"]
@@ -184,8 +184,7 @@ def find_inputs(images_path: Path | str, data_dir: Path | str | None = None) -> 
     """
     images_path = Path(images_path)
     if images_path.is_dir():
-        found = (p for p in images_path.rglob("*") if p.suffix.lower() in config.IMAGE_EXTENSIONS and p.is_file())
-        inputs = [Input(path.relative_to(images_path).as_posix(), path) for path in found]
+        inputs = [Input(relative_name(path, images_path), path) for path in list_files(images_path) if is_photo(path)]
         inputs.sort(key=lambda item: item.name)
     elif images_path.suffix.lower() == ".csv":
         from data_preparation import read_split  # pandas is slow to import; only a CSV needs it
@@ -341,11 +340,14 @@ def draw_predictions(rows: list[dict[str, str]], files: dict[str, Path], path: P
 
     `files` gives the photo of each image_name; the picture's format follows from the suffix of `path`.
     """
+    from reports.pictures import contact_sheet, thumbnail  # so that four files are enough to predict
+
     lowest = sorted(rows, key=lambda row: float(row["score"]))[: config.CONTACT_SHEET_IMAGES]
     tiles = []
     for row in tqdm(lowest, "Contact sheet", unit="image"):
         lines = [f"{row['prediction']} {float(row['score']):.2f}", row["image_name"]]
-        tiles.append((thumbnail(files[row["image_name"]], config.THUMBNAIL_SIZE), lines))
+        with contextlib.suppress(ImageError):  # gone since it was predicted
+            tiles.append((thumbnail(files[row["image_name"]], config.THUMBNAIL_SIZE), lines))
     with write_atomically(path) as temporary:
         contact_sheet(tiles, config.CONTACT_SHEET_COLUMNS).save(temporary)
     print(f"{len(tiles)} predictions, the least certain first, are pictured in {path}.")
@@ -355,7 +357,7 @@ def print_summary(outcome: Outcome, output_path: Path) -> None:
     """Print how many images were predicted, which were not and why, and how well."""
     print(f"\n{outcome.predicted} images predicted, {len(outcome.skipped)} skipped")
     for name, reason in outcome.skipped:
-        print(f"  {name}: {reason}")
+        print(f"  {printable(name)}: {printable(reason)}")
     if outcome.unknown:
         print(f"{outcome.unknown} of them are {config.UNKNOWN}: their best score is below --unknown-below")
     if outcome.labelled:
@@ -383,7 +385,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--images", type=Path, required=True, help="an image, a folder, or a CSV with the column image_path")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
     add("--data", type=Path, help="folder a CSV's paths start from; None: the one recorded beside it")
-    add("--unknown-below", type=share, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
+    add("--unknown-below", type=SHARE, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")

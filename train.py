@@ -33,7 +33,7 @@ from tqdm.keras import TqdmCallback
 
 import config
 from augmentation import CORRUPTIONS
-from common import UserError, map_in_order, run, write_atomically
+from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
 from images import open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
@@ -50,6 +50,7 @@ from training_data import (
 )
 
 LOG_NAME = "log.jsonl"
+RATE = number(float, 0)  # a learning rate
 
 # --- Data --------------------------------------------------------------------------
 
@@ -408,15 +409,24 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     add("--models", type=Path, default=config.MODELS_DIR, help="folder to write the model and its report to")
     add("--backbone", choices=config.BACKBONES, default=config.BACKBONES[0], help="the network below the head")
     add("--weights", default="imagenet", help="imagenet (downloads), none (random), or a file for the backbone")
-    add("--image-size", type=int, default=config.IMAGE_SIZE, help="width and height of the model's input, pixels")
-    add("--batch-size", type=int, help="images in a training step")
-    add("--phase1-epochs", type=int, default=config.PHASE1_EPOCHS, help="epochs on the frozen backbone")
-    add("--phase1-learning-rate", type=float, default=config.PHASE1_LEARNING_RATE, help="rate of phase 1")
-    add("--phase1-views", type=int, help="variants of each photo whose features phase 1 runs on; 0: compute anew")
-    add("--phase2-epochs", type=int, help="epochs of fine-tuning")
-    add("--phase2-learning-rate", type=float, help="rate of phase 2")
-    add("--frozen-share", type=float, help="share of the backbone's layers, its first, that phase 2 leaves frozen")
-    add("--train-scale", type=float, help="size of training images, in model input sizes")
+    add(
+        "--image-size",
+        type=number(int, 32),
+        default=config.IMAGE_SIZE,
+        help="width of the model's input in pixels",
+    )
+    add("--batch-size", type=COUNT, help="images in a training step")
+    add("--phase1-epochs", type=WHOLE, default=config.PHASE1_EPOCHS, help="epochs on the frozen backbone")
+    add("--phase1-learning-rate", type=RATE, default=config.PHASE1_LEARNING_RATE, help="rate of phase 1")
+    add(
+        "--phase1-views",
+        type=WHOLE,
+        help="variants of each photo whose features phase 1 runs on; 0: compute anew",
+    )
+    add("--phase2-epochs", type=WHOLE, help="epochs of fine-tuning")
+    add("--phase2-learning-rate", type=RATE, help="rate of phase 2")
+    add("--frozen-share", type=SHARE, help="share of the backbone's layers, its first, that phase 2 leaves frozen")
+    add("--train-scale", type=number(float, 0.1), help="size of training images, in model input sizes")
     add(
         "--fold-batchnorm",
         action=switch,
@@ -424,35 +434,39 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--flip", action=switch, help="mirror half the training images, and their classes with them")
     add("--augment", action=switch, help="change training images at random")
-    add("--mixup", type=float, default=config.MIXUP, help="alpha of mixup, 0 for none")
+    add("--mixup", type=number(float, 0), default=config.MIXUP, help="alpha of mixup, 0 for none")
     add("--loss", choices=["crossentropy", "focal"], default=config.LOSS, help="what is minimised")
-    add("--label-smoothing", type=float, help="share of a target that is spread over all classes")
+    add("--label-smoothing", type=SHARE, help="share of a target that is spread over all classes")
     add("--schedule", choices=["plateau", "cosine"], help="how the learning rate falls")
-    add("--ema", type=float, help="share of the averaged weights that a step keeps, 0 for no averaging")
-    add("--early-stopping-patience", type=int, help="epochs without a better val_accuracy; 0: keep the last epoch")
+    add("--ema", type=SHARE, help="share of the averaged weights that a step keeps, 0 for no averaging")
+    add(
+        "--early-stopping-patience",
+        type=WHOLE,
+        help="epochs without a better val_accuracy; 0: keep the last epoch",
+    )
     add("--calibrate", action=switch, help="fit a temperature on the validation split")
     add("--cache", action=switch, help="decode each photo once, into dataset/cache, not once an epoch")
-    add("--hidden-units", type=int, default=config.HIDDEN_UNITS, help="units of the head's hidden layer")
-    add("--backbone-dropout", type=float, default=config.BACKBONE_DROPOUT, help="dropout before the hidden layer")
-    add("--head-dropout", type=float, default=config.HEAD_DROPOUT, help="dropout after the hidden layer")
-    add("--lr-factor", type=float, default=config.LR_FACTOR, help="the plateau schedule's factor")
-    add("--lr-patience", type=int, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
-    add("--min-learning-rate", type=float, default=config.MIN_LEARNING_RATE, help="the plateau schedule's end")
-    add("--warmup-share", type=float, default=config.WARMUP_SHARE, help="the cosine schedule's share of warm-up steps")
+    add("--hidden-units", type=COUNT, default=config.HIDDEN_UNITS, help="units of the head's hidden layer")
+    add("--backbone-dropout", type=SHARE, default=config.BACKBONE_DROPOUT, help="dropout before the hidden layer")
+    add("--head-dropout", type=SHARE, default=config.HEAD_DROPOUT, help="dropout after the hidden layer")
+    add("--lr-factor", type=SHARE, default=config.LR_FACTOR, help="the plateau schedule's factor")
+    add("--lr-patience", type=COUNT, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
+    add("--min-learning-rate", type=RATE, default=config.MIN_LEARNING_RATE, help="the plateau schedule's end")
+    add("--warmup-share", type=SHARE, default=config.WARMUP_SHARE, help="the cosine schedule's share of warm-up steps")
     add(
         "--batchnorm-momentum",
-        type=float,
+        type=SHARE,
         default=config.BATCHNORM_MOMENTUM,
         help="momentum of BatchNorm, with --weights none",
     )
-    add("--calibration-bins", type=int, default=config.CALIBRATION_BINS, help="bins of the calibration error")
+    add("--calibration-bins", type=COUNT, default=config.CALIBRATION_BINS, help="bins of the calibration error")
     add("--quiet", action="store_true", help="a line for each epoch in the place of progress bars, for logs")
     add("--tensorboard", action="store_true", help="also write report/tensorboard/, for tensorboard --logdir")
-    add("--robustness-images", type=int, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
-    add("--seed", type=int, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
+    add("--robustness-images", type=COUNT, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
+    add("--seed", type=SEED, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
     strengths = parser.add_argument_group("strengths of --augment")
     for name, (value, meaning) in config.AUGMENTATION.items():
-        strengths.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=meaning)
+        strengths.add_argument(f"--{name.replace('_', '-')}", type=number(float, 0), default=value, help=meaning)
     parser.set_defaults(**config.RECIPES[recipe])
     args = parser.parse_args(options)
     if args.ema and args.early_stopping_patience:

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import config
-from annotations import DAMAGE, KNOWN, VOTES, Report, list_regions, region_identity
+from annotations import DAMAGE, KNOWN, VOTES, Report, list_regions, region_names
 from common import map_in_order, write_atomically
 from images import ImageError, upright_size
 from reports.pages import render
@@ -159,7 +159,7 @@ def drawn_parts(regions: list | dict, scale: float) -> list[dict]:
         shape = region.get("shape_attributes") if isinstance(region, dict) else None
         points = outline(shape) if isinstance(shape, dict) else []
         if len(points) > 1:
-            name = region_identity(region) or ""
+            name = ", ".join(region_names(region))
             rounded = np.rint(np.clip(np.array(points) * scale, -9999, 9999)).astype(int)
             text = " ".join(dict.fromkeys(f"{x},{y}" for x, y in rounded))
             parts.append((np.ptp(rounded, axis=0).prod(), {"name": name, "votes": votes_of(name), "points": text}))

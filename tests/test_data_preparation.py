@@ -127,7 +127,7 @@ def test_everything_left_out_is_reported_with_its_reason(tmp_path):
     assert [item.split()[0] for item in report.skipped["unreadable"]] == ["cut.jpg", "empty.jpg"]
     assert report.skipped["never annotated"] == ["forgotten.JPG"]
     assert [item.split()[0] for item in report.skipped["JSON file not used"]] == ["broken.json", "other.json"]
-    assert report.skipped["malformed entry"] == [r"half.json: '\udce9'", "odd.json: x", "odd.json: y"]
+    assert report.skipped["malformed entry"] == [r"half.json: \udce9", "odd.json: x", "odd.json: y"]
     assert report.unknown_parts == {"warp coil": 1}
 
 

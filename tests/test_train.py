@@ -217,7 +217,8 @@ def test_every_number_of_the_training_can_be_set_on_the_command_line():
     numbers += ["warmup_share", "robustness_images", "calibration_bins", "mixup"]
     for name in numbers:
         assert defaults[name] == getattr(config, name.upper())
-        assert vars(arguments(f"--{name.replace('_', '-')}", 3))[name] == 3
+        value = 0.25 if isinstance(defaults[name], float) else 64
+        assert vars(arguments(f"--{name.replace('_', '-')}", value))[name] == value
 
 
 def test_every_strength_of_the_augmentation_can_be_set_on_the_command_line():
