@@ -269,6 +269,8 @@ def find_annotations(
         try:
             if not is_inside(json_path, folder):
                 raise ValueError("a link that leaves the data folder")
+            if json_name != json_path.relative_to(folder).as_posix():
+                raise ValueError("its folder's name, or its own, is not UTF-8; rename it")
             entries, notes = read_annotation_file(json_path, label_key)
         except ValueError as error:
             report.skip("JSON file not used", f"{json_name} ({error})")

@@ -1,11 +1,13 @@
-"""What all four scripts need to treat people, files and cores well. Standard library only."""
+"""What the scripts share to treat people, files and cores well. Standard library only."""
 
 import argparse
 import contextlib
+import glob
 import math
 import os
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,11 @@ def run(main: Callable[[], int | None]) -> None:
     except UserError as error:
         sys.exit(_complain(f"error: {error}", 2))
     except KeyboardInterrupt:
-        sys.exit(_complain("interrupted: no output file was left half written", 130))
+        sys.exit(
+            _complain(
+                "interrupted: no output was left half written; train.py and test_predict.py go on with --resume", 130
+            )
+        )
 
 
 def _complain(message: str, exit_code: int) -> int:
@@ -83,18 +89,61 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
     # The suffix stays at the end because Keras and Matplotlib choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
+        with rename_when_done(temporary, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
+            yield temporary
+    finally:
+        remove(temporary)
+
+
+@contextlib.contextmanager
+def rename_when_done(temporary: Path, path: Path) -> Iterator[None]:
+    """When the block ends well, bring `temporary`, a file or a folder, to the disk and rename it to `path`.
+
+    So `path` is whole or not there at all, even after a power cut. Raises UserError, with the
+    reason in one sentence, when the block or the renaming meets an OSError.
+    """
+    try:
+        yield
+        for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+            sync(file)
         if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
+            # A folder cannot be renamed over another one.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+            path.replace(old)
+            temporary.replace(path)
+            remove(old)
+        else:
+            temporary.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; folders only where the system can."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed runs left of write_atomically(path): temporaries older than a day."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError):
+            if leftover.stat().st_mtime < time.time() - 24 * 3600:
+                remove(leftover)
 
 
 def map_in_order(function: Callable, items: Iterable, threads: int) -> Iterator:

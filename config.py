@@ -38,11 +38,11 @@ DATASET_DIR = "dataset"  # train.csv, val.csv, test.csv and a summary
 MODELS_DIR = "models"  # model.keras, saved_model/, report/ and model.tflite
 PREDICTIONS_PATH = "predictions.csv"
 
-# --- Pictures to look at: used by every script -------------------------------------
+# --- Pages and pictures to look at ------------------------------------------------
 
 THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, pixels
 CONTACT_SHEET_COLUMNS = 6
-CONTACT_SHEET_IMAGES = 120  # the least certain predictions that a contact sheet shows
+CONTACT_SHEET_IMAGES = 120  # a contact sheet shows the least certain photos, at most so many
 
 # --- data_preparation.py -----------------------------------------------------------
 
@@ -72,6 +72,7 @@ SUSPICIONS = {
     "model": 3.0,
     "tie": 0.6,
     "twin": 0.6,  # a photo next to it in its folder looks alike and has another label
+    "no end": 0.3,  # left or right parts only, which mean Front by rule
     "sides": 0.3,  # left and right parts together
     "ends": 0.15,  # front and rear parts together
     "margin": 0.15,  # one vote more or less decides

@@ -34,7 +34,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from tqdm import tqdm
 
 import config
-from common import COUNT, SEED, SHARE, UserError, run, write_atomically
+from common import COUNT, SEED, UserError, number, run, write_atomically
 from data_preparation import read_split
 from handoff.equalization import equalize
 from handoff.folder import write_handoff
@@ -214,7 +214,12 @@ def parse_arguments() -> argparse.Namespace:
     precisions = [*config.PRECISIONS, "all"]
     add("--quantize", choices=precisions, default=config.PRECISIONS[0], help="what numbers are stored in")
     add("--io", choices=["float32", "uint8"], default="float32", help="input and output of an int8 model")
-    add("--min-agreement", type=SHARE, default=config.MIN_AGREEMENT, help="least share of equal decisions, 0 to 1")
+    add(
+        "--min-agreement",
+        type=number(float, 0),
+        default=config.MIN_AGREEMENT,
+        help="least share of equal decisions, 0 to 1",
+    )
     add(
         "--agreement-images",
         type=COUNT,

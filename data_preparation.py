@@ -15,6 +15,7 @@ saves corrections.csv; put into dataset/, it is applied before the split.
 """
 
 import argparse
+import csv
 import itertools
 import json
 import os
@@ -151,22 +152,30 @@ def read_corrections(path: Path | str) -> dict[str, str]:
     """What a person said of each photo on the review page: {image_path: a class or config.WRONG}.
 
     {} when there is no such file. Raises UserError when it is no CSV with the columns
-    image_path and label, or holds an unknown label.
+    image_path and label, or holds an unknown label or two for one photo.
     """
     path = Path(path)
     if not path.exists():
         return {}
     try:
-        df = pd.read_csv(path, dtype=str, keep_default_na=False)
-        corrections = dict(zip(df["image_path"], df["label"].str.strip(), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} is not a CSV file with the columns image_path and label ({error}); save it anew from review.html"
-        ) from error
-    known = [*config.CLASSES, config.WRONG]
-    for image_path, label in corrections.items():
-        if label not in known:
-            raise UserError(f"{path} calls {image_path} {label!r}; use one of {', '.join(known)}")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a readable CSV file: {error}; save it anew from review.html") from error
+    corrections = {}
+    for line, row in enumerate(rows, 2):
+        # DictReader puts cells too many under None, and None into those too few.
+        if not {"image_path", "label"} <= set(row) or None in row or None in row.values():
+            raise UserError(
+                f"line {line} of {path} does not fit the columns image_path and label; "
+                'put a path with a comma into "quotes", or save the file anew from review.html'
+            )
+        image_path, label = row["image_path"], row["label"].strip()
+        if label not in (*config.CLASSES, config.WRONG):
+            known = ", ".join([*config.CLASSES, config.WRONG])
+            raise UserError(f"{path} calls {image_path} {label!r}; use one of {known}")
+        if corrections.setdefault(image_path, label) != label:
+            raise UserError(f"{path} calls {image_path} both {corrections[image_path]} and {label}; keep one of them")
     return corrections
 
 
@@ -413,9 +422,7 @@ def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None
     plt.close(figure)
 
 
-def print_summary(
-    splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], output: Path, review: Path | None
-) -> None:
+def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], output: Path) -> None:
     """Print what was labelled, what was skipped and why, and what the user should look at."""
     per_split = [ordered_counts(split["label"]) for split in splits.values()]
     total = sum(len(split) for split in splits.values())
@@ -449,9 +456,18 @@ def print_summary(
         for name, count in report.unknown_parts.most_common():
             print(f"  {count:>6} x {printable(name)}")
     print(f"\nSplits and class_distribution.png are in {output}/.")
-    if review:
-        print(f"Open {review} in a browser to look at the labels; save its marks as {output / CORRECTIONS_NAME}.")
-    print("Next: python train.py" + ("" if output == Path(config.DATASET_DIR) else f" --dataset {output}"))
+
+
+def review_labels(df: pd.DataFrame, report: Report, corrections: dict[str, str], args: argparse.Namespace) -> None:
+    """Write review.html and say how to use it. Raises UserError when the model in --models is unfit."""
+    page, model = args.output / "review.html", find_model(args.models)
+    try:
+        write_review(df, report, corrections, args.data, model, args.review, page)
+    except UserError as error:
+        raise UserError(f"the splits are written, but no review page: {error} (--models is {args.models})") from error
+    asked = f" The labels that {model} contradicts come first." if model else ""
+    print(f"Open {page} in a browser to look at the labels.{asked}")
+    print(f"Put what it saves into {args.output} and run this script again.")
 
 
 def print_some(items: list[str], output: Path) -> None:
@@ -501,18 +517,20 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    labelled, report = read_dataset(args.data, args.label_key)
     corrections = read_corrections(args.output / CORRECTIONS_NAME)
+    labelled, report = read_dataset(args.data, args.label_key)
     df = apply_corrections(labelled, corrections, report)
+    if df.empty:
+        raise UserError(f"{args.output / CORRECTIONS_NAME} marks every photo as wrong; correct or remove it")
     create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
     parts = create_splits(df, args.val_share, args.test_share, args.seed)
     splits = dict(zip(SPLITS, parts, strict=True))
     duplicates = straddling_duplicates(splits, report.hashes, args.duplicate_bits)
     write_dataset(splits, report, duplicates, args.data, args.output)
-    review = args.output / "review.html" if args.review else None
-    if review:
-        write_review(labelled, report, corrections, args.data, find_model(args.models), args.review, review)
-    print_summary(splits, report, duplicates, args.output, review)
+    print_summary(splits, report, duplicates, args.output)
+    if args.review:
+        review_labels(labelled, report, corrections, args)
+    print("Next: python train.py" + ("" if args.output == Path(config.DATASET_DIR) else f" --dataset {args.output}"))
     return int(args.strict and bool(report.skipped))
 
 

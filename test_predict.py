@@ -7,27 +7,44 @@
 
 Reads an image, a folder (with its subfolders) or a CSV of data_preparation.py. Writes
 predictions.csv: image_name (relative to the folder given), prediction, score; below
---unknown-below the prediction is Unknown. --per-folder adds predictions_per_folder.csv: which
-viewpoints each folder shows, its best photo of each, and which are missing; --contact-sheet
-FILE a picture of the least certain predictions. Images and folders need only ai-edge-litert,
-NumPy, Pillow and tqdm; a CSV needs what data_preparation.py needs, and a SavedModel as
---model needs TensorFlow.
+--unknown-below the prediction is Unknown. Until the end, the rows lie in a hidden file beside
+it, from which --resume goes on. --per-folder adds predictions_per_folder.csv: which viewpoints
+each folder shows, its best photo of each, and which are missing; --contact-sheet FILE a
+picture of the least certain predictions. Exits with 1 when a photo that a CSV names (with
+--strict, any photo) was skipped, with 2 when nothing could be predicted.
+
+Images and folders need only ai-edge-litert, NumPy, Pillow and tqdm; a CSV needs what
+data_preparation.py needs, and a SavedModel as --model needs TensorFlow.
 """
 
 import argparse
 import contextlib
 import csv
+import hashlib
 import os
 import queue
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 import config
-from common import SHARE, UserError, list_files, map_in_order, printable, relative_name, run, write_atomically
+from common import (
+    SHARE,
+    UserError,
+    list_files,
+    map_in_order,
+    printable,
+    relative_name,
+    remove,
+    rename_when_done,
+    run,
+    write_atomically,
+)
 from images import ImageError, is_photo, load_batch, unscale
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
@@ -47,14 +64,30 @@ class Input:
     label: str | None = None
 
 
+class Prediction(NamedTuple):
+    """A row of the CSV: the input's name and file, the class or config.UNKNOWN, the best score (0 to 1)."""
+
+    name: str
+    file: Path
+    prediction: str
+    score: float
+
+
 @dataclass
 class Outcome:
     """What predict_images did. `labelled` holds (true, predicted) for answered inputs with a label."""
 
-    predicted: int = 0
-    unknown: int = 0  # of those predicted, how many came out as Unknown
+    predictions: list[Prediction] = field(default_factory=list)
+    resumed: int = 0  # so many of them, the first, come from an interrupted run
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (image name, reason)
     labelled: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, item: Input, row: list[str]) -> None:
+        """Take in a row of the CSV."""
+        prediction = Prediction(item.name, item.file, row[1], float(row[2]))
+        self.predictions.append(prediction)
+        if item.label is not None and prediction.prediction != config.UNKNOWN:
+            self.labelled.append((item.label, prediction.prediction))
 
 
 # --- Running a model ---------------------------------------------------------------
@@ -71,7 +104,8 @@ def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
     load = load_saved_model if model_path.is_dir() else load_tflite
     try:
         runner, input_shape, output_shape = load(model_path)
-    except (ValueError, RuntimeError, OSError) as error:
+    # LiteRT and TensorFlow raise a dozen unrelated types on damaged files.
+    except Exception as error:
         raise UserError(f"{model_path} is not a TFLite file or SavedModel folder: {error}") from error
     if len(input_shape) != 4 or input_shape[1] != input_shape[2] or input_shape[3] != 3 or len(output_shape) != 2:
         raise UserError(
@@ -91,7 +125,14 @@ def load_runners(
     inside or beside the model. Raises UserError as load_runner and read_labels do.
     """
     runner, size, class_count = load_runner(model_path)
-    labels = read_labels(labels_path or default_labels_path(Path(model_path)), class_count)
+    labels_path = labels_path or default_labels_path(Path(model_path))
+    labels = read_labels(labels_path, class_count)
+    packed = packed_labels(Path(model_path))
+    if packed and packed != labels:
+        raise UserError(
+            f"{labels_path} does not name the classes inside {model_path}, {', '.join(packed)}; "
+            "use the labels.txt that was written with this model"
+        )
     cores = 1 if Path(model_path).is_dir() else os.cpu_count() or 1
     return [runner, *(load_runner(model_path)[0] for _ in range(min(cores, most) - 1))], size, labels
 
@@ -155,6 +196,14 @@ def read_labels(labels_path: Path | str, class_count: int) -> list[str]:
     return labels
 
 
+def packed_labels(model_path: Path) -> list[str] | None:
+    """The classes in the metadata of a .tflite file, which is a zip file behind the model; None without any."""
+    if not model_path.is_file() or not zipfile.is_zipfile(model_path):
+        return None
+    with zipfile.ZipFile(model_path) as packed:
+        return packed.read(LABELS_NAME).decode().split() if LABELS_NAME in packed.namelist() else None
+
+
 def default_labels_path(model_path: Path) -> Path:
     """labels.txt inside a SavedModel folder or beside a .tflite file."""
     return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
@@ -216,42 +265,80 @@ def predict_images(
     unknown_below: float = 0.0,
     tta: bool = False,
     all_probabilities: bool = False,
+    resume: bool = False,
 ) -> Outcome:
-    """Predict every image below `images_path` and write `output_path`, a CSV, row by row.
+    """Predict every image below `images_path` and write `output_path`, a CSV.
 
     Without `labels_path`, labels.txt is taken from inside or beside the model. A best score
     (0 to 1) less than `unknown_below` gives config.UNKNOWN; `tta` averages each image with its
-    mirror; `all_probabilities` adds a column for each class. Unreadable images get no row;
-    they are returned with the reason. Raises UserError when the model, its labels or the
-    images cannot be found, or no image at all could be read.
+    mirror; `all_probabilities` adds a column for each class; `resume` keeps the rows of an
+    interrupted run with the same model and options. Unreadable images get no row; they are
+    returned with the reason. Raises UserError when the model, its labels or the images cannot
+    be found, or no image at all could be read.
     """
     inputs = find_inputs(images_path, data_dir)
     runners, size, labels = load_runners(model_path, labels_path, len(inputs))
     if tta:
         runners = [with_mirror(runner, labels) for runner in runners]
-    outcome = Outcome()
-    with write_atomically(output_path) as path, path.open("w", newline="", encoding="utf-8") as file:
+    columns = [*PREDICTION_COLUMNS, *(labels if all_probabilities else [])]
+    partial = partial_path(Path(output_path), Path(model_path), f"{columns} {unknown_below} {tta}")
+    done = read_partial(partial, columns) if resume else {}
+    outcome, todo = Outcome(), []
+    with write_atomically(partial) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*PREDICTION_COLUMNS, *(labels if all_probabilities else [])])
-        for item, probabilities in predict_inputs(runners, size, inputs, outcome):
+        writer.writerow(columns)
+        for item in inputs:
+            if done.get(item.name):
+                row = done[item.name].pop(0)
+                writer.writerow(row)
+                outcome.add(item, row)
+            else:
+                todo.append(item)
+    outcome.resumed = len(outcome.predictions)
+    with rename_when_done(partial, Path(output_path)), partial.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for item, probabilities in predict_inputs(runners, size, todo, outcome):
             best = int(probabilities.argmax())
-            answered = probabilities[best] >= unknown_below
             written = [f"{value:.4f}" for value in probabilities]
-            writer.writerow(
-                [
-                    item.name,
-                    labels[best] if answered else config.UNKNOWN,
-                    written[best],
-                    *(written if all_probabilities else []),
-                ]
-            )
-            outcome.predicted += 1
-            outcome.unknown += not answered
-            if answered and item.label is not None:
-                outcome.labelled.append((item.label, labels[best]))
-        if not outcome.predicted:
+            prediction = labels[best] if probabilities[best] >= unknown_below else config.UNKNOWN
+            row = [item.name, prediction, written[best], *(written if all_probabilities else [])]
+            writer.writerow(row)
+            file.flush()  # row by row, so that a killed run has lost none
+            outcome.add(item, row)
+        if not outcome.predictions:
+            file.close()
+            remove(partial)
             raise UserError(f"none of the {len(inputs)} images could be read: {outcome.skipped[0][1]}")
     return outcome
+
+
+def partial_path(output_path: Path, model_path: Path, options: str) -> Path:
+    """Where the rows of an unfinished run lie: beside the output, under a name for this model and these options.
+
+    Raises UserError when `output_path` names no file.
+    """
+    if not output_path.name:
+        raise UserError(f"{output_path} names no file to write; give a file name")
+    content = hashlib.sha256(options.encode())
+    for file in sorted(model_path.rglob("*")) if model_path.is_dir() else [model_path]:
+        content.update(file.read_bytes() if file.is_file() else b"")
+    return output_path.with_name(f".{output_path.stem}.{content.hexdigest()[:12]}.partial{output_path.suffix}")
+
+
+def read_partial(path: Path, columns: list[str]) -> dict[str, list[list[str]]]:
+    """The rows of an interrupted run by image name, but for one that was cut off; {} if there is no such file."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if not path.read_bytes().endswith(b"\n"):
+        rows = rows[:-1]
+    done = {}
+    for row in rows[1:]:
+        # A name with a line break can be cut off behind it.
+        if len(row) == len(columns):
+            done.setdefault(row[0], []).append(row)
+    return done
 
 
 def predict_inputs(
@@ -294,39 +381,33 @@ def accuracy_and_macro_f1(true: list[str], predicted: list[str]) -> tuple[float,
 # --- After the predictions ---------------------------------------------------------
 
 
-def read_predictions(path: Path | str) -> list[dict[str, str]]:
-    """The rows of a CSV that predict_images wrote."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def summarise_folders(rows: list[dict[str, str]]) -> list[dict[str, str | int]]:
+def summarise_folders(predictions: list[Prediction]) -> list[dict[str, str | int | float]]:
     """For each folder, sorted, the viewpoints it shows: the columns that --per-folder writes.
 
     folder, photos (predicted), covered (0 to 6 viewpoints), missing (their names, with
     spaces between), and for each viewpoint its photo with the best score, and that score.
     """
     folders = {}
-    for row in sorted(rows, key=lambda row: -float(row["score"])):
-        folders.setdefault(str(PurePosixPath(row["image_name"]).parent), []).append(row)
+    for prediction in sorted(predictions, key=lambda prediction: -prediction.score):
+        folders.setdefault(str(PurePosixPath(prediction.name).parent), []).append(prediction)
     summaries = []
     for folder, photos in sorted(folders.items()):
         best = {}
-        for row in photos:
-            best.setdefault(row["prediction"], row)
+        for prediction in photos:
+            best.setdefault(prediction.prediction, prediction)
         missing = [name for name in VIEWPOINTS if name not in best]
         summary = {"folder": folder, "photos": len(photos), "covered": len(VIEWPOINTS) - len(missing)}
         summary["missing"] = " ".join(missing)
         for name in VIEWPOINTS:
-            row = best.get(name, {"image_name": "", "score": ""})
-            summary |= {name: row["image_name"], f"{name}_score": row["score"]}
+            summary[name] = best[name].name if name in best else ""
+            summary[f"{name}_score"] = best[name].score if name in best else ""
         summaries.append(summary)
     return summaries
 
 
-def write_folder_summary(rows: list[dict[str, str]], path: Path) -> None:
+def write_folder_summary(predictions: list[Prediction], path: Path) -> None:
     """Write summarise_folders() to a CSV, and print how many folders show all viewpoints."""
-    summaries = summarise_folders(rows)
+    summaries = summarise_folders(predictions)
     with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, summaries[0], lineterminator="\n")
         writer.writeheader()
@@ -335,19 +416,21 @@ def write_folder_summary(rows: list[dict[str, str]], path: Path) -> None:
     print(f"{complete} of {len(summaries)} folders show all six viewpoints; {path} says what the others miss.")
 
 
-def draw_predictions(rows: list[dict[str, str]], files: dict[str, Path], path: Path) -> None:
+def draw_predictions(predictions: list[Prediction], path: Path) -> None:
     """Draw a contact sheet of the config.CONTACT_SHEET_IMAGES least certain predictions, lowest score first.
 
-    `files` gives the photo of each image_name; the picture's format follows from the suffix of `path`.
+    The picture's format follows from the suffix of `path`. Raises UserError when the photos have gone.
     """
     from reports.pictures import contact_sheet, thumbnail  # so that four files are enough to predict
 
-    lowest = sorted(rows, key=lambda row: float(row["score"]))[: config.CONTACT_SHEET_IMAGES]
+    lowest = sorted(predictions, key=lambda prediction: prediction.score)[: config.CONTACT_SHEET_IMAGES]
     tiles = []
-    for row in tqdm(lowest, "Contact sheet", unit="image"):
-        lines = [f"{row['prediction']} {float(row['score']):.2f}", row["image_name"]]
+    for prediction in tqdm(lowest, "Contact sheet", unit="image"):
+        lines = [f"{prediction.prediction} {prediction.score:.2f}", prediction.name]
         with contextlib.suppress(ImageError):  # gone since it was predicted
-            tiles.append((thumbnail(files[row["image_name"]], config.THUMBNAIL_SIZE), lines))
+            tiles.append((thumbnail(prediction.file, config.THUMBNAIL_SIZE), lines))
+    if not tiles:
+        raise UserError(f"{path} was not drawn: the predicted photos are not there any more")
     with write_atomically(path) as temporary:
         contact_sheet(tiles, config.CONTACT_SHEET_COLUMNS).save(temporary)
     print(f"{len(tiles)} predictions, the least certain first, are pictured in {path}.")
@@ -355,11 +438,14 @@ def draw_predictions(rows: list[dict[str, str]], files: dict[str, Path], path: P
 
 def print_summary(outcome: Outcome, output_path: Path) -> None:
     """Print how many images were predicted, which were not and why, and how well."""
-    print(f"\n{outcome.predicted} images predicted, {len(outcome.skipped)} skipped")
+    print(f"\n{len(outcome.predictions)} images predicted, {len(outcome.skipped)} skipped")
+    if outcome.resumed:
+        print(f"{outcome.resumed} of them had been predicted before the interruption")
     for name, reason in outcome.skipped:
         print(f"  {printable(name)}: {printable(reason)}")
-    if outcome.unknown:
-        print(f"{outcome.unknown} of them are {config.UNKNOWN}: their best score is below --unknown-below")
+    unknown = sum(prediction.prediction == config.UNKNOWN for prediction in outcome.predictions)
+    if unknown:
+        print(f"{unknown} of them are {config.UNKNOWN}: their best score is below --unknown-below")
     if outcome.labelled:
         true, predicted = zip(*outcome.labelled, strict=True)
         accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
@@ -389,21 +475,23 @@ def parse_arguments() -> argparse.Namespace:
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
+    add("--resume", action="store_true", help="go on after an interrupted run with the same model and options")
+    add("--strict", action="store_true", help="exit with 1 when an image was skipped, in a folder too")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = parse_arguments()
-    options = (args.unknown_below, args.tta, args.probabilities)
+    options = (args.unknown_below, args.tta, args.probabilities, args.resume)
     outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
-    rows = read_predictions(args.output)
     if args.per_folder:
-        write_folder_summary(rows, args.output.with_name(f"{args.output.stem}_per_folder.csv"))
+        write_folder_summary(outcome.predictions, args.output.with_name(f"{args.output.stem}_per_folder.csv"))
     if args.contact_sheet:
-        files = {item.name: item.file for item in find_inputs(args.images, args.data)}
-        draw_predictions(rows, files, args.contact_sheet)
+        draw_predictions(outcome.predictions, args.contact_sheet)
+    # The rows of a CSV are asked for by name, what lies in a folder is not.
+    return int(bool(outcome.skipped) and (args.strict or not args.images.is_dir()))
 
 
 if __name__ == "__main__":

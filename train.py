@@ -35,7 +35,7 @@ import config
 from augmentation import CORRUPTIONS
 from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
-from images import open_image
+from images import ImageError, open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
 from reports.training import answered_shares, is_right, suggest_threshold, write_report
 from test_predict import LABELS_NAME
@@ -366,7 +366,8 @@ def print_summary(
     print(metrics["text"])
     print("Confusion matrix (rows are true classes):")
     print(pd.DataFrame(metrics["confusion_matrix"], config.CLASSES, config.CLASSES).to_string())
-    print("\nAccuracy " + ", ".join(f"{name} {value:.3f}" for name, value in metrics["robustness"].items()))
+    if "robustness" in metrics:
+        print("\nAccuracy " + ", ".join(f"{name} {value:.3f}" for name, value in metrics["robustness"].items()))
     print(f"Expected calibration error {metrics['calibration_error']:.3f}", end="")
     print(f" (before temperature scaling {metrics['calibration_error_before']:.3f})" if args.calibrate else "")
     print(f"\nTrained on {len(splits['train'])} images, validated on {len(splits['val'])}: ", end="")
@@ -377,7 +378,9 @@ def print_summary(
     absent = [name for name in counts if not counts[name] and not (args.flip and counts[config.MIRRORED_CLASS[name]])]
     if absent:
         print(f"Never seen in training, so never predicted with reason: {', '.join(absent)}")
-    if suggestion:
+    if suggestion and not suggestion["threshold"]:
+        print(f"On validation, {suggestion['accuracy']:.1%} of all answers are right: no --unknown-below is needed")
+    elif suggestion:
         print(f"On validation, {suggestion['accuracy']:.1%} of the answers with a score of at least ", end="")
         print(f"{suggestion['threshold']:.2f} are right; {suggestion['answered']:.1%} have one: ", end="")
         print(f"test_predict.py --unknown-below {suggestion['threshold']:.2f} writes Unknown for the others")
@@ -500,7 +503,11 @@ def main() -> None:
     probabilities = predict(model, val_photos, args.batch_size)
     suggestion = suggest_threshold(answered_shares(probabilities.max(axis=1), is_right(splits["val"], probabilities)))
     probabilities = predict(model, test_photos, args.batch_size)
-    robustness = measure_robustness(model, splits["test"], probabilities, args)
+    try:
+        robustness = measure_robustness(model, splits["test"], probabilities, args)
+    except ImageError as error:  # a photo has gone since it was decoded
+        print(f"No robustness figures: {error}")
+        robustness = None
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
     settings |= {"temperature": temperature, "suggestion": suggestion}
     metrics = write_report(splits, probabilities, history, settings, args.models / "report", robustness)

@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 
 
-def render(template: str, **values) -> str:
+def render(template: str, **values: object) -> str:
     """The page that a template gives with these values: one file that needs no other."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from images import open_image
 
 LINE_HEIGHT, MARGIN = 20, 8
+MIN_COLUMN = 160  # pixels, so that a class and its score fit below a narrow photo
 INK, PAPER = "#1a1a1a", "#ffffff"
 
 
@@ -36,11 +37,11 @@ def data_uri(image: Image.Image) -> str:
 def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: int) -> Image.Image:
     """All (picture, lines of text) side by side on one picture, row by row.
 
-    Every column is as wide as the widest picture; lines too long for it lose their beginning,
+    Every column is as wide as the widest picture, or MIN_COLUMN; lines too long for it lose their beginning,
     for the end of a path tells more.
     """
     font = load_font(14)
-    width = max(picture.width for picture, _ in tiles) + MARGIN
+    width = max(MIN_COLUMN, *(picture.width for picture, _ in tiles)) + MARGIN
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [
         max(picture.height for picture, _ in row) + max(len(lines) for _, lines in row) * LINE_HEIGHT + 2 * MARGIN

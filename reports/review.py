@@ -8,7 +8,6 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 import config
 from annotations import DAMAGE, KNOWN, VOTES, Report, list_regions, region_names
-from common import map_in_order, write_atomically
+from common import UserError, map_in_order, write_atomically
 from images import ImageError, upright_size
 from reports.pages import render
 from reports.pictures import data_uri, thumbnail
@@ -27,13 +26,20 @@ from test_predict import Input, Outcome, load_runners, predict_inputs
 
 
 def find_model(models: Path) -> Path | None:
-    """The trained model in a models folder: model.tflite, or else saved_model/, or else None."""
-    return next((path for path in (models / "model.tflite", models / "saved_model") if path.exists()), None)
+    """The trained model in a models folder, model.tflite or saved_model/, the newer one; None without any."""
+    files = {"model.tflite": models / "model.tflite", "saved_model": models / "saved_model" / "saved_model.pb"}
+    found = [name for name, file in files.items() if file.is_file()]
+    return models / max(found, key=lambda name: files[name].stat().st_mtime) if found else None
 
 
 def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict[str, float]]:
-    """The model's probability of each class for each photo that can be read: {image_path: {class: 0 to 1}}."""
+    """The model's probability of each class for each photo that can be read: {image_path: {class: 0 to 1}}.
+
+    Raises UserError when the model cannot be loaded or has other classes.
+    """
     runners, size, labels = load_runners(model, None, len(df))
+    if set(labels) != set(config.CLASSES):
+        raise UserError(f"{model} has the classes {', '.join(labels)}, not those of config.py; train it anew")
     inputs = [Input(image_path, data / image_path) for image_path in df["image_path"]]
     return {
         item.name: dict(zip(labels, map(float, probabilities), strict=True))
@@ -50,7 +56,7 @@ def find_suspicions(
     `predictions` are those of predict_classes, or {}.
     """
     found = []
-    for row, (before, after) in zip(df.itertuples(), neighbours(df), strict=True):
+    for row, (before, after) in zip(df.itertuples(index=False), neighbours(df), strict=True):
         reasons = reasons_in_votes(row)
         for other in (before, after):
             if other and other.label != row.label:
@@ -69,21 +75,25 @@ def find_suspicions(
 
 
 def neighbours(df: pd.DataFrame) -> list[tuple]:
-    """The rows before and after each row in the same folder, None where there is none."""
-    rows = list(df.itertuples())
-    folders = [str(PurePosixPath(row.image_path).parent) for row in rows]
-    links = [a == b for a, b in pairwise(folders)]
-    before = [None] + [row if linked else None for row, linked in zip(rows, links, strict=False)]
-    after = [row if linked else None for row, linked in zip(rows[1:], links, strict=False)] + [None]
+    """The rows before and after each row among those of the same folder, None where there is none."""
+    before, after, last = [None] * len(df), [None] * len(df), {}
+    rows = list(df.itertuples(index=False))
+    for number, row in enumerate(rows):
+        folder = PurePosixPath(row.image_path).parent
+        if folder in last:
+            before[number], after[last[folder]] = rows[last[folder]], row
+        last[folder] = number
     return list(zip(before, after, strict=True))
 
 
-def reasons_in_votes(row) -> dict[str, str]:
+def reasons_in_votes(row: tuple) -> dict[str, str]:
     """What in the votes of a row of parse_dataset speaks against its label: {a key of config.SUSPICIONS: why}."""
     front, rear, left, right = row.front_votes, row.rear_votes, row.left_votes, row.right_votes
     if row.label == "Background":
         return {"single": "parts, but too few for a car"} if front + rear + left + right else {}
     reasons = {}
+    if not (front or rear):
+        reasons["no end"] = "no part says front or rear"
     if left and right:
         reasons["sides"] = "left and right parts"
     if front and rear:
@@ -157,25 +167,28 @@ def drawn_parts(regions: list | dict, scale: float) -> list[dict]:
     parts = []
     for region in list_regions(regions):
         shape = region.get("shape_attributes") if isinstance(region, dict) else None
-        points = outline(shape) if isinstance(shape, dict) else []
+        points = outline(shape, 3 / scale) if isinstance(shape, dict) else []
         if len(points) > 1:
-            name = ", ".join(region_names(region))
+            names = region_names(region)
             rounded = np.rint(np.clip(np.array(points) * scale, -9999, 9999)).astype(int)
             text = " ".join(dict.fromkeys(f"{x},{y}" for x, y in rounded))
-            parts.append((np.ptp(rounded, axis=0).prod(), {"name": name, "votes": votes_of(name), "points": text}))
+            parts.append(
+                (np.ptp(rounded, axis=0).prod(), {"name": ", ".join(names), "votes": votes_of(names), "points": text})
+            )
     return [part for _, part in sorted(parts, key=lambda item: -item[0])]
 
 
-def votes_of(name: str) -> str:
-    """What a part votes for, "front left" for example, or "damage", "nothing" or "unknown"."""
-    votes = [vote for vote, parts in VOTES.items() if name in parts]
-    return " ".join(votes) or ("damage" if name in DAMAGE else "nothing" if name in KNOWN else "unknown")
+def votes_of(names: list[str]) -> str:
+    """What a region's parts vote for, "front left" for example, or "damage", "nothing" or "unknown"."""
+    votes = [vote for vote, parts in VOTES.items() if parts.intersection(names)]
+    known, damage = KNOWN.intersection(names), DAMAGE.intersection(names)
+    return " ".join(votes) or ("damage" if damage else "nothing" if known else "unknown")
 
 
-def outline(shape: dict) -> Sequence[tuple[float, float]]:
+def outline(shape: dict, point_radius: float = 4) -> Sequence[tuple[float, float]]:
     """The points around a VIA shape, in pixels of the photo; [] when its numbers are missing or odd.
 
-    Source: the shapes of VIA 2, https://www.robots.ox.ac.uk/~vgg/software/via/docs/face_track_annotation.html.
+    Around a point, a circle of `point_radius`. Source: the shapes of VIA 2, https://www.robots.ox.ac.uk/~vgg/software/via/docs/face_track_annotation.html.
     """
     try:
         match shape.get("name"):
@@ -186,11 +199,11 @@ def outline(shape: dict) -> Sequence[tuple[float, float]]:
                 points = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
             case "circle" | "ellipse" | "point":
                 x, y = float(shape["cx"]), float(shape["cy"])
-                radius = float(shape.get("r", 4))
+                radius = float(shape.get("r", point_radius))
                 points = ellipse(x, y, float(shape.get("rx", radius)), float(shape.get("ry", radius)), shape)
             case _:
                 return []
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return []
     return points if all(map(math.isfinite, (number for point in points for number in point))) else []
 

@@ -20,6 +20,7 @@ from sklearn.metrics import classification_report, confusion_matrix, f1_score, l
 import config
 from common import write_atomically
 from data_preparation import draw_class_distribution
+from images import ImageError
 from reports.pages import render
 from reports.pictures import data_uri, thumbnail
 from test_predict import PREDICTION_COLUMNS, accuracy_and_macro_f1
@@ -99,18 +100,19 @@ def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robus
     """All figures on the test split, as they stand in metrics.json."""
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
     scores, right = probabilities.max(axis=1), is_right(test, probabilities)
-    bins = settings.get("calibration_bins", config.CALIBRATION_BINS)
+    bins = settings["calibration_bins"]
     interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     metrics["accuracy_interval_95"] = [interval.low, interval.high]
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
     metrics["calibration_error"] = expected_calibration_error(scores, right, bins)
-    if settings.get("temperature"):
+    if settings["temperature"]:
         before = scale_logits(probabilities, settings["temperature"]).max(axis=1)
         metrics["calibration_error_before"] = expected_calibration_error(before, right, bins)
     if robustness:
         metrics["robustness"] = robustness
+    # For whoever chooses another threshold than the suggested one.
     metrics["answered"] = answered_shares(scores, right).iloc[::5].to_dict("records")
     return metrics
 
@@ -178,10 +180,14 @@ def list_mistakes(test: pd.DataFrame, probabilities: np.ndarray) -> list[dict]:
     mistakes = []
     for row in order:
         label = test["label"].iloc[row]
+        try:
+            picture = data_uri(thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE))
+        except ImageError:  # gone since it was decoded
+            picture = None
         mistakes.append(
             {
                 "path": test["image_path"].iloc[row],
-                "picture": data_uri(thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE)),
+                "picture": picture,
                 "label": label,
                 "label_score": float(probabilities[row, config.CLASSES.index(label)]),
                 "predicted": predicted[row],
@@ -205,11 +211,11 @@ def draw_figures(
     """Draw every figure of the report to PNG files in `folder`: (what it shows, file), in the page's order."""
     right = is_right(splits["test"], probabilities)
     scores = {"scores": probabilities.max(axis=1)}
-    if settings.get("temperature"):
+    if settings["temperature"]:
         before = scale_logits(probabilities, settings["temperature"]).max(axis=1)
         scores = {"before temperature scaling": before, "after temperature scaling": scores["scores"]}
-    bins = settings.get("calibration_bins", config.CALIBRATION_BINS)
-    threshold = (settings.get("suggestion") or {}).get("threshold")
+    bins = settings["calibration_bins"]
+    threshold = (settings["suggestion"] or {}).get("threshold")
     drawings = {
         "confusion_matrix": ("Confusion matrix", lambda path: draw_confusion_matrix(metrics, path)),
         "learning_curves": ("Learning curves", lambda path: draw_learning_curves(history, path)),

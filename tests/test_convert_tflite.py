@@ -18,6 +18,7 @@ from reports import training as report
 from training_data import Photos
 
 SIZE = 32
+SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
 EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1, "kept": True}
 
 
@@ -57,7 +58,7 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
     probabilities = train.predict(model, Photos(split["file"], SIZE), 1)
     splits = dict.fromkeys(["train", "val", "test"], split)
-    metrics = report.write_report(splits, probabilities, [EPOCH], {}, tmp_path / "report")
+    metrics = report.write_report(splits, probabilities, [EPOCH], SETTINGS, tmp_path / "report")
     (tmp_path / "model.tflite").write_bytes(convert_tflite.convert(tmp_path / "saved_model"))
 
     assert metrics["confusion_matrix"][class_index][class_index] == 1

@@ -101,9 +101,17 @@ def test_a_picture_for_each_image_and_one_sheet_of_all(trained, drawn_cars, tmp_
     assert count == 3
     assert len(skipped) == 1
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == sorted(["contact_sheet.png", *(f"{item.name.replace('/', '__')}.png" for item in inputs[:3])])
-    widths = [Image.open(tmp_path / "out" / f"{item.name.replace('/', '__')}.png").width for item in inputs[:2]]
+    expected = [f"{number:05}_{item.name.replace('/', '__')}.png" for number, item in enumerate(inputs[:3], 1)]
+    assert names == [*expected, "contact_sheet.png"]
+    widths = [Image.open(tmp_path / "out" / name).width for name in expected[:2]]
     assert widths == [3 * explain.PANEL + 2 * explain.GAP, 2 * explain.PANEL + explain.GAP]
+
+
+def test_equal_names_of_two_folders_and_very_long_ones_get_files_of_their_own():
+    items = [Input(name, f"{folder}/{name}") for folder in ("a", "b") for name in ("IMG_1.jpg", 90 * "車" + ".jpg")]
+    names = [explain.picture_name(number, item) for number, item in enumerate(items)]
+    assert len(set(names)) == 4
+    assert max(len(name.encode()) for name in names) < 200
 
 
 def test_the_mistakes_of_the_report(tmp_path):

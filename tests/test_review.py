@@ -40,6 +40,7 @@ def suspicions(df, hashes=None, predictions=None) -> dict[str, tuple[float, list
         ("Front", (3, 0, 2, 2), ["left and right parts", "as many left as right parts"]),
         ("FrontLeft", (3, 0, 1, 0), ["one part decides"]),
         ("Front", (3, 0, 0, 0), []),
+        ("FrontLeft", (0, 0, 3, 0), ["no part says front or rear"]),
         ("Background", (0, 0, 0, 0), []),
         ("Background", (1, 0, 0, 0), ["parts, but too few for a car"]),
     ],
@@ -165,7 +166,7 @@ def test_marks_made_in_a_browser_change_the_labels(browser, photos):
     card.get_by_label("the right class").select_option("RearRight")
     assert card.get_by_text("→ RearRight").count() == 1
     page.locator("#class").select_option("")
-    for name, button in (("04", "Wrong"), ("05", "Right"), ("06", "Wrong"), ("06", "Wrong")):
+    for name, button in (("04", "Wrong"), ("05", "Correct"), ("06", "Wrong"), ("06", "Wrong")):
         page.locator(".card", has_text=f"lot/{name}.jpg").get_by_role("button", name=button).click()
     # The second click on 06 took its mark back.
     assert page.get_by_role("status").text_content() == "3 marked, not saved yet"
@@ -186,7 +187,7 @@ def test_marks_made_in_a_browser_change_the_labels(browser, photos):
     # The page made anew shows what was marked, last.
     page.reload()
     assert page.get_by_role("status").text_content() == "3 marked"
-    assert page.locator(".card").last.locator(".verdict").text_content() in ("→ RearRight", "✓ right", "✗ wrong")
+    assert page.locator(".card").last.locator(".verdict").text_content() in ("→ RearRight", "✓ correct", "✗ wrong")
 
 
 def test_marks_outlive_a_closed_tab_and_a_shorter_page(browser, photos):
@@ -244,6 +245,12 @@ def test_odd_corrections_are_one_sentence(tmp_path):
     path.write_text("image_path,label\na.jpg,Sideways\n")
     with pytest.raises(UserError, match=r"corrections\.csv calls a\.jpg 'Sideways'; use one of Front, "):
         read_corrections(path)
+    path.write_text("image_path,label\nlot/a,b.jpg,Front\n")
+    with pytest.raises(UserError, match=r"line 2 .* does not fit the columns"):
+        read_corrections(path)
+    path.write_text("image_path,label\na.jpg,Front\na.jpg,Rear\n")
+    with pytest.raises(UserError, match=r"a\.jpg both Front and Rear"):
+        read_corrections(path)
     path.write_text("photo,class\na.jpg,Front\n")
-    with pytest.raises(UserError, match="with the columns image_path and label"):
+    with pytest.raises(UserError, match=r"line 2 .* does not fit the columns image_path and label"):
         read_corrections(path)

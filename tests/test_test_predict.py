@@ -56,7 +56,10 @@ def test_a_folder_keeps_equal_names_apart_and_reports_unreadable_files(brightnes
         {"image_name": "a é [1]/car.JPG", "prediction": "Background", "score": 0.88},
         {"image_name": "b/car.jpg", "prediction": "Front", "score": 0.88},
     ]
-    assert outcome.predicted == 2
+    assert [prediction.file for prediction in outcome.predictions] == [
+        photos / "a é [1]" / "car.JPG",
+        photos / "b" / "car.jpg",
+    ]
     assert [name for name, _ in outcome.skipped] == ["broken.png"]
 
 
@@ -94,11 +97,9 @@ def test_a_score_below_the_threshold_is_unknown_and_is_not_scored(brightness_mod
         save_grey(tmp_path / name, level)
     (tmp_path / "some.csv").write_text("image_path,label\n1.png,Front\n2.png,Front\n")
     for threshold, expected in ((0.88, ["Front", "Background"]), (0.881, ["Unknown", "Unknown"])):
-        # The score is a float32 0.88, which is a little less than 0.88.
-        outcome, rows = predict(tmp_path / "some.csv", labels, unknown_below=np.float32(threshold))
+        outcome, rows = predict(tmp_path / "some.csv", labels, unknown_below=threshold)
         assert [row["prediction"] for row in rows] == expected
         assert [row["score"] for row in rows] == [0.88, 0.88]
-    assert outcome.unknown == 2
     assert outcome.labelled == []
 
 
@@ -125,21 +126,21 @@ def test_tta_averages_an_image_with_its_mirror_whose_classes_are_mirrored_back()
 
 def test_which_viewpoints_a_folder_shows_and_misses():
     def row(name, prediction, score):
-        return {"image_name": name, "prediction": prediction, "score": score}
+        return test_predict.Prediction(name, Path(name), prediction, score)
 
     rows = [
-        row("car 2/a.jpg", "Front", "0.7"),
-        row("car 2/b.jpg", "Front", "0.9"),
-        row("car 2/c.jpg", "Background", "0.99"),
-        row("car 2/d.jpg", "Unknown", "0.4"),
-        *(row(f"car 1/{name}.jpg", name, "0.8") for name in test_predict.VIEWPOINTS),
-        row("top.jpg", "RearLeft", "0.6"),
+        row("car 2/a.jpg", "Front", 0.7),
+        row("car 2/b.jpg", "Front", 0.9),
+        row("car 2/c.jpg", "Background", 0.99),
+        row("car 2/d.jpg", "Unknown", 0.4),
+        *(row(f"car 1/{name}.jpg", name, 0.8) for name in test_predict.VIEWPOINTS),
+        row("top.jpg", "RearLeft", 0.6),
     ]
     top, full, poor = test_predict.summarise_folders(rows)
     assert (full["folder"], full["covered"], full["missing"], full["Rear"]) == ("car 1", 6, "", "car 1/Rear.jpg")
     assert (poor["folder"], poor["photos"], poor["covered"]) == ("car 2", 4, 1)
     assert poor["missing"] == "FrontLeft FrontRight Rear RearLeft RearRight"
-    assert (poor["Front"], poor["Front_score"], poor["Rear"]) == ("car 2/b.jpg", "0.9", "")
+    assert (poor["Front"], poor["Front_score"], poor["Rear"]) == ("car 2/b.jpg", 0.9, "")
     assert (top["folder"], top["RearLeft"]) == (".", "top.jpg")
 
 
@@ -147,10 +148,10 @@ def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "CONTACT_SHEET_IMAGES", 3)
     colours = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "c.png": (0, 0, 255), "d.png": (9, 9, 9)}
     for name, colour in colours.items():
-        Image.new("RGB", (100, 100), colour).save(tmp_path / name)
-    scores = {"a.png": "0.9", "b.png": "0.4", "c.png": "0.6", "d.png": "0.95"}
-    rows = [{"image_name": name, "prediction": "Front", "score": score} for name, score in scores.items()]
-    test_predict.draw_predictions(rows, {name: tmp_path / name for name in colours}, tmp_path / "sheet.png")
+        Image.new("RGB", (160, 160), colour).save(tmp_path / name)
+    scores = {"a.png": 0.9, "b.png": 0.4, "c.png": 0.6, "d.png": 0.95}
+    predictions = [test_predict.Prediction(name, tmp_path / name, "Front", score) for name, score in scores.items()]
+    test_predict.draw_predictions(predictions, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         # Three tiles side by side: green, blue, red.
         width = sheet.width // 3

@@ -68,13 +68,14 @@ def one_hot_with_doubt(labels: list[str]) -> np.ndarray:
 
 
 LOG = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
+SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
 HISTORY = [{"phase": 1, "epoch": 1, **LOG, "kept": False}, {"phase": 2, "epoch": 1, **LOG, "kept": True}]
 
 
 def test_the_report_is_written_in_full(splits, tmp_path):
     labels = splits["test"]["label"].tolist()
     robustness = {"clean": 1.0, "blur": 0.5}
-    settings = {"temperature": 0.5, "suggestion": {"threshold": 0.4, "answered": 1.0, "accuracy": 1.0}}
+    settings = SETTINGS | {"temperature": 0.5, "suggestion": {"threshold": 0.4, "answered": 1.0, "accuracy": 1.0}}
     report.write_report(splits, one_hot_with_doubt(labels), HISTORY, settings, tmp_path, robustness)
     test = json.loads((tmp_path / "metrics.json").read_text())["test"]
     assert test["accuracy"] == 1
@@ -104,7 +105,7 @@ def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser
     predicted = [*labels[:8], "Rear", "Front"]
     probabilities = one_hot_with_doubt(predicted)
     probabilities[8] = probabilities[8] ** 0.5 / (probabilities[8] ** 0.5).sum()  # less sure
-    report.write_report(splits, probabilities, HISTORY, {}, tmp_path / "report")
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "report")
     page = browser.new_page(viewport={"width": 390, "height": 800})
     requests, problems = [], []
     page.on("request", lambda request: request.url.startswith("data:") or requests.append(request.url))

@@ -6,11 +6,12 @@
 Reads models/model.keras and the images, folders or CSVs given; with --mistakes also
 dataset/test.csv and models/report/test_predictions.csv. Writes to explanations/ a picture for
 each photo (the photo, the heat map of the predicted class and, where the label is another,
-that of the label) and contact_sheet.png, the lowest scores first. The brighter, the more an
+that of the label) and contact_sheet.png, the lowest scores first, 120 photos at most. The brighter, the more an
 area speaks for the class.
 """
 
 import argparse
+import csv
 import os
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ import config
 from common import UserError, map_in_order, run, write_atomically
 from images import ImageError, load_image, scale, unscale
 from reports.pictures import contact_sheet
-from test_predict import Input, find_inputs, read_predictions
+from test_predict import Input, find_inputs
 
 BATCH_SIZE = 16
 PANEL = config.IMAGE_SIZE  # width and height of a panel of a picture, whatever the model's input
@@ -41,7 +42,9 @@ def load_model(path: Path) -> keras.Model:
     """Read a model.keras of this project. Raises UserError when it is none."""
     try:
         model = keras.models.load_model(path)
-        model.get_layer("features"), model.get_layer("probabilities")
+        model.get_layer("features")
+        if model.get_layer("probabilities").units != len(config.CLASSES):
+            raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is no model of train.py ({reason}); run train.py, or give --models") from error
@@ -118,10 +121,13 @@ def read_mistakes(models: Path, dataset: Path, data: Path | None) -> list[Input]
     path = models / "report" / "test_predictions.csv"
     if not path.is_file():
         raise UserError(f"{path} not found; run train.py first")
-    wrong = {row["image_name"] for row in read_predictions(path) if row["prediction"] != row["label"]}
+    with path.open(newline="", encoding="utf-8") as file:
+        wrong = {row["image_name"] for row in csv.DictReader(file) if row["prediction"] != row["label"]}
     mistakes = [item for item in find_inputs(dataset / "test.csv", data) if item.name in wrong]
     if not mistakes:
         raise UserError(f"{path} holds no mistake on the photos of {dataset / 'test.csv'}; give images instead")
+    if len(mistakes) < len(wrong):
+        print(f"{len(wrong) - len(mistakes)} mistakes are not in {dataset / 'test.csv'} any more; run train.py again")
     return mistakes
 
 
@@ -135,7 +141,7 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
         except ImageError as error:
             return error
 
-    tiles, skipped, waiting = [], [], []
+    tiles, skipped, waiting, done = [], [], [], 0
     images = tqdm(map_in_order(read, inputs, os.cpu_count() or 1), "Explaining", len(inputs), unit="image")
     for number, (item, pixels) in enumerate(zip(inputs, images, strict=True), 1):
         if isinstance(pixels, ImageError):
@@ -146,18 +152,24 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
             items, batch = zip(*waiting, strict=True)
             explained = explain(model, scale(np.stack(batch)), [item.label for item in items])
             for item, (picture, lines, score) in zip(items, explained, strict=True):
-                # One flat folder, whatever the name: a CSV could name a photo elsewhere.
-                with write_atomically(output / f"{item.name.replace('/', '__')[-100:]}.png") as path:
+                done += 1
+                with write_atomically(output / picture_name(done, item)) as path:
                     picture.save(path)
                 picture.thumbnail((picture.width, config.THUMBNAIL_SIZE))
-                tiles.append((score, picture, [*lines, item.name]))
+                tiles.append((score, picture, [*lines, str(item.file)]))
+            tiles = sorted(tiles, key=lambda tile: tile[0])[: config.CONTACT_SHEET_IMAGES]
             waiting = []
     if not tiles:
         raise UserError(f"none of the {len(inputs)} images could be read: {skipped[0]}")
-    tiles.sort(key=lambda tile: tile[0])
     with write_atomically(output / "contact_sheet.png") as path:
-        contact_sheet([tile[1:] for tile in tiles[: config.CONTACT_SHEET_IMAGES]], columns=2).save(path)
-    return len(tiles), skipped
+        contact_sheet([tile[1:] for tile in tiles], columns=2).save(path)
+    return done, skipped
+
+
+def picture_name(number: int, item: Input) -> str:
+    """A file name for one flat folder: a CSV could name a photo elsewhere, two folders photos of one name."""
+    name = item.name.replace("/", "__").encode()[-150:].decode(errors="ignore")
+    return f"{number:05}_{name}.png"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -177,7 +189,7 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def main() -> int:
     args = parse_arguments()
     inputs = [item for images in args.images for item in find_inputs(images, args.data)]
     if args.mistakes:
@@ -187,6 +199,7 @@ def main() -> None:
     for reason in skipped:
         print(f"  {reason}")
     print(f"Open {args.output / 'contact_sheet.png'}; each picture alone lies beside it.")
+    return int(bool(skipped))
 
 
 if __name__ == "__main__":
