@@ -12,10 +12,12 @@ the photos they name. Writes to models/:
     saved_model/     the same for serving and conversion, with labels.txt
     report/          index.html to look at, with all of the following: metrics.json,
                      test_predictions.csv, pictures; and log.jsonl, a line for each epoch
+
+models/checkpoint.npz holds the state after each epoch until the training is done: once killed,
+it goes on from there with --resume, to the same result.
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keeps TensorFlow's start-u
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from tqdm import tqdm
@@ -33,7 +36,8 @@ from tqdm.keras import TqdmCallback
 
 import config
 from augmentation import CORRUPTIONS
-from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, run, write_atomically
+from checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state
+from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, remove, run, write_atomically
 from data_preparation import SPLITS, ordered_counts, read_split
 from images import ImageError, open_image
 from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
@@ -49,7 +53,6 @@ from training_data import (
     one_hot,
 )
 
-LOG_NAME = "log.jsonl"
 RATE = number(float, 0)  # a learning rate
 
 # --- Data --------------------------------------------------------------------------
@@ -82,13 +85,14 @@ def train(
     splits: dict[str, pd.DataFrame],
     val_photos: Sequence[np.ndarray],
     args: argparse.Namespace,
+    state: State,
 ) -> list[dict]:
-    """Train in two phases and leave the better phase's weights in `model`.
+    """Train in two phases, from `state` on, and leave the better phase's weights in `model`.
 
     `val_photos` are uint8 images of the validation split, in its order. With random weights
     there is nothing to keep frozen, so phase 1 is left out. Returns one dict for each epoch:
-    phase, epoch, loss, accuracy, val_loss, val_accuracy, mean_seconds, and kept, which is true
-    for the one epoch whose weights were kept.
+    phase, epoch, seconds, learning_rate, loss, accuracy, val_loss, val_accuracy, mean_seconds,
+    and kept, which is true for the one epoch whose weights were kept.
     """
     size = training_size(args.image_size, args.train_scale)
     # Augmented photos are cut out of larger ones, so that a crop is not blown up.
@@ -99,24 +103,23 @@ def train(
     # Both share the weights of `model`, and take images of any size.
     extractor = feature_extractor(model, backbone, args.fold_batchnorm and not from_random)
     head = head_of(model)
-    history, best_weights, best = [], None, None
-    if args.phase1_epochs and not from_random:
+    if args.phase1_epochs and not from_random and state.phase < 2:
         print("\nPhase 1: the head on the frozen backbone")
-        history += train_phase(1, extractor, head, batches, val_batches, args)
-        best_weights, best = model.get_weights(), kept_result(history)
+        state.history = train_phase(1, extractor, head, batches, val_batches, args, state)
+        state.kept_weights = model.get_weights()
     if args.phase2_epochs:
         print("\nPhase 2: backbone and head")
         unfreeze(backbone, from_random, args.batchnorm_momentum, 0 if from_random else args.frozen_share)
-        logs = train_phase(2, extractor, head, batches, val_batches, args)
-        improved = best is None or kept_result(logs) > best
-        best_weights = model.get_weights() if improved else best_weights
-        for log in history if improved else logs:
-            log["kept"] = False
-        history += logs
-    if best_weights is None:
+        epochs = train_phase(2, extractor, head, batches, val_batches, args, state)
+        improved = not state.history or kept_result(epochs) > kept_result(state.history)
+        for epoch in state.history if improved else epochs:
+            epoch["kept"] = False
+        state.history += epochs
+        state.kept_weights = model.get_weights() if improved else state.kept_weights
+    if not state.history:
         raise UserError("no epochs to train; give --phase1-epochs or --phase2-epochs above 0")
-    model.set_weights(best_weights)
-    return history
+    model.set_weights(state.kept_weights)
+    return state.history
 
 
 def training_size(image_size: int, train_scale: float) -> int:
@@ -137,19 +140,22 @@ def train_phase(
     batches: TrainingBatches,
     val_batches: ImageBatches,
     args: argparse.Namespace,
+    state: State,
 ) -> list[dict]:
     """Train one phase and leave the weights of its kept epoch in the network; one dict an epoch.
 
-    `mean_seconds` in each is the phase's mean over its epochs, with all that the phase needs.
+    Goes on from `state` when it is of this phase. `mean_seconds` in each dict is the phase's
+    mean over its epochs, with all that the phase needs.
     """
-    started = time.monotonic()
+    if state.phase != phase:
+        state.phase, state.epochs, state.seconds, state.stopped, state.best_weights = phase, [], 0.0, False, []
+    started = time.monotonic() - state.seconds
     epochs = args.phase1_epochs if phase == 1 else args.phase2_epochs
     if phase == 1 and args.phase1_views:
         # The frozen backbone gives the same features in every epoch: compute them once.
         network = head
-        batches = FeatureBatches(
-            compute_features(extractor, batches, args.phase1_views, args.quiet), args.batch_size, args.seed
-        )
+        features = compute_features(extractor, batches, args.phase1_views, args.quiet)
+        batches = FeatureBatches(features, args.batch_size, args.seed)
         val_batches = compute_features(extractor, val_batches, 1, args.quiet)
     else:
         network = keras.Sequential([extractor, head])
@@ -158,21 +164,23 @@ def train_phase(
         loss=make_loss(args),
         metrics=["accuracy"],
     )
-    callbacks = [*make_callbacks(phase, args), *make_reporters(phase, args)]
-    # Without bars, Keras prints a line for each epoch.
-    verbose = 2 if args.quiet else 0
-    logs = network.fit(batches, None, validation_data=val_batches, epochs=epochs, callbacks=callbacks, verbose=verbose)
-    logs = logs.history
-    if not np.isfinite(logs["loss"][-1]):
+    callbacks = make_callbacks(phase, args)
+    network.fit(
+        batches,
+        validation_data=val_batches,
+        initial_epoch=len(state.epochs),
+        epochs=len(state.epochs) if state.stopped else epochs,
+        callbacks=[*callbacks, *make_reporters(phase, args), Checkpoint(state, args.models, batches, callbacks)],
+        shuffle=False,  # the batches have an order of their own; Keras's would depend on what came before
+        verbose=2 if args.quiet else 0,  # without bars, Keras prints lines
+    )
+    if not np.isfinite(state.epochs[-1]["loss"]):
         raise UserError(f"the loss of phase {phase} is no number any more; lower --phase{phase}-learning-rate")
     # Early stopping has restored its best epoch; without it, the last one is there.
-    kept = int(np.argmax(logs["val_accuracy"])) if args.early_stopping_patience else len(logs["loss"]) - 1
-    rows = [dict(zip(logs, values, strict=True)) for values in zip(*logs.values(), strict=True)]
-    seconds = (time.monotonic() - started) / len(rows)
-    return [
-        {"phase": phase, "epoch": i + 1, **row, "mean_seconds": seconds, "kept": i == kept}
-        for i, row in enumerate(rows)
-    ]
+    accuracies = [epoch["val_accuracy"] for epoch in state.epochs]
+    kept = int(np.argmax(accuracies)) if args.early_stopping_patience else len(accuracies) - 1
+    seconds = (time.monotonic() - started) / len(accuracies)
+    return [{**epoch, "mean_seconds": seconds, "kept": i == kept} for i, epoch in enumerate(state.epochs)]
 
 
 def compute_features(extractor: keras.Model, batches: ImageBatches, views: int, quiet: bool) -> tuple[np.ndarray, ...]:
@@ -241,33 +249,14 @@ def make_callbacks(phase: int, args: argparse.Namespace) -> list[keras.callbacks
 
 def make_reporters(phase: int, args: argparse.Namespace) -> list[keras.callbacks.Callback]:
     """The callbacks that tell people how a phase goes on, and change nothing."""
-    report = args.models / "report"
-    callbacks = [EpochLog(report / LOG_NAME, phase)]
+    callbacks = []
     if args.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(report / "tensorboard" / f"phase{phase}", write_graph=False))
+        folder = args.models / "report" / "tensorboard" / f"phase{phase}"
+        callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
     if not args.quiet:
         # A bar for the phase's epochs, above one for the epoch's batches.
         callbacks.append(TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True))
     return callbacks
-
-
-class EpochLog(keras.callbacks.Callback):
-    """Appends a line of JSON after each epoch: phase, epoch, seconds, learning_rate and the metrics."""
-
-    def __init__(self, path: Path, phase: int):
-        super().__init__()
-        self.path, self.phase = path, phase
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        rate = float(self.model.optimizer.learning_rate)
-        line = {"phase": self.phase, "epoch": epoch + 1, "seconds": round(time.monotonic() - self.started, 2)}
-        line |= {"learning_rate": rate, **{name: float(value) for name, value in logs.items()}}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 def save_model(model: keras.Model, models_dir: Path) -> None:
@@ -452,10 +441,15 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     add("--hidden-units", type=COUNT, default=config.HIDDEN_UNITS, help="units of the head's hidden layer")
     add("--backbone-dropout", type=SHARE, default=config.BACKBONE_DROPOUT, help="dropout before the hidden layer")
     add("--head-dropout", type=SHARE, default=config.HEAD_DROPOUT, help="dropout after the hidden layer")
-    add("--lr-factor", type=SHARE, default=config.LR_FACTOR, help="the plateau schedule's factor")
+    add("--lr-factor", type=number(float, 0, 0.99), default=config.LR_FACTOR, help="the plateau schedule's factor")
     add("--lr-patience", type=COUNT, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
     add("--min-learning-rate", type=RATE, default=config.MIN_LEARNING_RATE, help="the plateau schedule's end")
-    add("--warmup-share", type=SHARE, default=config.WARMUP_SHARE, help="the cosine schedule's share of warm-up steps")
+    add(
+        "--warmup-share",
+        type=number(float, 0, 0.99),
+        default=config.WARMUP_SHARE,
+        help="share of warm-up steps",
+    )
     add(
         "--batchnorm-momentum",
         type=SHARE,
@@ -463,6 +457,8 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
         help="momentum of BatchNorm, with --weights none",
     )
     add("--calibration-bins", type=COUNT, default=config.CALIBRATION_BINS, help="bins of the calibration error")
+    add("--resume", action="store_true", help="go on after an interruption with the same options")
+    add("--deterministic", action="store_true", help="the same bits every time on one machine; slower")
     add("--quiet", action="store_true", help="a line for each epoch in the place of progress bars, for logs")
     add("--tensorboard", action="store_true", help="also write report/tensorboard/, for tensorboard --logdir")
     add("--robustness-images", type=COUNT, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
@@ -477,9 +473,26 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def begin(args: argparse.Namespace, splits: dict[str, pd.DataFrame]) -> State:
+    """A new training's state, or with --resume that of an interrupted one. Raises UserError as load_state does."""
+    path, settings = args.models / CHECKPOINT_NAME, describe(args, splits)
+    state = load_state(path, settings) if args.resume else None
+    if state:
+        print(f"Going on after phase {state.phase} epoch {len(state.epochs)}")
+        return state
+    if args.resume:
+        print(f"Nothing to resume, for {path} is not there: beginning anew")
+    elif path.is_file():
+        print(f"{path} of an interrupted training, from which --resume would go on, will be overwritten")
+    remove(args.models / "report" / "tensorboard")
+    return State(settings)
+
+
 def main() -> None:
     args = parse_arguments()
     keras.utils.set_random_seed(args.seed)
+    if args.deterministic:
+        tf.config.experimental.enable_op_determinism()
     splits = load_splits(args.dataset, args.data)
     model, backbone = build_model(
         len(config.CLASSES),
@@ -495,8 +508,7 @@ def main() -> None:
     # Before the training, so that a damaged photo is reported now and not after hours.
     test_photos = load_photos("test", splits["test"], args.image_size, args)
     val_photos = load_photos("val", splits["val"], args.image_size, args)
-    (args.models / "report" / LOG_NAME).unlink(missing_ok=True)
-    history = train(model, backbone, splits, val_photos, args)
+    history = train(model, backbone, splits, val_photos, args, begin(args, splits))
     temperature = calibrate(model, val_photos, one_hot(splits["val"]["label"]), args) if args.calibrate else None
     # Saved before it is evaluated, so that nothing after this can cost the trained model.
     save_model(model, args.models)
@@ -511,6 +523,7 @@ def main() -> None:
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
     settings |= {"temperature": temperature, "suggestion": suggestion}
     metrics = write_report(splits, probabilities, history, settings, args.models / "report", robustness)
+    remove(args.models / CHECKPOINT_NAME)
     print_summary(splits, history, metrics, suggestion, args)
 
 

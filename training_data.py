@@ -165,7 +165,11 @@ class TrainingBatches(ImageBatches):
         return images, targets, targets @ self.class_weights
 
     def on_epoch_end(self) -> None:
-        self.epoch += 1
+        self.go_to(self.epoch + 1)
+
+    def go_to(self, epoch: int) -> None:
+        """Give the batches of this epoch next, counted from 0."""
+        self.epoch = epoch
         self.order = np.random.default_rng([self.args.seed, self.epoch]).permutation(len(self.photos))
 
 
@@ -177,7 +181,7 @@ class FeatureBatches(keras.utils.PyDataset):
 
     def __init__(self, arrays: Sequence[np.ndarray], batch_size: int, seed: int):
         super().__init__()
-        self.arrays, self.batch_size, self.random = arrays, batch_size, np.random.default_rng(seed)
+        self.arrays, self.batch_size, self.random, self.epoch = arrays, batch_size, np.random.default_rng(seed), -1
         self.on_epoch_end()
 
     def __len__(self) -> int:
@@ -188,7 +192,13 @@ class FeatureBatches(keras.utils.PyDataset):
         return tuple(array[rows] for array in self.arrays)
 
     def on_epoch_end(self) -> None:
-        self.order = self.random.permutation(len(self.arrays[0]))
+        self.go_to(self.epoch + 1)
+
+    def go_to(self, epoch: int) -> None:
+        """Give the batches of this epoch next, counted from 0; only ever forward."""
+        while self.epoch < epoch:
+            self.epoch += 1
+            self.order = self.random.permutation(len(self.arrays[0]))
 
 
 def change(
