@@ -18,8 +18,11 @@ it goes on from there with --resume, to the same result.
 """
 
 import argparse
+import json
 import os
+import re
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -263,9 +266,28 @@ def save_model(model: keras.Model, models_dir: Path) -> None:
     """Write model.keras and saved_model/ with labels.txt in class order."""
     with write_atomically(models_dir / "model.keras") as path:
         model.save(path)
+        make_reproducible(path)
     with write_atomically(models_dir / "saved_model") as path:
         model.export(path, verbose=False)
         (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
+
+
+def make_reproducible(path: Path) -> None:
+    """Write a .keras file anew without times and memory addresses, so that equal models are equal files."""
+    with zipfile.ZipFile(path) as file:
+        contents = {name: file.read(name) for name in file.namelist()}
+    metadata = json.loads(contents["metadata.json"])
+    contents["metadata.json"] = json.dumps(metadata | {"date_saved": "not recorded"}).encode()
+    # Keras marks objects that several layers share by their addresses; any number does.
+    numbers = {}
+    contents["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda match: str(numbers.setdefault(match[0], len(numbers))).encode(),
+        contents["config.json"],
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in contents.items():
+            file.writestr(zipfile.ZipInfo(name), content)
 
 
 # --- Calibration -------------------------------------------------------------------

@@ -1,13 +1,19 @@
 """From a file to model input: upright, RGB, the right size and range, the same everywhere."""
 
+import os
+import struct
+import zlib
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from conftest import save_photo
 from PIL import Image
 
+import images
 import test_predict
-from images import ImageError, load_batch, load_image, open_image, resize, scale
+from images import ImageError, is_photo, load_batch, load_image, open_image, resize, scale, upright_size
 from training_data import ImageBatches, Photos, one_hot
 
 # How a camera stores an upright photo for each EXIF orientation: the inverse of the turn
@@ -74,9 +80,100 @@ def test_unreadable_files_raise_an_error_that_names_them(tmp_path):
             load_image(tmp_path / name)
 
 
-def test_a_png_under_a_jpg_name_is_read(tmp_path):
-    save_photo(tmp_path / "photo.png").rename(tmp_path / "photo.jpg")
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif", "bmp"])
+def test_other_formats_under_a_jpg_name_and_without_an_extension_are_read(tmp_path, suffix):
+    save_photo(tmp_path / f"photo.{suffix}").rename(tmp_path / "photo.jpg")
     assert load_image(tmp_path / "photo.jpg").shape == (224, 224, 3)
+    (tmp_path / "photo.jpg").rename(tmp_path / "IMG_0001")
+    assert is_photo(tmp_path / "IMG_0001")
+    assert load_image(tmp_path / "IMG_0001").shape == (224, 224, 3)
+
+
+def test_what_counts_as_a_photo(tmp_path):
+    for name in ("a.JPG", "b.Heic", "c.json", "README", "folder.jpg/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no image")
+    assert sorted(path.name for path in tmp_path.iterdir() if is_photo(path)) == ["a.JPG", "b.Heic"]
+
+
+def test_sixteen_bits_keep_their_greys(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (256, 1))).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(open_image(tmp_path / "deep.png"))[0, :, 0], np.arange(256))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(tmp_path, mode):
+    image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 10, 20))
+    image.convert(mode).save(tmp_path / "photo.png")
+    pixels = np.asarray(open_image(tmp_path / "photo.png"))
+    assert pixels[10, 2].tolist() == [0, 0, 0]
+    assert pixels[10, 17].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_an_animation_the_first_picture_counts(tmp_path, suffix):
+    first, second = (Image.new("RGB", (30, 30), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[second])
+    red, _, blue = open_image(tmp_path / f"moving.{suffix}").getpixel((15, 15))
+    assert (red > 200, blue < 50) == (True, True)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (64, 32)), (3, (64, 32)), (6, (32, 64))])
+def test_the_upright_size_is_known_without_decoding(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (64, 32)).save(tmp_path / "photo.jpg", exif=exif)
+    assert upright_size(tmp_path / "photo.jpg") == size == open_image(tmp_path / "photo.jpg").size
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0" + 40 * b"\xff", b"x"])
+def test_broken_exif_costs_no_photo(tmp_path, exif):
+    save_photo(tmp_path / "photo.jpg", size=(64, 32))
+    Image.open(tmp_path / "photo.jpg").save(tmp_path / "broken.jpg", exif=exif)
+    assert open_image(tmp_path / "broken.jpg").size == (64, 32) == upright_size(tmp_path / "broken.jpg")
+
+
+def test_the_smallest_and_a_very_wide_photo_are_read(tmp_path):
+    Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
+    assert load_image(tmp_path / "dot.png", 8)[4, 4].tolist() == [255, 0, 0]
+    Image.new("RGB", (20_000, 500), "red").save(tmp_path / "wide.jpg")
+    assert load_image(tmp_path / "wide.jpg").shape == (224, 224, 3)
+
+
+def claim_size(path: Path, width: int, height: int) -> None:
+    """A PNG of a few bytes whose header claims to be of this size."""
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"")]
+    content = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(content))
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    claim_size(tmp_path / "bomb.png", 60_000, 60_000)
+    with pytest.raises(ImageError, match=r"bomb\.png: 60000x60000 pixels are more than 200 megapixels"):
+        open_image(tmp_path / "bomb.png")
+
+
+def test_a_heic_photo_is_read_or_the_package_is_named_that_would(tmp_path, monkeypatch):
+    # Under a wrong name, too, as some exports give it.
+    (tmp_path / "IMG_1.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    monkeypatch.setattr(images, "can_read_heic", lambda: False)
+    with pytest.raises(ImageError, match=r"IMG_1\.jpg: a HEIC photo; install pillow-heif"):
+        open_image(tmp_path / "IMG_1.jpg")
+
+
+def test_a_heic_photo_is_read_where_pillow_heif_is_installed(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="no pillow-heif here")
+    heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(tmp_path / "IMG_1.HEIC")
+    assert load_image(tmp_path / "IMG_1.HEIC").shape == (224, 224, 3)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is unreadable here")
+def test_a_photo_without_permission_is_a_sentence(tmp_path):
+    save_photo(tmp_path / "photo.jpg").chmod(0)
+    with pytest.raises(ImageError, match=r"photo\.jpg: Permission denied"):
+        open_image(tmp_path / "photo.jpg")
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

@@ -10,9 +10,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from conftest import arguments, save_photo
 
+import checkpoint
+import config
+import convert_tflite
+from common import UserError
 from data_preparation import SPLITS, create_stratified_splits, parse_dataset
+from test_predict import partial_path
 
 PROJECT = Path(__file__).parents[1]
 
@@ -42,15 +49,16 @@ OPTIONS = {
 }
 
 
-def lines_of(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+def lines_of(folder: Path, pattern: str) -> int:
+    """Lines of the fullest file of this pattern."""
+    return max((file.read_bytes().count(b"\n") for file in folder.glob(pattern) if file.is_file()), default=0)
 
 
-def kill_after(command: list, log: Path, lines: int, delay: float) -> bool:
+def kill_after(command: list, folder: Path, pattern: str, lines: int, delay: float = 0) -> bool:
     """Start a command, and kill it `delay` seconds after a file has so many lines; False if it was done before."""
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and lines_of(log) < lines:
-        time.sleep(0.01)
+    while process.poll() is None and lines_of(folder, pattern) < lines:
+        time.sleep(0.005)
     time.sleep(delay)
     process.kill()
     return process.wait() == -signal.SIGKILL
@@ -79,11 +87,12 @@ def test_a_training_killed_twice_ends_with_the_same_weights(training, demo_photo
     done = subprocess.run([*map(str, command), "--models", str(whole)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     history = json.loads((whole / "report" / "metrics.json").read_text())["history"]
-    log = killed / "report" / "log.jsonl"
     chance = random.Random(recipe)
     moments = sorted(chance.sample(range(1, len(history) - 1), 2))
     for moment, resume in zip(moments, ([], ["--resume"]), strict=True):
-        assert kill_after([*command, "--models", killed, *resume], log, moment, chance.uniform(0, 0.05))
+        assert kill_after(
+            [*command, "--models", killed, *resume], killed, "report/log.jsonl", moment, chance.uniform(0, 0.05)
+        )
         assert not (killed / "model.keras").exists()
     done = subprocess.run(
         [*map(str, command), "--models", str(killed), "--resume"], check=True, capture_output=True, text=True
@@ -92,8 +101,87 @@ def test_a_training_killed_twice_ends_with_the_same_weights(training, demo_photo
     resumed = json.loads((killed / "report" / "metrics.json").read_text())["history"]
     timeless = [[{k: v for k, v in row.items() if "seconds" not in k} for row in rows] for rows in (history, resumed)]
     assert timeless[1] == timeless[0]
-    assert lines_of(log) == len(history)
+    assert lines_of(killed, "report/log.jsonl") == len(history)
     weights = [keras.models.load_model(models / "model.keras").get_weights() for models in (whole, killed)]
     for one, other in zip(*weights, strict=True):
         assert np.array_equal(one, other)
     assert not list(killed.glob("checkpoint*"))
+
+
+@pytest.fixture(scope="module")
+def colour_model(tmp_path_factory) -> Path:
+    """A .tflite model that decides by a photo's mean colour, with its labels."""
+    folder = tmp_path_factory.mktemp("model")
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(7, activation="softmax")(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, outputs)
+    model.layers[-1].set_weights([np.random.default_rng(1).normal(0, 3, (3, 7)), np.zeros(7)])
+    model.export(folder / "saved_model", verbose=False)
+    (folder / "model.tflite").write_bytes(convert_tflite.convert(folder / "saved_model"))
+    (folder / "labels.txt").write_text("\n".join(config.CLASSES) + "\n")
+    return folder / "model.tflite"
+
+
+def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_path):
+    photos = tmp_path / "photos"
+    for index in range(1500):
+        name = f"{index:04}\n{index % 7}.png" if index % 100 == 0 else f"{index:04} é.png"
+        if index % 50 == 7:
+            photos.joinpath(name).write_bytes(b"no image")
+        else:
+            save_photo(photos / name, seed=index % 20, size=(300, 200))
+    command = [sys.executable, PROJECT / "test_predict.py", "--model", colour_model, "--images", photos, "--output"]
+    subprocess.run([*map(str, command), str(tmp_path / "whole.csv")], check=True, capture_output=True)
+    chance = random.Random(5)
+    for least, resume in ((100, []), (500, ["--resume"])):
+        # Its rows so far lie in a hidden file.
+        done = kill_after(
+            [*command, tmp_path / "killed.csv", *resume], tmp_path, ".killed.*", least + chance.randrange(300)
+        )
+        assert done
+        assert not (tmp_path / "killed.csv").exists()
+    [partial] = tmp_path.glob(".killed.*.partial.csv")
+    with partial.open("a") as file:
+        file.write('"0999 é.pn')  # as if killed while writing
+    done = subprocess.run(
+        [*map(str, command), str(tmp_path / "killed.csv"), "--resume"], check=True, capture_output=True
+    )
+    assert b"had been predicted before the interruption" in done.stdout
+    assert b"1470 images predicted, 30 skipped" in done.stdout
+    assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not list(tmp_path.glob(".killed*"))
+
+
+def test_another_model_or_option_does_not_go_on_from_the_rows_of_this_one(tmp_path):
+    (tmp_path / "a.tflite").write_bytes(b"a")
+    (tmp_path / "b.tflite").write_bytes(b"b")
+    paths = {partial_path(tmp_path / "p.csv", tmp_path / f"{m}.tflite", options) for m in "ab" for options in "xy"}
+    assert len(paths) == 4
+
+
+@pytest.mark.parametrize("option", ["--seed 1", "--phase2-epochs 6", "--no-flip"])
+def test_a_checkpoint_of_other_settings_is_refused_by_their_name(tmp_path, option):
+    splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
+    before = checkpoint.describe(arguments(), splits)
+    checkpoint.save_state(checkpoint.State(before, variables=[np.arange(3.0), np.array(2)]), tmp_path / "c.npz")
+    state = checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments("--quiet", "--resume"), splits))
+    assert [array.tolist() for array in state.variables] == [[0, 1, 2], 2]
+    name = option.split()[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+    with pytest.raises(UserError, match=f"is of a training with another {name} .*without --resume to begin anew"):
+        checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments(*option.split()), splits))
+    corrected = {name: split.assign(label="Rear") for name, split in splits.items()}
+    with pytest.raises(UserError, match=r"another train\.csv"):
+        checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments(), corrected))
+    (tmp_path / "c.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"c\.npz is damaged"):
+        checkpoint.load_state(tmp_path / "c.npz", before)
+
+
+def test_deterministic_trainings_give_the_same_file_to_the_bit(training, demo_photos, tmp_path):
+    folder, script = training
+    command = [sys.executable, script, "--dataset", folder, "--data", demo_photos, "--image-size", 32, "--quiet"]
+    command += ["--weights", folder / "tiny.weights.h5", "--phase1-epochs", 1, "--phase2-epochs", 2, "--deterministic"]
+    for name in ("first", "second"):
+        subprocess.run([*map(str, command), "--models", str(tmp_path / name)], check=True, capture_output=True)
+    files = [(tmp_path / name / "model.keras").read_bytes() for name in ("first", "second")]
+    assert files[0] == files[1]

@@ -9,6 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import regions, save_photo, write_via
+from hypothesis import example, given
+from hypothesis import strategies as st
+from test_annotations import ANY
 
 import config
 import data_preparation
@@ -89,6 +92,17 @@ def test_a_label_that_the_model_contradicts_comes_before_a_tie():
 )
 def test_the_outline_of_a_shape(shape, expected):
     assert list(review.outline(shape)) == expected
+
+
+SHAPES = st.sampled_from(["polygon", "polyline", "rect", "circle", "ellipse", "point"]) | ANY
+KEYS = ("all_points_x", "all_points_y", "x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "theta")
+
+
+@given(st.fixed_dictionaries({"name": SHAPES}, optional=dict.fromkeys(KEYS, ANY)))
+@example({"name": "circle", "cx": 10**400, "cy": 1, "r": 1})
+def test_any_shape_has_an_outline_of_numbers_or_none(shape):
+    drawn = review.drawn_parts([{"shape_attributes": shape}], 0.1)
+    assert all(set(part["points"]) <= set("0123456789,- ") for part in drawn)
 
 
 def test_the_outline_of_a_turned_ellipse():
