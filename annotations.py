@@ -270,7 +270,7 @@ def find_annotations(
             if not is_inside(json_path, folder):
                 raise ValueError("a link that leaves the data folder")
             if json_name != json_path.relative_to(folder).as_posix():
-                raise ValueError("its folder's name, or its own, is not UTF-8; rename it")
+                raise ValueError("its path is not UTF-8, or holds a carriage return; rename it")
             entries, notes = read_annotation_file(json_path, label_key)
         except ValueError as error:
             report.skip("JSON file not used", f"{json_name} ({error})")
@@ -282,8 +282,9 @@ def find_annotations(
             regions = entry.get("regions") if isinstance(entry, dict) else None
             if not isinstance(name, str) or not name or not isinstance(regions, (list, dict)):
                 report.skip("malformed entry", f"{json_name}: {key}")
-            # JSON can escape half a character, which no file can be written with.
-            elif name.encode(errors="ignore").decode() != name:
+            # JSON can escape half a character, which no file can be written with; a CSV file
+            # cannot hold a carriage return that is not the end of a line.
+            elif name.encode(errors="ignore").decode() != name or "\r" in name:
                 report.skip("malformed entry", f"{json_name}: {key}")
             elif not is_inside(json_path.parent / name, folder):
                 report.skip("photo outside the data folder", f"{json_name}: {name}")

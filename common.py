@@ -66,8 +66,8 @@ def list_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """`path` relative to `folder`, with "/"; bytes that are not UTF-8, which could not be printed, escaped."""
-    return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
+    """`path` relative to `folder`, with "/"; what a CSV file cannot hold, bytes not UTF-8 and returns, escaped."""
+    return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode().replace("\r", "\\r")
 
 
 def printable(text: str) -> str:

@@ -15,6 +15,7 @@ saves corrections.csv; put into dataset/, it is applied before the split.
 """
 
 import argparse
+import contextlib
 import csv
 import itertools
 import json
@@ -383,12 +384,7 @@ def recorded_data_dir(dataset_dir: Path) -> Path:
 def write_dataset(
     splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], data: Path, output: Path
 ) -> None:
-    """Write the three CSVs, the bar chart and summary.json into `output`."""
-    for name, split in splits.items():
-        with write_atomically(output / f"{name}.csv") as path:
-            split.to_csv(path, index=False, lineterminator="\n")
-    with write_atomically(output / "class_distribution.png") as path:
-        draw_class_distribution(splits, path)
+    """Write the three CSVs, the bar chart and summary.json into `output`: all, or on an error none."""
     summary = {
         # Relative, so that a project folder can be moved as a whole.
         "data_dir": Path(os.path.relpath(data.resolve(), output.resolve())).as_posix(),
@@ -400,7 +396,13 @@ def write_dataset(
         "unknown_parts": dict(report.unknown_parts.most_common()),
         "near_duplicates": duplicates,
     }
-    with write_atomically(output / SUMMARY_NAME) as path:
+    # All are written before the first is renamed: a new train.csv with an old test.csv would share photos.
+    with contextlib.ExitStack() as files:
+        for name, split in splits.items():
+            path = files.enter_context(write_atomically(output / f"{name}.csv"))
+            split.to_csv(path, index=False, lineterminator="\n")
+        draw_class_distribution(splits, files.enter_context(write_atomically(output / "class_distribution.png")))
+        path = files.enter_context(write_atomically(output / SUMMARY_NAME))
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -268,7 +268,10 @@ def save_model(model: keras.Model, models_dir: Path) -> None:
         model.save(path)
         make_reproducible(path)
     with write_atomically(models_dir / "saved_model") as path:
-        model.export(path, verbose=False)
+        try:
+            model.export(path, verbose=False)
+        except tf.errors.OpError as error:  # TensorFlow's form of a full disk, after much else
+            raise OSError(error.message.rpartition("; ")[2]) from error
         (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
 
 

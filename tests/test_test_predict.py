@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 import config
 import test_predict
-from common import UserError
+from common import UserError, run
 
 
 @pytest.fixture
@@ -200,3 +201,72 @@ def test_importing_the_script_loads_nothing_heavy():
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+# --- The script --------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_script(brightness_model, labels, monkeypatch, capsys):
+    """Run the script as from a shell: (exit code, what it printed, its error message)."""
+    (labels.parent / "any.tflite").write_bytes(b"a model")
+
+    def run_with(*arguments) -> tuple[int, str, str]:
+        options = ["--model", labels.parent / "any.tflite", "--output", labels.parent / "predictions.csv"]
+        monkeypatch.setattr("sys.argv", ["test_predict.py", *map(str, [*options, *arguments])])
+        with pytest.raises(SystemExit) as exit_info:
+            run(test_predict.main)
+        return exit_info.value.code, *capsys.readouterr()
+
+    return run_with
+
+
+def test_exit_codes_tell_what_was_skipped(run_script, tmp_path):
+    photos = tmp_path / "photos"
+    save_grey(photos / "a.png", 10)
+    (photos / "bad\x1b.png").write_bytes(b"no image")
+    (tmp_path / "list.csv").write_text("image_path\nphotos/a.png\nphotos/gone.png\n")
+    code, printed, _ = run_script("--images", photos)
+    assert code == 0  # nobody asked for the bad one by name
+    assert "1 images predicted, 1 skipped\n  bad\\x1b.png: cannot read" in printed
+    assert run_script("--images", photos, "--strict")[0] == 1
+    assert run_script("--images", photos / "a.png")[0] == 0
+    code, printed, _ = run_script("--images", tmp_path / "list.csv")
+    assert code == 1
+    assert "photos/gone.png: no such file" in printed
+    code, _, error = run_script("--images", photos / "bad\x1b.png")
+    assert code == 2
+    assert "none of the 1 images could be read" in error
+    for mistake in (["--unknown-below", "60"], ["--contact-sheet", "sheet.txt"], ["--images", tmp_path / "nowhere"]):
+        assert run_script("--images", photos, *mistake)[0] == 2
+
+
+def test_the_options_write_what_they_say(run_script, tmp_path):
+    for folder, level in (("car 1", 10), ("car 2", 240)):
+        save_grey(tmp_path / "photos" / folder / "a.png", level)
+    sheet = tmp_path / "sheet.jpg"
+    code, printed, _ = run_script("--images", tmp_path / "photos", "--per-folder", "--contact-sheet", sheet, "--tta")
+    assert code == 0
+    folders = pd.read_csv(tmp_path / "predictions_per_folder.csv", keep_default_na=False)
+    assert folders[["folder", "covered", "Front"]].values.tolist() == [["car 1", 1, "car 1/a.png"], ["car 2", 0, ""]]
+    assert "0 of 2 folders show all six viewpoints" in printed
+    with Image.open(sheet) as picture:
+        assert picture.width > 2 * 160  # two photos side by side
+
+
+def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, tmp_path):
+    names = ["=1+1.png", "+a.png", "-b.png", "@c.png", 'q"u,o\nte.png', "車 é.png"]
+    for name in names:
+        save_grey(tmp_path / "photos" / name, 10)
+    _, rows = predict(tmp_path / "photos", labels)
+    assert sorted(row["image_name"] for row in rows) == sorted(names)
+
+
+def test_labels_that_are_not_those_inside_the_model_are_refused(brightness_model, labels, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.tflite", "w") as file:
+        file.writestr("labels.txt", "\n".join(config.CLASSES))
+    photo = save_grey(tmp_path / "car.png", 10)
+    test_predict.predict_images(tmp_path / "model.tflite", labels, photo, tmp_path / "predictions.csv")
+    labels.write_text("\n".join(sorted(config.CLASSES)))
+    with pytest.raises(UserError, match="does not name the classes inside"):
+        test_predict.predict_images(tmp_path / "model.tflite", labels, photo, tmp_path / "predictions.csv")

@@ -1,6 +1,7 @@
 """The network's shape, what trains in each phase, the recipes, the calibration."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -311,6 +312,23 @@ def test_the_recipes_hold_the_same_settings_and_only_those_that_differ():
     default, reference = config.RECIPES["default"], config.RECIPES["reference"]
     assert default.keys() == reference.keys()
     assert all(default[name] != reference[name] for name in default)
+
+
+def test_a_loss_that_is_no_number_is_one_sentence(split, tiny_backbone, tmp_path):
+    args = arguments(
+        "--image-size", 32, "--phase1-views", 1, "--phase1-learning-rate", 1e30, "--no-augment", "--no-cache"
+    )
+    model, backbone = train.build_model(7, image_size=32)
+    with pytest.raises(UserError, match="the loss of phase 1 is no number any more; lower --phase1-learning-rate"):
+        train.train(model, backbone, {"train": split, "val": split}, Photos(split["file"], 32), args, State({}))
+
+
+def test_a_photo_that_vanishes_midway_is_one_sentence(split, tiny_backbone, tmp_path):
+    args = arguments("--image-size", 32, "--phase1-epochs", 0, "--phase2-epochs", 2, "--no-augment", "--no-cache")
+    model, backbone = train.build_model(7, image_size=32)
+    Path(split["file"].iloc[3]).unlink()
+    with pytest.raises(UserError, match=r"cannot read .*3\.png: no such file"):
+        train.train(model, backbone, {"train": split, "val": split}, Photos(split["file"][:3], 32), args, State({}))
 
 
 def test_missing_photos_are_one_sentence(tmp_path):
