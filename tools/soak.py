@@ -51,8 +51,8 @@ SUFFIXES = {"JPEG": [".jpg", ".JPG", ".jpeg"], "PNG": [".png", ".PNG"]}
 
 READING_INTERVAL = 0.2  # seconds between two readings of the memory
 MIN_READINGS = 50  # in fewer, the first tenth may be warm-up
-# 20,000 images grow by 3 MiB, which is the list of their answers, and 100,000 by about 13; a
-# run that keeps 1 KB of each of 20,000 grows by 20.
+# With 20,000 images it was 3, with 100,000 it was 12: the list of their answers. A copy of
+# test_predict.py that kept 1 KB of each of 20,000 images grew by 20.
 MAX_GROWTH_MIB = 16
 
 # --- Images ------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def check_summary(summary: str, good: list[str], bad: list[str]) -> list[str]:
 
 
 def check_memory(readings: list[float]) -> list[str]:
-    """What is wrong with the memory, read in MiB at equal intervals, in sentences; too few readings are well."""
+    """What is wrong with the memory, read in MiB at equal intervals, in sentences; nothing with too few."""
     if len(readings) < MIN_READINGS:
         return []
     early, highest = readings[len(readings) // 10], max(readings[len(readings) // 2 :])
