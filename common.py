@@ -20,6 +20,9 @@ class UserError(Exception):
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a script's main() and exit: 0 (or what main returns) when done, 2 on a UserError."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's or a test's stream
+            stream.reconfigure(errors="backslashreplace")  # a log in ASCII must not fail at a name
     try:
         sys.exit(main() or 0)
     except UserError as error:

@@ -1,5 +1,6 @@
 """Prediction: what goes in, what comes out, what is skipped, and how light it is."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -252,6 +253,13 @@ def test_the_options_write_what_they_say(run_script, tmp_path):
     assert "0 of 2 folders show all six viewpoints" in printed
     with Image.open(sheet) as picture:
         assert picture.width > 2 * 160  # two photos side by side
+
+
+def test_a_terminal_without_the_letters_of_a_name_stops_nothing():
+    code = "from common import run; run(lambda: print('車'))"
+    command = [sys.executable, "-c", code]
+    options = {"cwd": Path(test_predict.__file__).parent, "env": {**os.environ, "PYTHONIOENCODING": "ascii"}}
+    assert subprocess.run(command, capture_output=True, check=True, **options).stdout.strip() == rb"\u8eca"
 
 
 def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, tmp_path):
