@@ -6,6 +6,6 @@ WORKDIR /app
 COPY requirements-predict.txt .
 RUN pip install --no-cache-dir --requirement requirements-predict.txt
 COPY test_predict.py config.py common.py images.py ./
-COPY reports/__init__.py reports/pictures.py reports/
+COPY reports/__init__.py reports/pictures.py reports/predictions.py reports/
 COPY models/model.tflite models/labels.txt models/
 ENTRYPOINT ["python", "test_predict.py", "--images", "/photos", "--output", "/out/predictions.csv"]

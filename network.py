@@ -1,14 +1,19 @@
-"""The network: a backbone of keras.applications with a small head, and the forms in which it trains."""
+"""The network: a backbone of keras.applications with a small head, the forms in which it trains, its files."""
 
+import json
+import re
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 import config
-from common import UserError
+from common import UserError, write_atomically
 from images import PIXEL_MEAN, PIXEL_STD
+from test_predict import LABELS_NAME
 
 
 def build_model(
@@ -158,3 +163,37 @@ class FoldedConvolution(keras.layers.Layer):
             kernel = convolution.kernel * scale[:, np.newaxis]  # (height, width, channels, 1)
             return ops.depthwise_conv(x, kernel, convolution.strides, convolution.padding) + offset
         return ops.conv(x, convolution.kernel * scale, convolution.strides, convolution.padding) + offset
+
+
+# --- Files -------------------------------------------------------------------------
+
+
+def save_model(model: keras.Model, models_dir: Path) -> None:
+    """Write model.keras and saved_model/ with labels.txt in class order."""
+    with write_atomically(models_dir / "model.keras") as path:
+        model.save(path)
+        make_reproducible(path)
+    with write_atomically(models_dir / "saved_model") as path:
+        try:
+            model.export(path, verbose=False)
+        except tf.errors.OpError as error:  # TensorFlow's form of a full disk, after much else
+            raise OSError(error.message.rpartition("; ")[2]) from error
+        (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
+
+
+def make_reproducible(path: Path) -> None:
+    """Write a .keras file anew without times and memory addresses, so that equal models are equal files."""
+    with zipfile.ZipFile(path) as file:
+        contents = {name: file.read(name) for name in file.namelist()}
+    metadata = json.loads(contents["metadata.json"])
+    contents["metadata.json"] = json.dumps(metadata | {"date_saved": "not recorded"}).encode()
+    # Keras marks objects that several layers share by their addresses; any number does.
+    numbers = {}
+    contents["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda match: str(numbers.setdefault(match[0], len(numbers))).encode(),
+        contents["config.json"],
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in contents.items():
+            file.writestr(zipfile.ZipInfo(name), content)

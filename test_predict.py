@@ -18,7 +18,6 @@ data_preparation.py needs, and a SavedModel as --model needs TensorFlow.
 """
 
 import argparse
-import contextlib
 import csv
 import hashlib
 import os
@@ -26,7 +25,7 @@ import queue
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +47,6 @@ from common import (
 from images import ImageError, is_photo, load_batch, unscale
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
-VIEWPOINTS = [name for name in config.CLASSES if name != "Background"]
 LABELS_NAME = "labels.txt"
 
 # Takes float32 images (n, size, size, 3), -1 to 1; gives float32 probabilities (n, classes).
@@ -381,61 +379,6 @@ def accuracy_and_macro_f1(true: list[str], predicted: list[str]) -> tuple[float,
 # --- After the predictions ---------------------------------------------------------
 
 
-def summarise_folders(predictions: list[Prediction]) -> list[dict[str, str | int | float]]:
-    """For each folder, sorted, the viewpoints it shows: the columns that --per-folder writes.
-
-    folder, photos (predicted), covered (0 to 6 viewpoints), missing (their names, with
-    spaces between), and for each viewpoint its photo with the best score, and that score.
-    """
-    folders = {}
-    for prediction in sorted(predictions, key=lambda prediction: -prediction.score):
-        folders.setdefault(str(PurePosixPath(prediction.name).parent), []).append(prediction)
-    summaries = []
-    for folder, photos in sorted(folders.items()):
-        best = {}
-        for prediction in photos:
-            best.setdefault(prediction.prediction, prediction)
-        missing = [name for name in VIEWPOINTS if name not in best]
-        summary = {"folder": folder, "photos": len(photos), "covered": len(VIEWPOINTS) - len(missing)}
-        summary["missing"] = " ".join(missing)
-        for name in VIEWPOINTS:
-            summary[name] = best[name].name if name in best else ""
-            summary[f"{name}_score"] = best[name].score if name in best else ""
-        summaries.append(summary)
-    return summaries
-
-
-def write_folder_summary(predictions: list[Prediction], path: Path) -> None:
-    """Write summarise_folders() to a CSV, and print how many folders show all viewpoints."""
-    summaries = summarise_folders(predictions)
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, summaries[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(summaries)
-    complete = sum(not summary["missing"] for summary in summaries)
-    print(f"{complete} of {len(summaries)} folders show all six viewpoints; {path} says what the others miss.")
-
-
-def draw_predictions(predictions: list[Prediction], path: Path) -> None:
-    """Draw a contact sheet of the config.CONTACT_SHEET_IMAGES least certain predictions, lowest score first.
-
-    The picture's format follows from the suffix of `path`. Raises UserError when the photos have gone.
-    """
-    from reports.pictures import contact_sheet, thumbnail  # so that four files are enough to predict
-
-    lowest = sorted(predictions, key=lambda prediction: prediction.score)[: config.CONTACT_SHEET_IMAGES]
-    tiles = []
-    for prediction in tqdm(lowest, "Contact sheet", unit="image"):
-        lines = [f"{prediction.prediction} {prediction.score:.2f}", prediction.name]
-        with contextlib.suppress(ImageError):  # gone since it was predicted
-            tiles.append((thumbnail(prediction.file, config.THUMBNAIL_SIZE), lines))
-    if not tiles:
-        raise UserError(f"{path} was not drawn: the predicted photos are not there any more")
-    with write_atomically(path) as temporary:
-        contact_sheet(tiles, config.CONTACT_SHEET_COLUMNS).save(temporary)
-    print(f"{len(tiles)} predictions, the least certain first, are pictured in {path}.")
-
-
 def print_summary(outcome: Outcome, output_path: Path) -> None:
     """Print how many images were predicted, which were not and why, and how well."""
     print(f"\n{len(outcome.predictions)} images predicted, {len(outcome.skipped)} skipped")
@@ -486,6 +429,9 @@ def main() -> int:
     options = (args.unknown_below, args.tta, args.probabilities, args.resume)
     outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
+    if args.per_folder or args.contact_sheet:
+        # Here, so that predictions alone need four files only.
+        from reports.predictions import draw_predictions, write_folder_summary
     if args.per_folder:
         write_folder_summary(outcome.predictions, args.output.with_name(f"{args.output.stem}_per_folder.csv"))
     if args.contact_sheet:

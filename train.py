@@ -18,11 +18,8 @@ it goes on from there with --resume, to the same result.
 """
 
 import argparse
-import json
 import os
-import re
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,25 +29,20 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 from tqdm import tqdm
 from tqdm.keras import TqdmCallback
 
 import config
-from augmentation import CORRUPTIONS
 from checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state
-from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, remove, run, write_atomically
+from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, remove, run
 from data_preparation import SPLITS, ordered_counts, read_split
-from images import ImageError, open_image
-from network import build_model, feature_extractor, head_of, load_backbone_weights, unfreeze
+from evaluation import calibrate, measure_robustness, predict
+from images import ImageError
+from network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
 from reports.training import answered_shares, is_right, suggest_threshold, write_report
-from test_predict import LABELS_NAME
 from training_data import (
-    MIRRORED_INDEX,
     FeatureBatches,
     ImageBatches,
-    MirroredPhotos,
     TrainingBatches,
     load_photos,
     one_hot,
@@ -262,109 +254,7 @@ def make_reporters(phase: int, args: argparse.Namespace) -> list[keras.callbacks
     return callbacks
 
 
-def save_model(model: keras.Model, models_dir: Path) -> None:
-    """Write model.keras and saved_model/ with labels.txt in class order."""
-    with write_atomically(models_dir / "model.keras") as path:
-        model.save(path)
-        make_reproducible(path)
-    with write_atomically(models_dir / "saved_model") as path:
-        try:
-            model.export(path, verbose=False)
-        except tf.errors.OpError as error:  # TensorFlow's form of a full disk, after much else
-            raise OSError(error.message.rpartition("; ")[2]) from error
-        (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
-
-
-def make_reproducible(path: Path) -> None:
-    """Write a .keras file anew without times and memory addresses, so that equal models are equal files."""
-    with zipfile.ZipFile(path) as file:
-        contents = {name: file.read(name) for name in file.namelist()}
-    metadata = json.loads(contents["metadata.json"])
-    contents["metadata.json"] = json.dumps(metadata | {"date_saved": "not recorded"}).encode()
-    # Keras marks objects that several layers share by their addresses; any number does.
-    numbers = {}
-    contents["config.json"] = re.sub(
-        rb'(?<="shared_object_id": )\d+',
-        lambda match: str(numbers.setdefault(match[0], len(numbers))).encode(),
-        contents["config.json"],
-    )
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in contents.items():
-            file.writestr(zipfile.ZipInfo(name), content)
-
-
-# --- Calibration -------------------------------------------------------------------
-
-
-def calibrate(model: keras.Model, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace) -> float:
-    """Fit a temperature on validation photos, fold it into `model`, and return it.
-
-    With the flip, the mirrored photos count too, for a validation split is small.
-    """
-    probabilities = predict(model, photos, args.batch_size)
-    if args.flip:
-        mirrored = predict(model, MirroredPhotos(photos), args.batch_size)
-        probabilities = np.concatenate([probabilities, mirrored])
-        targets = np.concatenate([targets, targets[:, MIRRORED_INDEX]])
-    temperature = fit_temperature(probabilities, targets.argmax(axis=1))
-    fold_temperature(model, temperature)
-    return temperature
-
-
-def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature by which to divide the logits so that the likelihood of the classes is greatest.
-
-    Takes probabilities (n, classes) and class indices (n,). Above 1 the model was too sure
-    of itself, below 1 not sure enough.
-    Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.
-    """
-    # Logits but for a constant in each row, which the softmax forgets.
-    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(targets)), targets]))
-
-    # Bounded, since a validation split without a mistake would ask for boundless trust.
-    bounds = np.log([0.25, 4.0])
-    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded").x))
-
-
-def fold_temperature(model: keras.Model, temperature: float) -> None:
-    """Divide the logits of `model` by `temperature` inside its last layer: no decision changes."""
-    last = model.get_layer("probabilities")
-    last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
-
-
-# --- Evaluation --------------------------------------------------------------------
-
-
-def predict(model: keras.Model, photos: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
-    """The model's probabilities for uint8 photos: float32 (n, classes), in their order."""
-    targets = np.zeros((len(photos), model.output_shape[1]), np.float32)
-    return model.predict(ImageBatches(photos, targets, batch_size), verbose=0)
-
-
-def measure_robustness(
-    model: keras.Model, split: pd.DataFrame, probabilities: np.ndarray, args: argparse.Namespace
-) -> dict[str, float]:
-    """Accuracy on a split as it is ("clean") and under each of augmentation.CORRUPTIONS.
-
-    On --robustness-images of its photos, drawn with --seed; on all, if it has fewer.
-    `probabilities` (n, classes) are the model's for the split as it is.
-    """
-    rows = np.random.default_rng(args.seed).permutation(len(split))[: args.robustness_images]
-    size = model.input_shape[1]
-    variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
-    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="image", disable=args.quiet)):
-        # In full, for a decode at reduced scale has averaged already what "aliased resize" must not.
-        image = open_image(file)
-        for name, corrupt in CORRUPTIONS.items():
-            variants[name][index] = np.asarray(corrupt(image, size))
-    predicted = {"clean": probabilities[rows]}
-    predicted |= {name: predict(model, photos, args.batch_size) for name, photos in variants.items()}
-    targets = one_hot(split["label"].iloc[rows]).argmax(axis=1)
-    return {name: float((scores.argmax(axis=1) == targets).mean()) for name, scores in predicted.items()}
+# --- The whole ---------------------------------------------------------------------
 
 
 def print_summary(

@@ -9,6 +9,7 @@ from conftest import save_photo
 
 import config
 import convert_tflite
+import evaluation
 import test_predict
 import train
 from common import run
@@ -56,7 +57,7 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
 
     train.save_model(model, tmp_path)
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
-    probabilities = train.predict(model, Photos(split["file"], SIZE), 1)
+    probabilities = evaluation.predict(model, Photos(split["file"], SIZE), 1)
     splits = dict.fromkeys(["train", "val", "test"], split)
     metrics = report.write_report(splits, probabilities, [EPOCH], SETTINGS, tmp_path / "report")
     (tmp_path / "model.tflite").write_bytes(convert_tflite.convert(tmp_path / "saved_model"))

@@ -14,6 +14,7 @@ from PIL import Image
 import config
 import test_predict
 from common import UserError, run
+from reports import predictions
 
 
 @pytest.fixture
@@ -135,10 +136,10 @@ def test_which_viewpoints_a_folder_shows_and_misses():
         row("car 2/b.jpg", "Front", 0.9),
         row("car 2/c.jpg", "Background", 0.99),
         row("car 2/d.jpg", "Unknown", 0.4),
-        *(row(f"car 1/{name}.jpg", name, 0.8) for name in test_predict.VIEWPOINTS),
+        *(row(f"car 1/{name}.jpg", name, 0.8) for name in predictions.VIEWPOINTS),
         row("top.jpg", "RearLeft", 0.6),
     ]
-    top, full, poor = test_predict.summarise_folders(rows)
+    top, full, poor = predictions.summarise_folders(rows)
     assert (full["folder"], full["covered"], full["missing"], full["Rear"]) == ("car 1", 6, "", "car 1/Rear.jpg")
     assert (poor["folder"], poor["photos"], poor["covered"]) == ("car 2", 4, 1)
     assert poor["missing"] == "FrontLeft FrontRight Rear RearLeft RearRight"
@@ -152,8 +153,8 @@ def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
     for name, colour in colours.items():
         Image.new("RGB", (160, 160), colour).save(tmp_path / name)
     scores = {"a.png": 0.9, "b.png": 0.4, "c.png": 0.6, "d.png": 0.95}
-    predictions = [test_predict.Prediction(name, tmp_path / name, "Front", score) for name, score in scores.items()]
-    test_predict.draw_predictions(predictions, tmp_path / "sheet.png")
+    rows = [test_predict.Prediction(name, tmp_path / name, "Front", score) for name, score in scores.items()]
+    predictions.draw_predictions(rows, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         # Three tiles side by side: green, blue, red.
         width = sheet.width // 3

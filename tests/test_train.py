@@ -11,7 +11,9 @@ import tensorflow as tf
 from conftest import arguments, save_photo
 
 import config
+import evaluation
 import train
+from augmentation import CORRUPTIONS
 from checkpoint import State
 from common import UserError
 from images import scale
@@ -246,7 +248,7 @@ def test_a_training_from_a_weights_file(split, tiny_backbone, tmp_path, monkeypa
     assert [weight[0] for weight in norm.get_weights()] == [1, 2, 3, 4]
     content = json.loads((tmp_path / "models" / "report" / "metrics.json").read_text())
     assert [log["phase"] for log in content["history"]] == [1, 2]
-    assert set(content["test"]["robustness"]) == {"clean", *train.CORRUPTIONS}
+    assert set(content["test"]["robustness"]) == {"clean", *CORRUPTIONS}
     assert (content["settings"]["temperature"] is None) == (recipe == "reference")
     assert (tmp_path / "models" / "report" / "index.html").is_file()
     assert f"Next: python convert_tflite.py --models {tmp_path}/models --dataset {tmp_path}" in capsys.readouterr().out
@@ -363,9 +365,9 @@ def test_the_temperature_of_a_hand_worked_case():
     """Right in 3 of 4 cases at a score of 0.9: only 0.75 is honest, so the logits, ln 9,
     must shrink to ln 3, which is a temperature of 2."""
     probabilities = np.tile([[0.9, 0.1]], (4, 1))
-    assert train.fit_temperature(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(2, abs=1e-3)
+    assert evaluation.fit_temperature(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(2, abs=1e-3)
     # Without a mistake no score is too high; the search stays in its bounds.
-    assert train.fit_temperature(probabilities, np.zeros(4, int)) == pytest.approx(0.25, rel=0.01)
+    assert evaluation.fit_temperature(probabilities, np.zeros(4, int)) == pytest.approx(0.25, rel=0.01)
 
 
 def test_folding_a_temperature_divides_the_logits_and_changes_no_decision():
@@ -374,7 +376,7 @@ def test_folding_a_temperature_divides_the_logits_and_changes_no_decision():
     features = np.random.default_rng(0).normal(size=(200, 1280)).astype(np.float32)
     before = head.predict(features, verbose=0)
     assert len(set(before.argmax(axis=1))) > 3
-    train.fold_temperature(model, 0.5)
+    evaluation.fold_temperature(model, 0.5)
     after = head.predict(features, verbose=0)
     assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1))
     # Half the temperature squares the ratios of the probabilities.
