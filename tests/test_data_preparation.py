@@ -1,6 +1,7 @@
 """Labels from parts, worked out by hand; what a folder of annotations gives; the splits."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 import config
 import data_preparation
+from annotations import Report
 from common import UserError
 from data_preparation import (
     create_grouped_splits,
@@ -312,3 +314,27 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(tmp_path):
     assert "nowhere is not a folder" in nothing_there.stderr
     assert "Traceback" not in nothing_there.stderr
     assert run_script("--datta", tmp_path).returncode == 2
+
+
+def test_strict_makes_an_exit_code_of_what_was_skipped(demo_photos, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(demo_photos, photos)
+    assert run_script("--data", photos, "--output", tmp_path / "dataset", "--strict").returncode == 0
+    save_photo(photos / "forgotten.jpg")
+    assert run_script("--data", photos, "--output", tmp_path / "dataset").returncode == 0
+    assert run_script("--data", photos, "--output", tmp_path / "dataset", "--strict").returncode == 1
+
+
+def test_splits_are_written_together_or_not_at_all(tmp_path, monkeypatch):
+    """A new train.csv beside an old test.csv would share photos with it."""
+    splits = dict.fromkeys(data_preparation.SPLITS, pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
+    for name in data_preparation.SPLITS:
+        (tmp_path / f"{name}.csv").write_text("earlier")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data_preparation, "draw_class_distribution", fail)
+    with pytest.raises(UserError, match="No space left on device"):
+        data_preparation.write_dataset(splits, Report(), [], tmp_path, tmp_path)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"earlier"}
