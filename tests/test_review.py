@@ -162,6 +162,31 @@ def labels_of(photos: Path) -> dict[str, str]:
     return dict(pd.concat(splits)[["image_path", "label"]].values)
 
 
+def test_a_hostile_name_cannot_end_the_script(photos):
+    prepare(photos, "--review")
+    page = (photos.parent / "dataset" / "review.html").read_text(encoding="utf-8")
+    assert page.count("</script>") == 2  # the data, and the script that shows it
+    assert "<img src=x" not in page
+
+
+def test_every_photo_comes_into_view_on_a_large_screen_too(browser, tmp_path):
+    for index in range(200):
+        save_photo(tmp_path / "photos" / f"{index:03}.jpg", seed=0, size=(24, 16))
+    annotated = {f"{index:03}.jpg": FRONT_LEFT if index % 2 else REAR_RIGHT for index in range(200)}
+    write_via(tmp_path / "photos" / "via.json", annotated)
+    df, report = read_dataset(tmp_path / "photos")
+    review.write_review(df, report, {}, tmp_path / "photos", None, 4000, tmp_path / "review.html")
+    page = browser.new_page(viewport={"width": 3840, "height": 2160})
+    page.goto((tmp_path / "review.html").as_uri())
+    for name, count in (("RearRight", 100), ("FrontLeft", 100), ("", 200)):
+        page.locator("#class").select_option(name)
+        for _ in range(20):
+            page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+            page.wait_for_timeout(20)
+        assert page.locator(".card").count() == count
+        assert page.locator("#end").text_content() == f"{count} of {count} photos"
+
+
 def test_marks_made_in_a_browser_change_the_labels(browser, photos):
     assert "Open " in prepare(photos, "--review")
     before = labels_of(photos)

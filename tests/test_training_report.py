@@ -100,6 +100,14 @@ def test_the_report_is_written_in_full(splits, tmp_path):
     assert "None on the test split." in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_file_name_that_is_html_is_text(splits, tmp_path):
+    probabilities = one_hot_with_doubt(["Rear"] * 10)
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "&lt;img src=x onerror=alert(1)&gt;.jpg" in page
+    assert "<img src=x" not in page
+
+
 def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser, splits, tmp_path):
     labels = splits["test"]["label"].tolist()
     predicted = [*labels[:8], "Rear", "Front"]
