@@ -4,6 +4,7 @@ Reads VIA 1, VIA 2, VIA 2 projects and COCO. Every part votes by the lists in co
 majority decides. Standard library only.
 """
 
+import codecs
 import json
 import os
 from collections import Counter
@@ -43,10 +44,16 @@ def region_names(region: object) -> list[str]:
 
 
 def texts_of(value: object) -> list[str]:
-    """What an attribute says: a text itself, or the ticked keys of VIA's checkbox, {"door": true}."""
+    """What an attribute says: a text, a list of texts, or the ticked keys of VIA's checkbox, {"door": true}."""
     if isinstance(value, dict):
-        return [key for key, ticked in value.items() if ticked is True or ticked == "true"]
-    return [value] if isinstance(value, str) and value.strip() else []
+        return [key for key, ticked in value.items() if says_yes(ticked)]
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str) and text.strip()]
+
+
+def says_yes(value: object) -> bool:
+    """Whether a value ticks a box: anything but nothing, zero, "false" and "no"."""
+    return bool(value) and str(value).strip().lower() not in ("", "0", "false", "no", "off", "none", "null")
 
 
 def region_identities(regions: list | dict) -> set[str]:
@@ -136,32 +143,29 @@ def read_annotation_file(path: Path, label_key: str | None = None) -> tuple[dict
 
 
 def parse_json(path: Path) -> tuple[object, list[str]]:
-    """The content of a JSON file in UTF-8 (a BOM does not matter) or Latin-1, and notes on it.
+    """The content of a JSON file in UTF-8, UTF-16 (by its BOM) or Latin-1, and notes on it.
 
-    A key that stands twice in an object is kept twice, the second time with an apostrophe.
+    A key that stands twice in an object is kept twice, the first time with a number behind it.
     Raises ValueError when it is too large or not JSON.
     """
     notes = []
 
     def keep_all(pairs: list[tuple[str, object]]) -> dict[str, object]:
         unique = dict(pairs)
-        if len(unique) == len(pairs):
-            return unique
-        notes[:] = notes or ["has keys that stand twice; both were read"]
-        unique = {}
-        for key, value in pairs:
-            while key in unique:
-                key += "'"
-            unique[key] = value
+        if len(unique) < len(pairs):
+            notes[:] = ["has keys that stand twice: entries and regions were all read, of other keys the last"]
+            last = {key: index for index, (key, _) in enumerate(pairs)}
+            for index, (key, value) in enumerate(pairs):
+                unique[key if index == last[key] else f"{key} ({index})"] = value
         return unique
 
     try:
         if path.stat().st_size > config.MAX_JSON_MEGABYTES * 1e6:
             raise ValueError(f"larger than {config.MAX_JSON_MEGABYTES} MB; split it, or raise MAX_JSON_MEGABYTES")
         content = path.read_bytes()
-        encoding = "utf-8-sig"
         try:
-            text = content.decode(encoding)
+            is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("latin-1")
             notes.append("is not UTF-8; it was read as Latin-1")
@@ -175,16 +179,19 @@ def find_names(entries: dict[str, object], label_key: str) -> tuple[Callable[[di
 
     Raises ValueError when several attributes could name the parts.
     """
-    keys = Counter()
+    keys, nameless = Counter(), 0
     for entry in entries.values():
         for region in list_regions(entry.get("regions") if isinstance(entry, dict) else None):
             attributes = region.get("region_attributes") if isinstance(region, dict) else None
             if isinstance(attributes, dict):
-                keys.update(key for key, value in attributes.items() if texts_of(value) or clean_name(key) in KNOWN)
+                used = [key for key, value in attributes.items() if texts_of(value) or clean_name(key) in KNOWN]
+                keys.update(used)
+                nameless += bool(used) and clean_name(label_key) not in map(clean_name, used)
     wanted = [key for key in keys if clean_name(key) == clean_name(label_key)]
     as_keys = sum(clean_name(key) in KNOWN for key in keys)
     if not keys or wanted:
-        return lambda attributes: [text for key in wanted for text in texts_of(attributes.get(key))], ""
+        note = f'has regions without "{label_key}", which name no part, but with other attributes: {nameless}'
+        return lambda attributes: [t for key in wanted for t in texts_of(attributes.get(key))], note * bool(nameless)
     if as_keys > len(keys) / 2:
         return lambda attributes: filled_keys(attributes, keys), "has the part names as attribute keys"
     if len(keys) == 1:
@@ -197,7 +204,7 @@ def find_names(entries: dict[str, object], label_key: str) -> tuple[Callable[[di
 def filled_keys(attributes: dict, keys: Iterable[str]) -> list[str]:
     """Those of `keys` that a region gives a value, or, where it gives none to any, those that it has."""
     present = [key for key in attributes if key in keys]
-    return [key for key in present if attributes[key]] or [key for key in present if attributes[key] is not False]
+    return [key for key in present if says_yes(attributes[key])] or [key for key in present if attributes[key] == ""]
 
 
 def rename_regions(entry: object, names_of: Callable[[dict], list[str]]) -> object:
@@ -263,7 +270,8 @@ def find_annotations(
         report.skip("folder that cannot be read", f"{error.filename} ({error.strerror})")
 
     for json_path in list_files(folder, note):
-        if json_path.suffix.lower() != ".json":
+        # A pipe of that name would be waited for.
+        if json_path.suffix.lower() != ".json" or not is_file(json_path):
             continue
         json_name = relative_name(json_path, folder)
         try:
@@ -286,10 +294,14 @@ def find_annotations(
             # cannot hold a carriage return that is not the end of a line.
             elif name.encode(errors="ignore").decode() != name or "\r" in name:
                 report.skip("malformed entry", f"{json_name}: {key}")
-            elif not is_inside(json_path.parent / name, folder):
-                report.skip("photo outside the data folder", f"{json_name}: {name}")
             else:
-                yield json_name, json_path.parent / name, regions
+                # Normalised, so that "./a.jpg" and "a.jpg" are one photo, and before it is
+                # checked: behind a link, ".." would lead elsewhere.
+                photo = Path(os.path.normpath(json_path.parent / name))
+                if is_inside(photo, folder) and photo.is_relative_to(folder):
+                    yield json_name, photo, regions
+                else:
+                    report.skip("photo outside the data folder", f"{json_name}: {name}")
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -317,8 +329,7 @@ def choose_annotations(folder: Path, report: Report, label_key: str | None = Non
     """
     chosen = {}
     for json_name, photo, regions in find_annotations(folder, report, label_key):
-        # normpath, so that "./a.jpg" and "a.jpg" are one photo.
-        image_path = Path(os.path.normpath(photo)).relative_to(folder).as_posix()
+        image_path = photo.relative_to(folder).as_posix()
         earlier = chosen.get(image_path)
         if earlier is not None:
             if extract_viewpoint_label(earlier) != extract_viewpoint_label(regions):

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +50,8 @@ ARRAYS = ("kept_weights", "variables", "best_weights")
 def describe(args: argparse.Namespace, splits: dict[str, pd.DataFrame]) -> dict[str, str]:
     """What a training depends on: its options, and which photos have which labels."""
     settings = {name: str(value) for name, value in vars(args).items() if name not in FREE_OPTIONS}
+    if Path(args.weights).is_file():  # another file of this name would be another training
+        settings["weights"] = hashlib.sha256(Path(args.weights).read_bytes()).hexdigest()[:12]
     for name in ("train", "val"):
         content = splits[name][["image_path", "label"]].to_csv(index=False)
         settings[f"{name}.csv"] = hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -78,10 +79,11 @@ def load_state(path: Path, settings: dict[str, str]) -> State | None:
             for name in ARRAYS:
                 count = sum(key.startswith(f"{name}/") for key in file.files)
                 setattr(state, name, [file[f"{name}/{number}"] for number in range(count)])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        before_settings = dict(state.settings)
+    except Exception as error:  # as many types as there are ways to damage a file
         raise UserError(f"{path} is damaged ({error}); train without --resume to begin anew") from error
-    for name in sorted(settings.keys() | state.settings.keys()):
-        before, now = state.settings.get(name), settings.get(name)
+    for name in sorted(settings.keys() | before_settings.keys()):
+        before, now = before_settings.get(name), settings.get(name)
         if before != now:
             raise UserError(
                 f"{path} is of a training with another {name} ({before}, now {now}); "
@@ -138,7 +140,7 @@ class Checkpoint(keras.callbacks.Callback):
         state.seconds, state.data_epoch = time.monotonic() - self.started, self.batches.epoch
         state.stopped = self.model.stop_training
         # Their counters and best results; Keras's own restoring leaves these out.
-        state.callbacks = {type(callback).__name__: plain_values(callback) for callback in self.callbacks}
+        state.callbacks = {type(callback).__name__: counters_of(callback) for callback in self.callbacks}
         state.variables = [keras.ops.convert_to_numpy(variable) for variable in self.list_variables()]
         for callback in self.callbacks:
             if isinstance(callback, keras.callbacks.EarlyStopping):
@@ -151,10 +153,12 @@ class Checkpoint(keras.callbacks.Callback):
             print(f"\nThis epoch could not be resumed from: {error}")
 
 
-def plain_values(callback: keras.callbacks.Callback) -> dict[str, int | float | bool]:
-    """The numbers among a callback's attributes."""
-    values = {name: value for name, value in vars(callback).items() if isinstance(value, (int, float, np.number))}
-    return {name: value.item() if isinstance(value, np.number) else value for name, value in values.items()}
+def counters_of(callback: keras.callbacks.Callback) -> dict[str, float | None]:
+    """What EarlyStopping and ReduceLROnPlateau remember of earlier epochs."""
+    # Not min_delta, whose sign Keras turns at the first use of a callback.
+    names = ("wait", "cooldown_counter", "best", "best_epoch", "stopped_epoch")
+    values = {name: value for name, value in vars(callback).items() if name in names}
+    return {name: None if value is None else float(value) for name, value in values.items()}
 
 
 def write_log(epochs: list[dict], path: Path) -> None:

@@ -45,7 +45,7 @@ def number(kind: type[int] | type[float], low: float, high: float = math.inf) ->
 
     def parse(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if low <= kind(text) <= high:
+            if low <= kind(text) <= high and math.isfinite(kind(text)):
                 return kind(text)
         name = "whole number" if kind is int else "number"
         limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
@@ -87,6 +87,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
     Raises UserError when the folder cannot be written.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() else path  # what a link points to is written, the link stays
     if not path.name:
         raise UserError(f"{path} names no file to write; give a file name")
     # The suffix stays at the end because Keras and Matplotlib choose the format by it.
@@ -109,13 +110,17 @@ def rename_when_done(temporary: Path, path: Path) -> Iterator[None]:
     """
     try:
         yield
-        for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+        for file in [temporary, *temporary.rglob("*")]:
             sync(file)
         if temporary.is_dir() and path.is_dir():
             # A folder cannot be renamed over another one.
             old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
             path.replace(old)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError:
+                old.replace(path)
+                raise
             remove(old)
         else:
             temporary.replace(path)
@@ -128,7 +133,8 @@ def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk; folders only where the system can."""
     if path.is_dir() and os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows brings only files to the disk that are open for writing.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

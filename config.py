@@ -448,23 +448,24 @@ MISTAKES_SHOWN = 24
 # The robustness figures use so many images of the test split; all, if it holds fewer.
 ROBUSTNESS_IMAGES = 500
 
-# How strongly training images are changed at random: each is also an option of train.py.
+# How strongly training images are changed at random: each is also an option of train.py, with
+# its least and greatest value.
 AUGMENTATION = {
-    "cache_scale": (1.25, "size that training images are cut out of, in their sizes"),
-    "min_crop_area": (0.6, "least share of a photo that a crop keeps"),
-    "max_crop_stretch": (1.6, "largest change of a photo's aspect ratio by a crop"),
-    "aliased_share": (0.3, "share of images that are resized without averaging, as phones do"),
-    "rotated_share": (0.5, "share of images that are turned"),
-    "max_rotation": (10.0, "largest turn, in degrees"),
-    "brightness_change": (0.45, "largest change of brightness, as a share of it"),
-    "contrast_change": (0.35, "largest change of contrast, as a share of it"),
-    "saturation_change": (0.6, "largest change of saturation, as a share of it"),
-    "blurred_share": (0.2, "share of images that are blurred"),
-    "max_blur_radius": (2.0, "largest radius of the blur, in pixels of the model's input"),
-    "compressed_share": (0.2, "share of images that are compressed as JPEG"),
-    "min_jpeg_quality": (15, "lowest JPEG quality, 1 to 90"),
-    "erased_share": (0.1, "share of images of which a rectangle is covered with noise"),
-    "max_erased_area": (0.25, "largest share of an image that is covered"),
+    "cache_scale": (1.25, 1, 4, "size that training images are cut out of, in their sizes"),
+    "min_crop_area": (0.6, 0.01, 1, "least share of a photo that a crop keeps"),
+    "max_crop_stretch": (1.6, 1, 10, "largest change of a photo's aspect ratio by a crop"),
+    "aliased_share": (0.3, 0, 1, "share of images that are resized without averaging, as phones do"),
+    "rotated_share": (0.5, 0, 1, "share of images that are turned"),
+    "max_rotation": (10.0, 0, 180, "largest turn, in degrees"),
+    "brightness_change": (0.45, 0, 1, "largest change of brightness, as a share of it"),
+    "contrast_change": (0.35, 0, 1, "largest change of contrast, as a share of it"),
+    "saturation_change": (0.6, 0, 1, "largest change of saturation, as a share of it"),
+    "blurred_share": (0.2, 0, 1, "share of images that are blurred"),
+    "max_blur_radius": (2.0, 0, 100, "largest radius of the blur, in pixels of the model's input"),
+    "compressed_share": (0.2, 0, 1, "share of images that are compressed as JPEG"),
+    "min_jpeg_quality": (15, 1, 90, "lowest JPEG quality, 1 to 90"),
+    "erased_share": (0.1, 0, 1, "share of images of which a rectangle is covered with noise"),
+    "max_erased_area": (0.25, 0, 1, "largest share of an image that is covered"),
 }
 
 # --- convert_tflite.py -------------------------------------------------------------

@@ -45,6 +45,7 @@ from annotations import (
     count_votes,
     extract_viewpoint_label,
     is_file,
+    is_inside,
     region_identities,
 )
 from common import (
@@ -83,6 +84,8 @@ def read_dataset(folder: Path | str, label_key: str | None = None) -> tuple[pd.D
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder of your photos with --data")
+    if str(folder).encode(errors="ignore").decode() != str(folder):
+        raise UserError(f"the name of {folder} is not UTF-8, which no CSV file could hold; rename it")
     report = Report()
     annotations = choose_annotations(folder, report, label_key)
 
@@ -113,7 +116,7 @@ def read_dataset(folder: Path | str, label_key: str | None = None) -> tuple[pd.D
         report.unknown_parts.update(identities - KNOWN)
         rows.append([image_path, extract_viewpoint_label(regions), *count_votes(identities).values()])
     for path in list_files(folder):
-        if relative_name(path, folder) not in annotations and is_photo(path):
+        if relative_name(path, folder) not in annotations and is_inside(path, folder) and is_photo(path):
             report.skip("never annotated", relative_name(path, folder))
     if not rows:
         raise UserError(nothing_found(folder, report))
@@ -275,7 +278,7 @@ def split_off_folders(df: pd.DataFrame, share: float, seed: int) -> tuple[pd.Dat
         return ((counts / wanted - 1) ** 2).sum()
 
     # Each draw proposes every one of its parts; the one nearest to the class shares is taken.
-    draws = [StratifiedGroupKFold(parts, shuffle=True, random_state=seed + i) for i in range(GROUPED_DRAWS)]
+    draws = [StratifiedGroupKFold(parts, shuffle=True, random_state=(seed + i) % 2**32) for i in range(GROUPED_DRAWS)]
     with warnings.catch_warnings():
         # scikit-learn warns of rare classes; the summary says better where they are missing.
         warnings.simplefilter("ignore", UserWarning)
@@ -384,7 +387,10 @@ def recorded_data_dir(dataset_dir: Path) -> Path:
 def write_dataset(
     splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], data: Path, output: Path
 ) -> None:
-    """Write the three CSVs, the bar chart and summary.json into `output`: all, or on an error none."""
+    """Write the three CSVs, the bar chart and summary.json into `output`: all, or on an error none.
+
+    After a kill or a power cut in the middle some may be missing, but never old and new ones mixed.
+    """
     summary = {
         # Relative, so that a project folder can be moved as a whole.
         "data_dir": Path(os.path.relpath(data.resolve(), output.resolve())).as_posix(),
@@ -404,6 +410,8 @@ def write_dataset(
         draw_class_distribution(splits, files.enter_context(write_atomically(output / "class_distribution.png")))
         path = files.enter_context(write_atomically(output / SUMMARY_NAME))
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name in splits:
+            (output / f"{name}.csv").unlink(missing_ok=True)
 
 
 def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None:

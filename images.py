@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 import config
 from common import UserError
@@ -21,6 +21,10 @@ PIXEL_MEAN, PIXEL_STD = 127.5, 127.5
 
 # open_image refuses by config.MAX_MEGAPIXELS, where Pillow would first warn and then refuse at other sizes.
 Image.MAX_IMAGE_PIXELS = None
+
+
+# Pillow reads many more; some of them, like EPS, run other programs.
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
 
 
 class ImageError(UserError):
@@ -50,7 +54,7 @@ def open_header(path: Path | str) -> Image.Image:
     """Open an image file without decoding it. Raises ValueError when it is too large, or what Pillow raises."""
     if is_heic(path) and not can_read_heic():
         raise ValueError("a HEIC photo; install pillow-heif to read it (pip install pillow-heif), or export it as JPEG")
-    image = Image.open(path)
+    image = Image.open(path, formats=[*FORMATS, "HEIF"] if is_heic(path) else FORMATS)
     if image.width * image.height > config.MAX_MEGAPIXELS * 1e6:
         size = f"{image.width}x{image.height}"
         image.close()
@@ -61,8 +65,9 @@ def open_header(path: Path | str) -> Image.Image:
 def is_heic(path: Path | str) -> bool:
     """Whether a file's first bytes say HEIC or HEIF, as iPhones write them, whatever its name."""
     with Path(path).open("rb") as file:
-        start = file.read(12)
-    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+        start = file.read(32)
+    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+    return start[4:8] == b"ftyp" and start[8:12] in brands and b"avif" not in start
 
 
 @functools.cache
@@ -86,8 +91,12 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image in mode RGB."""
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, of which nobody can say what is white; export it with 8 or 16")
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would make all but black white
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        pixels = np.asarray(image)
+        greys = np.where(pixels == image.info.get("transparency", -1), 255, pixels >> 8)
+        return Image.fromarray(greys.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -124,7 +133,7 @@ def upright_size(path: Path | str) -> tuple[int, int]:
 
 def is_photo(path: Path) -> bool:
     """Whether a file counts as a photo: by its extension, or, without one, by its content."""
-    if path.suffix:
+    if path.suffix or not path.is_file():  # a pipe would be waited for
         return path.suffix.lower() in config.IMAGE_EXTENSIONS and path.is_file()
     try:
         with open_header(path):

@@ -243,7 +243,7 @@ def find_inputs(images_path: Path | str, data_dir: Path | str | None = None) -> 
             for name, file, label in zip(rows["image_path"], rows["file"], labels, strict=True)
         ]
     elif images_path.exists():
-        inputs = [Input(images_path.name, images_path)]
+        inputs = [Input(relative_name(images_path, images_path.parent), images_path)]
     else:
         raise UserError(f"{images_path} not found; give an image, a folder or a CSV with --images")
     if not inputs:
@@ -279,7 +279,10 @@ def predict_images(
     if tta:
         runners = [with_mirror(runner, labels) for runner in runners]
     columns = [*PREDICTION_COLUMNS, *(labels if all_probabilities else [])]
-    partial = partial_path(Path(output_path), Path(model_path), f"{columns} {unknown_below} {tta}")
+    options = [columns, labels, unknown_below, tta, Path(images_path).resolve(), data_dir]
+    partial = partial_path(Path(output_path), Path(model_path), str(options))
+    if partial.is_file() and not resume:
+        print(f"The rows of an interrupted run, from which --resume would go on, are dropped ({partial})")
     done = read_partial(partial, columns) if resume else {}
     outcome, todo = Outcome(), []
     with write_atomically(partial) as path, path.open("w", newline="", encoding="utf-8") as file:
@@ -313,9 +316,9 @@ def predict_images(
 def partial_path(output_path: Path, model_path: Path, options: str) -> Path:
     """Where the rows of an unfinished run lie: beside the output, under a name for this model and these options.
 
-    Raises UserError when `output_path` names no file.
+    Raises UserError when `output_path` names no file, or a folder.
     """
-    if not output_path.name:
+    if not output_path.name or output_path.is_dir():
         raise UserError(f"{output_path} names no file to write; give a file name")
     content = hashlib.sha256(options.encode())
     for file in sorted(model_path.rglob("*")) if model_path.is_dir() else [model_path]:
@@ -327,14 +330,11 @@ def read_partial(path: Path, columns: list[str]) -> dict[str, list[list[str]]]:
     """The rows of an interrupted run by image name, but for one that was cut off; {} if there is no such file."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not path.read_bytes().endswith(b"\n"):
-        rows = rows[:-1]
+    whole_lines = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
     done = {}
-    for row in rows[1:]:
+    for row in csv.reader(whole_lines.splitlines(keepends=True)):
         # A name with a line break can be cut off behind it.
-        if len(row) == len(columns):
+        if len(row) == len(columns) and row != columns:
             done.setdefault(row[0], []).append(row)
     return done
 

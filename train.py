@@ -33,7 +33,7 @@ from tqdm import tqdm
 from tqdm.keras import TqdmCallback
 
 import config
-from checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state
+from checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from common import COUNT, SEED, SHARE, WHOLE, UserError, map_in_order, number, remove, run
 from data_preparation import SPLITS, ordered_counts, read_split
 from evaluation import calibrate, measure_robustness, predict
@@ -356,12 +356,12 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     add("--hidden-units", type=COUNT, default=config.HIDDEN_UNITS, help="units of the head's hidden layer")
     add("--backbone-dropout", type=SHARE, default=config.BACKBONE_DROPOUT, help="dropout before the hidden layer")
     add("--head-dropout", type=SHARE, default=config.HEAD_DROPOUT, help="dropout after the hidden layer")
-    add("--lr-factor", type=number(float, 0, 0.99), default=config.LR_FACTOR, help="the plateau schedule's factor")
-    add("--lr-patience", type=COUNT, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
+    add("--lr-factor", type=number(float, 0, 0.9999), default=config.LR_FACTOR, help="the plateau schedule's factor")
+    add("--lr-patience", type=WHOLE, default=config.LR_PATIENCE, help="epochs of val_loss that make a plateau")
     add("--min-learning-rate", type=RATE, default=config.MIN_LEARNING_RATE, help="the plateau schedule's end")
     add(
         "--warmup-share",
-        type=number(float, 0, 0.99),
+        type=number(float, 0, 0.9999),
         default=config.WARMUP_SHARE,
         help="share of warm-up steps",
     )
@@ -379,8 +379,10 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
     add("--robustness-images", type=COUNT, default=config.ROBUSTNESS_IMAGES, help="most test images to corrupt")
     add("--seed", type=SEED, default=config.SEED, help="seed of weights, dropout, batch order and random changes")
     strengths = parser.add_argument_group("strengths of --augment")
-    for name, (value, meaning) in config.AUGMENTATION.items():
-        strengths.add_argument(f"--{name.replace('_', '-')}", type=number(float, 0), default=value, help=meaning)
+    for name, (value, low, high, meaning) in config.AUGMENTATION.items():
+        strengths.add_argument(
+            f"--{name.replace('_', '-')}", type=number(float, low, high), default=value, help=meaning
+        )
     parser.set_defaults(**config.RECIPES[recipe])
     args = parser.parse_args(options)
     if args.ema and args.early_stopping_patience:
@@ -389,18 +391,21 @@ def parse_arguments(options: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def begin(args: argparse.Namespace, splits: dict[str, pd.DataFrame]) -> State:
-    """A new training's state, or with --resume that of an interrupted one. Raises UserError as load_state does."""
+    """A new training's state, or with --resume that of an interrupted one. Raises UserError as both do."""
     path, settings = args.models / CHECKPOINT_NAME, describe(args, splits)
     state = load_state(path, settings) if args.resume else None
-    if state:
+    if state and state.phase:
         print(f"Going on after phase {state.phase} epoch {len(state.epochs)}")
         return state
     if args.resume:
-        print(f"Nothing to resume, for {path} is not there: beginning anew")
+        print(f"Nothing to resume, for {path} holds no finished epoch: beginning anew")
     elif path.is_file():
         print(f"{path} of an interrupted training, from which --resume would go on, will be overwritten")
     remove(args.models / "report" / "tensorboard")
-    return State(settings)
+    state = State(settings)
+    # Now, for a folder that cannot be written must be known before the training and not after it.
+    save_state(state, path)
+    return state
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Untidy annotation files: every variety is read or refused by name, and nothing escapes the folder."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import config
-from annotations import KNOWN, extract_viewpoint_label, printable, read_annotation_file, region_identities
-from common import UserError
+from annotations import KNOWN, extract_viewpoint_label, parse_json, read_annotation_file, region_identities
+from common import UserError, printable
 from data_preparation import parse_dataset, read_dataset
+from test_predict import find_inputs
 
 
 def write(folder: Path, content: object, name: str = "via.json", encoding: str = "utf-8") -> Path:
@@ -39,11 +41,15 @@ def via(*attributes: dict) -> dict:
         ([{"identity": "bonnet"}, {"identity": "LeftFrontDoor\n"}], None),
         ([{"identity": {"bonnet": True, "tailgate": False}}, {"identity": {"leftfrontdoor": True}}], None),
         ([{"identity": "bonnet", "colour": "red"}, {"identity": "leftfrontdoor", "colour": "red"}], None),
+        ([{"identity": ["bonnet", "leftfrontdoor"]}], None),
+        ([{"identity": {"bonnet": 1, "tailgate": 0, "leftfrontdoor": "on", "rearbumper": "no"}}], None),
+        ([{"identity": "bonnet"}, {"identity": "leftfrontdoor"}, {"name": "tailgate"}], "with other attributes: 1"),
         ([{" Identity": "bonnet"}, {"identity": "leftfrontdoor"}], None),
         ([{"name": "bonnet"}, {"name": "leftfrontdoor"}, {"name": ""}], 'the part names were read from "name"'),
         ([{"Class Name": "Bonnet"}, {"Class Name": {"Leftfrontdoor": True}}], 'read from "Class Name"'),
         ([{"bonnet": "scratch"}, {"leftfrontdoor": ""}, {"LeftFender": "dent"}], "part names as attribute keys"),
         ([{"bonnet": "yes", "tailgate": ""}, {"bonnet": "", "leftfrontdoor": "yes"}], "part names as attribute keys"),
+        ([{"bonnet": "yes", "tailgate": "no"}, {"leftfrontdoor": True}], "part names as attribute keys"),
     ],
 )
 def test_part_names_are_found_wherever_people_put_them(tmp_path, attributes, note):
@@ -90,7 +96,7 @@ def test_coco_is_read_with_its_shapes(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_every_usual_encoding_is_read(tmp_path, encoding):
     save_photo(tmp_path / "été.jpg")
     content = {"é": {"filename": "été.jpg", "regions": regions("bonnet", "grille")}}
@@ -108,7 +114,18 @@ def test_keys_that_stand_twice_are_both_read(tmp_path):
     (tmp_path / "via.json").write_text("{" + ", ".join(entry.format(name, *parts) for name in ("a.jpg", "b.jpg")) + "}")
     df, report = read_dataset(tmp_path)
     assert df["label"].tolist() == ["Rear", "Rear"]
-    assert report.notes == ["via.json has keys that stand twice; both were read"]
+    assert report.notes == [
+        "via.json has keys that stand twice: entries and regions were all read, of other keys the last"
+    ]
+
+
+def test_of_two_names_of_one_region_the_last_counts_and_many_repeats_are_quick(tmp_path):
+    path = tmp_path / "via.json"
+    path.write_text('{"a": {"identity": "bonnet", "identity": "grille"}, ' + '"k": 1, ' * 100_000 + '"k": 2}')
+    content, _ = parse_json(path)
+    assert content["a"]["identity"] == "grille"
+    assert content["k"] == 2
+    assert len(content) == 100_002
 
 
 @pytest.mark.parametrize(
@@ -162,6 +179,29 @@ def test_a_json_file_that_is_a_link_out_of_the_folder_is_not_read(tmp_path):
     df, report = read_dataset(inside)
     assert df["label"].tolist() == ["Rear"]
     assert report.skipped["JSON file not used"] == ["link.json (a link that leaves the data folder)"]
+
+
+def test_links_cannot_lead_out_of_the_folder_by_two_dots(tmp_path):
+    outside = save_photo(tmp_path / "outside.jpg")
+    data = tmp_path / "data"
+    save_photo(data / "a" / "b" / "evil.jpg")
+    (data / "sub").symlink_to(data / "a" / "b")  # sub/../evil.jpg is a/evil.jpg to some, evil.jpg to others
+    (data / "evil.jpg").symlink_to(outside)
+    save_photo(data / "good.jpg")
+    names = ["sub/../evil.jpg", "sub/../../../outside.jpg", "good.jpg"]
+    write_via(data / "via.json", dict.fromkeys(names, regions("bonnet", "grille")))
+    df, report = read_dataset(data)
+    assert df["image_path"].tolist() == ["good.jpg"]
+    assert len(report.skipped["photo outside the data folder"]) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_are_not_waited_for(tmp_path):
+    write(tmp_path, via({"identity": "bonnet"}, {"identity": "grille"}))
+    for name in ("pipe.json", "pipe.jpg", "pipe"):
+        os.mkfifo(tmp_path / name)
+    assert read_dataset(tmp_path)[0]["image_path"].tolist() == ["car.jpg"]
+    assert [item.name for item in find_inputs(tmp_path)] == ["car.jpg"]
 
 
 def test_names_with_control_characters_are_printed_escaped(tmp_path):

@@ -11,7 +11,7 @@ import augmentation
 import config
 from images import open_image, resize
 
-STRENGTHS = Namespace(**{name: value for name, (value, _) in config.AUGMENTATION.items()})
+STRENGTHS = Namespace(**{name: value for name, (value, *_) in config.AUGMENTATION.items()})
 
 
 @pytest.fixture

@@ -36,6 +36,15 @@ def test_an_output_is_whole_or_the_earlier_one_stays(tmp_path, folder):
     assert [path.name for path in output.parent.iterdir()] == ["model.bin"]
 
 
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path):
+    (tmp_path / "real.txt").write_text("first")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    with write_atomically(tmp_path / "link.txt") as path:
+        path.write_text("second")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "second"
+
+
 def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path):
     for name, age in ((".model.1.tmp.bin", 25), (".model.2.tmp.bin", 1), (".other.1.tmp.bin", 25)):
         (tmp_path / name).write_text("left")
@@ -63,7 +72,12 @@ def test_exit_codes_mean_something(outcome, code, capsys):
 def test_an_option_out_of_range_is_refused():
     assert common.COUNT("3") == 3
     assert common.SHARE("0.5") == 0.5
-    for parse, text in ((common.COUNT, "0"), (common.COUNT, "1.5"), (common.SHARE, "nan"), (common.SHARE, "x")):
+    for parse, text in (
+        (common.COUNT, "0"),
+        (common.COUNT, "1.5"),
+        (common.SHARE, "nan"),
+        (common.number(float, 0), "inf"),
+    ):
         with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not a"):
             parse(text)
 

@@ -102,6 +102,21 @@ def test_sixteen_bits_keep_their_greys(tmp_path):
     assert np.array_equal(np.asarray(open_image(tmp_path / "deep.png"))[0, :, 0], np.arange(256))
 
 
+def test_sixteen_bits_with_a_transparent_grey_and_thirty_two_bits(tmp_path):
+    Image.fromarray(np.array([[0, 40_000]], np.uint16)).save(tmp_path / "deep.png", transparency=40_000)
+    assert np.asarray(open_image(tmp_path / "deep.png"))[0, :, 0].tolist() == [0, 255]
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(ImageError, match="32 bits a pixel"):
+        open_image(tmp_path / "float.tiff")
+
+
+def test_formats_that_run_other_programs_are_not_opened(tmp_path):
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    (tmp_path / "script.jpg").write_bytes(script)
+    with pytest.raises(ImageError, match="not an image"):
+        open_image(tmp_path / "script.jpg")
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_is_white(tmp_path, mode):
     image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))

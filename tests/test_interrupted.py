@@ -17,6 +17,7 @@ from conftest import arguments, save_photo
 import checkpoint
 import config
 import convert_tflite
+import train
 from common import UserError
 from data_preparation import SPLITS, create_stratified_splits, parse_dataset
 from test_predict import partial_path
@@ -141,8 +142,8 @@ def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_pat
         assert done
         assert not (tmp_path / "killed.csv").exists()
     [partial] = tmp_path.glob(".killed.*.partial.csv")
-    with partial.open("a") as file:
-        file.write('"0999 é.pn')  # as if killed while writing
+    with partial.open("ab") as file:
+        file.write('"0999 é'.encode()[:-1])  # as if killed while writing a character
     done = subprocess.run(
         [*map(str, command), str(tmp_path / "killed.csv"), "--resume"], check=True, capture_output=True
     )
@@ -172,9 +173,38 @@ def test_a_checkpoint_of_other_settings_is_refused_by_their_name(tmp_path, optio
     corrected = {name: split.assign(label="Rear") for name, split in splits.items()}
     with pytest.raises(UserError, match=r"another train\.csv"):
         checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments(), corrected))
-    (tmp_path / "c.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:-30])
-    with pytest.raises(UserError, match=r"c\.npz is damaged"):
-        checkpoint.load_state(tmp_path / "c.npz", before)
+    for damaged in ((tmp_path / "c.npz").read_bytes()[:-30], b""):
+        (tmp_path / "c.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"c\.npz is damaged"):
+            checkpoint.load_state(tmp_path / "c.npz", before)
+
+
+def test_another_weights_file_of_the_same_name_is_another_training(tmp_path):
+    splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
+    weights = tmp_path / "w.h5"
+    found = []
+    for content in (b"a", b"b", b"b"):
+        weights.write_bytes(content)
+        found.append(checkpoint.describe(arguments("--weights", weights), splits)["weights"])
+    assert found[0] != found[1] == found[2]
+
+
+def test_callbacks_go_on_where_they_were_and_not_with_a_turned_sign():
+    """Keras turns the sign of min_delta at a callback's first use; a restored one would have it turned twice."""
+    plateau = keras.callbacks.ReduceLROnPlateau(min_delta=1e-4)
+    plateau.set_model(keras.Sequential([keras.layers.Dense(1)]))
+    plateau.model.compile("adam")
+    plateau.on_train_begin()
+    plateau.on_epoch_end(0, {"val_loss": 1.0})
+    plateau.on_epoch_end(1, {"val_loss": 1.0})
+    assert checkpoint.counters_of(plateau) == {"wait": 1, "cooldown_counter": 0, "best": 1.0}
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_training(tmp_path):
+    splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*models"):
+        train.begin(arguments("--models", tmp_path / "models"), splits)
 
 
 def test_deterministic_trainings_give_the_same_file_to_the_bit(training, demo_photos, tmp_path):

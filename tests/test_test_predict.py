@@ -172,6 +172,9 @@ def test_no_readable_image_leaves_earlier_predictions(brightness_model, labels, 
 
 
 def test_mistakes_are_one_sentence(brightness_model, labels, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match="names no file to write"):
+        test_predict.predict_images("any.tflite", labels, save_grey(tmp_path / "car.png", 10), tmp_path / "folder.csv")
     with pytest.raises(UserError, match="names no file to write"):
         test_predict.predict_images("any.tflite", labels, save_grey(tmp_path / "car.png", 10), ".")
     with pytest.raises(UserError, match="nowhere not found"):

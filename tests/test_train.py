@@ -226,9 +226,11 @@ def test_every_number_of_the_training_can_be_set_on_the_command_line():
 
 
 def test_every_strength_of_the_augmentation_can_be_set_on_the_command_line():
-    for name, (value, _) in config.AUGMENTATION.items():
+    for name, (value, low, high, _) in config.AUGMENTATION.items():
         assert vars(arguments())[name] == value
-        assert vars(arguments(f"--{name.replace('_', '-')}", 0.5))[name] == 0.5
+        assert vars(arguments(f"--{name.replace('_', '-')}", low))[name] == low
+        with pytest.raises(SystemExit):
+            arguments(f"--{name.replace('_', '-')}", high + 1)
 
 
 @pytest.mark.parametrize("recipe", config.RECIPES)

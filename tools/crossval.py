@@ -92,15 +92,8 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
 def fingerprint(df: pd.DataFrame) -> str:
     """A short name for exactly these images and labels, and this code and its settings."""
     content = df[["image_path", "label"]].to_csv(index=False).encode()
-    for name in (
-        "config.py",
-        "images.py",
-        "augmentation.py",
-        "training_data.py",
-        "network.py",
-        "checkpoint.py",
-        "train.py",
-    ):
+    code = ["config.py", "images.py", "augmentation.py", "training_data.py", "network.py", "checkpoint.py"]
+    for name in [*code, "evaluation.py", "train.py", "reports/training.py"]:
         content += (PROJECT / name).read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
