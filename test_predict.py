@@ -20,6 +20,7 @@ data_preparation.py needs, and a SavedModel as --model needs TensorFlow.
 import argparse
 import csv
 import hashlib
+import io
 import os
 import queue
 import zipfile
@@ -320,7 +321,7 @@ def partial_path(output_path: Path, model_path: Path, options: str) -> Path:
     """
     if not output_path.name or output_path.is_dir():
         raise UserError(f"{output_path} names no file to write; give a file name")
-    content = hashlib.sha256(options.encode())
+    content = hashlib.sha256(options.encode(errors="backslashreplace"))
     for file in sorted(model_path.rglob("*")) if model_path.is_dir() else [model_path]:
         content.update(file.read_bytes() if file.is_file() else b"")
     return output_path.with_name(f".{output_path.stem}.{content.hexdigest()[:12]}.partial{output_path.suffix}")
@@ -332,7 +333,7 @@ def read_partial(path: Path, columns: list[str]) -> dict[str, list[list[str]]]:
         return {}
     whole_lines = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
     done = {}
-    for row in csv.reader(whole_lines.splitlines(keepends=True)):
+    for row in csv.reader(io.StringIO(whole_lines, newline="")):
         # A name with a line break can be cut off behind it.
         if len(row) == len(columns) and row != columns:
             done.setdefault(row[0], []).append(row)

@@ -126,7 +126,7 @@ def colour_model(tmp_path_factory) -> Path:
 def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_path):
     photos = tmp_path / "photos"
     for index in range(1500):
-        name = f"{index:04}\n{index % 7}.png" if index % 100 == 0 else f"{index:04} é.png"
+        name = f"{index:04}\n\u2028{index % 7}.png" if index % 100 == 0 else f"{index:04} é.png"
         if index % 50 == 7:
             photos.joinpath(name).write_bytes(b"no image")
         else:

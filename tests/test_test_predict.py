@@ -266,6 +266,15 @@ def test_a_terminal_without_the_letters_of_a_name_stops_nothing():
     assert subprocess.run(command, capture_output=True, check=True, **options).stdout.strip() == rb"\u8eca"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_names_that_are_not_utf_8_are_escaped(brightness_model, labels, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    photo = save_grey(folder / os.fsdecode(b"\xe9.png"), 10)
+    for images in (photo, folder):
+        _, rows = predict(images, labels)
+        assert [row["image_name"] for row in rows] == [r"\udce9.png"]
+
+
 def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, tmp_path):
     names = ["=1+1.png", "+a.png", "-b.png", "@c.png", 'q"u,o\nte.png', "車 é.png"]
     for name in names:
