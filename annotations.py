@@ -22,6 +22,7 @@ VOTES = {
     "right": frozenset(config.RIGHT_PARTS),
 }
 DAMAGE = frozenset(config.DAMAGE_PARTS)
+TWICE = "has keys that stand twice: entries and regions were all read, of other keys the last"
 KNOWN = frozenset().union(*VOTES.values(), DAMAGE, config.NEUTRAL_PARTS)
 
 # --- From regions to a label -------------------------------------------------------
@@ -153,7 +154,8 @@ def parse_json(path: Path) -> tuple[object, list[str]]:
     def keep_all(pairs: list[tuple[str, object]]) -> dict[str, object]:
         unique = dict(pairs)
         if len(unique) < len(pairs):
-            notes[:] = ["has keys that stand twice: entries and regions were all read, of other keys the last"]
+            if TWICE not in notes:
+                notes.append(TWICE)
             last = {key: index for index, (key, _) in enumerate(pairs)}
             for index, (key, value) in enumerate(pairs):
                 unique[key if index == last[key] else f"{key} ({index})"] = value
@@ -221,6 +223,7 @@ def rename_regions(entry: object, names_of: Callable[[dict], list[str]]) -> obje
 
 
 def is_coco(content: object) -> bool:
+    """Whether a JSON value has the two lists that every COCO file has."""
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations"))
 
 

@@ -313,5 +313,6 @@ def draw_robustness(robustness: dict[str, float], path: Path) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
+    """Write a figure to a PNG file and free its memory."""
     figure.savefig(path, dpi=150)
     plt.close(figure)
