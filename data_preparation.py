@@ -410,6 +410,7 @@ def write_dataset(
         draw_class_distribution(splits, files.enter_context(write_atomically(output / "class_distribution.png")))
         path = files.enter_context(write_atomically(output / SUMMARY_NAME))
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # The old ones go first, so that a kill between the renames leaves no mixture.
         for name in splits:
             (output / f"{name}.csv").unlink(missing_ok=True)
 

@@ -188,7 +188,7 @@ def votes_of(names: list[str]) -> str:
 def outline(shape: dict, point_radius: float = 4) -> Sequence[tuple[float, float]]:
     """The points around a VIA shape, in pixels of the photo; [] when its numbers are missing or odd.
 
-    Around a point, a circle of `point_radius`. Source: the shapes of VIA 2, https://www.robots.ox.ac.uk/~vgg/software/via/docs/face_track_annotation.html.
+    Around a point, a circle of `point_radius`. Source: VIA 2, https://www.robots.ox.ac.uk/~vgg/software/via/.
     """
     try:
         match shape.get("name"):

@@ -75,6 +75,18 @@ def scale_logits(probabilities: np.ndarray, factor: float) -> np.ndarray:
     return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
 
 
+def staged_scores(probabilities: np.ndarray, temperature: float | None) -> dict[str, np.ndarray]:
+    """The best scores (n,) of a model's probabilities (n, classes), by name: the last as they are.
+
+    Where a temperature was folded in, those before it come first.
+    """
+    scores = probabilities.max(axis=1)
+    if not temperature:
+        return {"scores": scores}
+    before = scale_logits(probabilities, temperature).max(axis=1)
+    return {"before temperature scaling": before, "after temperature scaling": scores}
+
+
 def answered_shares(scores: np.ndarray, right: np.ndarray) -> pd.DataFrame:
     """What test_predict.py --unknown-below trades: a row for each threshold from 0 in steps of 0.01.
 
@@ -99,17 +111,16 @@ def suggest_threshold(shares: pd.DataFrame, accuracy: float = config.SUGGESTED_A
 def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robustness: dict[str, float] | None) -> dict:
     """All figures on the test split, as they stand in metrics.json."""
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
-    scores, right = probabilities.max(axis=1), is_right(test, probabilities)
-    bins = settings["calibration_bins"]
+    right, bins = is_right(test, probabilities), settings["calibration_bins"]
+    *before, scores = staged_scores(probabilities, settings["temperature"]).values()
     interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     metrics["accuracy_interval_95"] = [interval.low, interval.high]
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
     metrics["calibration_error"] = expected_calibration_error(scores, right, bins)
-    if settings["temperature"]:
-        before = scale_logits(probabilities, settings["temperature"]).max(axis=1)
-        metrics["calibration_error_before"] = expected_calibration_error(before, right, bins)
+    if before:
+        metrics["calibration_error_before"] = expected_calibration_error(before[0], right, bins)
     if robustness:
         metrics["robustness"] = robustness
     # For whoever chooses another threshold than the suggested one.
@@ -209,12 +220,8 @@ def draw_figures(
     folder: Path,
 ) -> list[tuple[str, Path]]:
     """Draw every figure of the report to PNG files in `folder`: (what it shows, file), in the page's order."""
-    right = is_right(splits["test"], probabilities)
-    scores = {"scores": probabilities.max(axis=1)}
-    if settings["temperature"]:
-        before = scale_logits(probabilities, settings["temperature"]).max(axis=1)
-        scores = {"before temperature scaling": before, "after temperature scaling": scores["scores"]}
-    bins = settings["calibration_bins"]
+    right, bins = is_right(splits["test"], probabilities), settings["calibration_bins"]
+    scores = staged_scores(probabilities, settings["temperature"])
     threshold = (settings["suggestion"] or {}).get("threshold")
     drawings = {
         "confusion_matrix": ("Confusion matrix", lambda path: draw_confusion_matrix(metrics, path)),

@@ -283,6 +283,17 @@ def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, t
     assert sorted(row["image_name"] for row in rows) == sorted(names)
 
 
+def test_rows_of_other_photos_are_not_gone_on_from(brightness_model, labels, tmp_path, monkeypatch):
+    """Photos of equal names in two folders: an unfinished run on the one is none on the other."""
+    partials, partial_path = [], test_predict.partial_path
+    monkeypatch.setattr(
+        test_predict, "partial_path", lambda *about: partials.append(partial_path(*about)) or partials[-1]
+    )
+    for folder in ("a", "b", "b"):
+        predict(save_grey(tmp_path / folder / "0.png", 10).parent, labels, resume=True)
+    assert partials[0] != partials[1] == partials[2]
+
+
 def test_labels_that_are_not_those_inside_the_model_are_refused(brightness_model, labels, tmp_path):
     with zipfile.ZipFile(tmp_path / "model.tflite", "w") as file:
         file.writestr("labels.txt", "\n".join(config.CLASSES))
