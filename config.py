@@ -1,15 +1,22 @@
-"""Every name and number that the scripts share, grouped by the script that uses it.
+"""Every setting that the scripts share, grouped by the script that uses it: names, numbers and part lists, no logic.
 
-Change a value here for good, or override it once on a script's command line
-(`python train.py --help` lists the names).
+Change a value here for good, or override it for one run on a script's command line
+(`python train.py --help` lists the options).
 """
+
+from pathlib import Path
 
 # --- Classes: used by every script -------------------------------------------------
 
 # The order of the model's outputs, of labels.txt and of every report. Never sort it.
+# To get pure side views as classes of their own, insert "Left" and "Right" here and in
+# MIRRORED_CLASS; without them a side view counts as Front.
 CLASSES = ["Front", "FrontLeft", "FrontRight", "Rear", "RearLeft", "RearRight", "Background"]
 
-# The class of a photo once it is mirrored left to right.
+# The class of photos without a vehicle, and of close-ups. Every other class is a viewpoint.
+BACKGROUND = "Background"
+
+# The class of a photo after a horizontal flip.
 MIRRORED_CLASS = {
     "Front": "Front",
     "FrontLeft": "FrontRight",
@@ -23,26 +30,26 @@ MIRRORED_CLASS = {
 # Width and height of the model's input, in pixels.
 IMAGE_SIZE = 224
 
-# Files that count as photos, compared in lower case.
+# Files that count as photos; compared in lower case.
 IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".heic", ".heif"]
 
-# Larger images are refused before they are decoded, for a few bytes can claim any size.
+# Larger images are refused before they are decoded, because a file of a few bytes can claim any size.
 MAX_MEGAPIXELS = 200
 
 SEED = 42
 
 # --- Paths: the defaults of every script -------------------------------------------
 
-DATA_DIR = "photos"  # the annotated photos, read only
+DATA_DIR = "dataset"  # the annotated photos, read only
 DATASET_DIR = "dataset"  # train.csv, val.csv, test.csv and a summary
 MODELS_DIR = "models"  # model.keras, saved_model/, report/ and model.tflite
 PREDICTIONS_PATH = "predictions.csv"
 
-# --- Pages and pictures to look at ------------------------------------------------
+# --- Pages and pictures ------------------------------------------------------------
 
-THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, pixels
+THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, in pixels
 CONTACT_SHEET_COLUMNS = 6
-CONTACT_SHEET_IMAGES = 120  # a contact sheet shows the least certain photos, at most so many
+CONTACT_SHEET_IMAGES = 120  # a contact sheet shows at most this many photos, the least certain ones
 
 # --- data_preparation.py -----------------------------------------------------------
 
@@ -55,36 +62,36 @@ MAX_JSON_MEGABYTES = 100
 # "partial_bonnet" is a bonnet that the photo cuts off: it votes like a bonnet.
 PARTIAL_PREFIX = "partial_"
 
-VAL_SHARE = 0.1
-TEST_SHARE = 0.1
+VAL_SHARE = 0.1  # fraction of the photos for validation
+TEST_SHARE = 0.1  # fraction of the photos for the test
 
-# Photos whose 64-bit perceptual hashes differ in at most so many bits are nearly equal.
+# Photos whose 64-bit perceptual hashes differ in at most this many bits are near-duplicates.
 DUPLICATE_BITS = 4
 
-# The review page: so many photos unless told otherwise, and what is written of a photo
-# whose label is wrong, but whose class nobody gave.
+# The review page shows this many photos unless --review gives another number. WRONG marks a
+# photo whose label is wrong and whose right class nobody gave.
 REVIEW_IMAGES = 4000
 WRONG = "Wrong"
 
-# How much each reason to doubt a label counts; the first is multiplied by the share of
-# probability that a trained model gives to other classes.
+# The weight of each reason to doubt a label. The first is multiplied by the probability
+# that a trained model gives to all other classes together.
 SUSPICIONS = {
     "model": 3.0,
     "tie": 0.6,
-    "twin": 0.6,  # a photo next to it in its folder looks alike and has another label
-    "no end": 0.3,  # left or right parts only, which mean Front by rule
+    "twin": 0.6,  # the photo before or after it in its folder looks alike and has another label
+    "no end": 0.3,  # only left or right parts, which make a Front by rule
     "sides": 0.3,  # left and right parts together
     "ends": 0.15,  # front and rear parts together
-    "margin": 0.15,  # one vote more or less decides
-    "neighbours": 0.15,  # the photos before and after it agree with each other and not with it
-    "single": 0.1,  # a Background because of too few parts
+    "margin": 0.15,  # one vote decides
+    "neighbours": 0.15,  # the photos before and after it agree with each other but not with it
+    "single": 0.1,  # a Background only because it has too few parts
 }
-# Photos whose 64-bit perceptual hashes differ in at most so many bits look alike.
+# Photos whose 64-bit perceptual hashes differ in at most this many bits look alike.
 TWIN_BITS = 10
 
-# Parts are written in lower case; left and right are the CAR's own. A bumper or windscreen
-# votes for its end. A door, mirror or fender votes for its side only, because it is seen
-# from both ends. A lamp stands in two lists: a left headlamp votes front and left.
+# The part lists. Names are in lower case; left and right are the CAR's own. A bumper or
+# windscreen votes for its end. A door, mirror or fender votes for its side only, because it
+# can be seen from both ends. A lamp is in two lists: a left headlamp votes front and left.
 FRONT_PARTS = [
     "bonnet",
     "frontbumper",
@@ -242,70 +249,9 @@ LEFT_PARTS = [
     "leftwheelarch",
 ]
 
-RIGHT_PARTS = [
-    "rightapillar",
-    "rightbootlamp",
-    "rightbpillar",
-    "rightcpillar",
-    "rightdoor",
-    "rightdpillar",
-    "rightdrl",
-    "rightfender",
-    "rightfoglamp",
-    "rightfoglight",
-    "rightfrontbumper",
-    "rightfrontbumpercladding",
-    "rightfrontdoor",
-    "rightfrontdoorcladding",
-    "rightfrontdoorglass",
-    "rightfrontdoorhandle",
-    "rightfrontfender",
-    "rightfrontfoglamp",
-    "rightfrontindicator",
-    "rightfronttyre",
-    "rightfrontventglass",
-    "rightfrontwa",
-    "rightfrontwheel",
-    "rightfrontwheelarch",
-    "rightheadlamp",
-    "rightheadlight",
-    "rightindicator",
-    "rightmirror",
-    "rightorvm",
-    "rightqpanel",
-    "rightquarterglass",
-    "rightquarterpanel",
-    "rightrearbumper",
-    "rightrearbumpercladding",
-    "rightreardoor",
-    "rightreardoorcladding",
-    "rightreardoorglass",
-    "rightreardoorhandle",
-    "rightrearfender",
-    "rightrearfoglamp",
-    "rightrearindicator",
-    "rightrearlamp",
-    "rightrearquarterglass",
-    "rightrearquarterpanel",
-    "rightrearreflector",
-    "rightreartyre",
-    "rightrearventglass",
-    "rightrearwa",
-    "rightrearwheel",
-    "rightrearwheelarch",
-    "rightrockerpanel",
-    "rightroofrail",
-    "rightroofside",
-    "rightrunningboard",
-    "rightsideskirt",
-    "rightstoplamp",
-    "righttaillamp",
-    "righttaillight",
-    "rightwa",
-    "rightwheelarch",
-]
+RIGHT_PARTS = [name.replace("left", "right", 1) for name in LEFT_PARTS]
 
-# Seen from both ends, so they vote for nothing; known, so they are not reported.
+# Visible from both ends, so they vote for nothing; listed here so that they are not reported as unknown.
 NEUTRAL_PARTS = [
     "alloywheel",
     "antenna",
@@ -335,7 +281,7 @@ NEUTRAL_PARTS = [
     "wiper",
 ]
 
-# Damage is no part: it neither votes nor counts towards the two parts a car needs.
+# Damage is not a part: it neither votes nor counts towards the two parts that make a car.
 DAMAGE_PARTS = [
     "bend",
     "bent",
@@ -369,126 +315,145 @@ DAMAGE_PARTS = [
 
 # --- train.py ----------------------------------------------------------------------
 
-# The two recipes, and all that differs between them. "reference" is the plain recipe that
-# everybody writes first; it is kept to measure against.
-RECIPES = {
-    "default": {
-        "flip": True,  # mirror half the images, and swap their classes by MIRRORED_CLASS
-        "augment": True,  # the random changes of augmentation.py
-        "cache": True,  # decode each photo once, into dataset/cache, not once an epoch
-        # Train on images of 192 pixels for an input of 224: a crop shows its car larger than a
-        # whole photo does, which this sets right (Touvron et al., FixRes, 2019,
-        # https://arxiv.org/abs/1906.06423), and there are a quarter fewer pixels.
-        "train_scale": 6 / 7,
-        "fold_batchnorm": True,  # let frozen BatchNorm scale kernels, not activations: the same, faster
-        "phase1_views": 3,  # run phase 1 on the features of so many variants of each photo
-        "label_smoothing": 0.1,
-        "schedule": "cosine",  # warm-up, then down to zero along a cosine
-        "ema": 0.98,  # share of the averaged weights that a step keeps, 0 for no averaging
-        "batch_size": 16,
-        "phase2_epochs": 18,
-        "phase2_learning_rate": 5e-4,
-        "frozen_share": 0.35,  # share of the backbone's first layers that phase 2 leaves frozen
-        "early_stopping_patience": 0,  # 0: train all epochs and keep the last
-        "calibrate": True,  # fit a temperature on validation and fold it into the model
+# Backbones that train.py knows, by their names in keras.applications.
+BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
+
+# Every option of train.py by group: its value, what it accepts, its help. What it accepts is
+# (lowest, highest) for a number, where None means no limit, a list of choices, or a type.
+TRAIN_OPTIONS = {
+    "common options": {
+        "dataset": (Path(DATASET_DIR), Path, "folder of train.csv, val.csv and test.csv"),
+        "data": (None, Path, "folder that the CSVs' paths start from; None: the one recorded beside them"),
+        "models": (Path(MODELS_DIR), Path, "folder to write the model and its report to"),
+        "weights": ("imagenet", str, "imagenet (a download), none (random weights), or a weights file of the backbone"),
+        "backbone": (BACKBONES[0], BACKBONES, "network below the head"),
+        "image_size": (IMAGE_SIZE, (32, None), "width and height of the model's input, in pixels"),
+        "batch_size": (16, (1, None), "images in a training step"),
+        "phase1_epochs": (20, (0, None), "epochs of the head on the frozen backbone"),
+        "phase2_epochs": (18, (0, None), "epochs of fine-tuning"),
+        "seed": (SEED, (0, 2**32 - 1), "seed of weights, dropout, batch order and random changes"),
+        "resume": (False, bool, "continue an interrupted training that had the same options"),
+        "quiet": (False, bool, "print a line for each epoch instead of progress bars, for logs"),
     },
+    "optimization": {
+        "phase1_learning_rate": (1e-3, (0.0, None), "learning rate of phase 1"),
+        "phase2_learning_rate": (5e-4, (0.0, None), "learning rate of phase 2"),
+        "phase1_views": (
+            3,
+            (0, None),
+            "random variants of each photo whose features are computed once for phase 1; "
+            "0 runs every image through the frozen backbone in every epoch",
+        ),
+        "frozen_share": (0.35, (0.0, 1.0), "fraction of the backbone's layers, from its input, that stays frozen"),
+        "schedule": ("cosine", ["cosine", "plateau"], "how the learning rate falls"),
+        "warmup_share": (0.1, (0.0, 0.9999), "fraction of a phase's steps in which the cosine's rate rises from zero"),
+        "lr_factor": (0.5, (0.0, 0.9999), "factor of the learning rate at a plateau of val_loss"),
+        "lr_patience": (3, (0, None), "epochs without a better val_loss that make a plateau"),
+        "min_learning_rate": (1e-7, (0.0, None), "lowest learning rate of the plateau schedule"),
+        "ema": (0.98, (0.0, 1.0), "momentum of the moving average of the weights in phase 2, 0 for none"),
+        "early_stopping_patience": (
+            0,
+            (0, None),
+            "epochs without a better val_accuracy before a phase stops and its best epoch is restored; "
+            "0 trains all epochs and keeps the last",
+        ),
+        "loss": ("crossentropy", ["crossentropy", "focal"], "loss function"),
+        "label_smoothing": (0.1, (0.0, 1.0), "fraction of each target that is spread over all classes"),
+        "calibrate": (True, bool, "fit a temperature on the validation split and fold it into the model"),
+        "deterministic": (False, bool, "give the same bits every time on one machine; slower"),
+    },
+    "network": {
+        "hidden_units": (128, (1, None), "units of the head's hidden layer"),
+        "backbone_dropout": (0.2, (0.0, 1.0), "dropout between backbone and hidden layer"),
+        "head_dropout": (0.1, (0.0, 1.0), "dropout between hidden layer and softmax"),
+        # BatchNorm's own default, 0.999, needs thousands of steps to forget its random start.
+        "batchnorm_momentum": (0.9, (0.0, 1.0), "momentum of BatchNorm, which trains only with --weights none"),
+        "fold_batchnorm": (True, bool, "apply the frozen BatchNorm to the kernels: the same result, faster"),
+    },
+    "training images": {
+        "cache": (True, bool, "decode each photo once, into dataset/cache/"),
+        "flip": (True, bool, "mirror half of the images and swap their classes by MIRRORED_CLASS"),
+        "augment": (True, bool, "change images at random, by the strengths below"),
+        "mixup": (0.0, (0.0, None), "alpha of mixup's beta distribution, 0 for no mixup"),
+        # Train on 192 pixels for an input of 224: a random crop shows its car larger than a whole
+        # photo does, and the smaller size compensates for that (Touvron et al., FixRes, 2019,
+        # https://arxiv.org/abs/1906.06423). There are also a quarter fewer pixels to compute.
+        "train_scale": (6 / 7, (0.1, None), "size of training images relative to the model's input"),
+    },
+    "strengths of --augment": {
+        "cache_scale": (1.25, (1.0, 4.0), "size of the cached photos relative to the training images cut from them"),
+        "min_crop_area": (0.6, (0.01, 1.0), "smallest fraction of a photo that a crop keeps"),
+        "max_crop_stretch": (1.6, (1.0, 10.0), "largest change of a photo's aspect ratio by a crop"),
+        "aliased_share": (0.3, (0.0, 1.0), "fraction of images resized without averaging, as phones do"),
+        "rotated_share": (0.5, (0.0, 1.0), "fraction of images that are rotated"),
+        "max_rotation": (10.0, (0.0, 180.0), "largest rotation, in degrees"),
+        "brightness_change": (0.45, (0.0, 1.0), "largest relative change of brightness"),
+        "contrast_change": (0.35, (0.0, 1.0), "largest relative change of contrast"),
+        "saturation_change": (0.6, (0.0, 1.0), "largest relative change of saturation"),
+        "blurred_share": (0.2, (0.0, 1.0), "fraction of images that are blurred"),
+        "max_blur_radius": (2.0, (0.0, 100.0), "largest radius of the blur, in pixels of the training image"),
+        "compressed_share": (0.2, (0.0, 1.0), "fraction of images that are compressed as JPEG"),
+        "min_jpeg_quality": (15.0, (1.0, 90.0), "lowest JPEG quality"),
+        "erased_share": (0.1, (0.0, 1.0), "fraction of images of which a rectangle is covered with noise"),
+        "max_erased_area": (0.25, (0.0, 1.0), "largest fraction of an image that is covered"),
+    },
+    "report": {
+        "robustness_images": (500, (1, None), "test images for the robustness figures; all, if there are fewer"),
+        "calibration_bins": (15, (1, None), "bins of the calibration error and the reliability diagram"),
+        "tensorboard": (False, bool, "also write report/tensorboard/, for tensorboard --logdir"),
+    },
+}
+
+# The recipes, each with the options that differ from the values above. "reference" is the plain
+# recipe that everybody writes first; it is kept to measure against.
+RECIPES = {
+    "default": {},
     "reference": {
         "flip": False,
         "augment": False,
         "cache": False,
         "train_scale": 1.0,
         "fold_batchnorm": False,
-        "phase1_views": 0,  # push every image through the frozen backbone in every epoch
+        "phase1_views": 0,
         "label_smoothing": 0.0,
-        "schedule": "plateau",  # halve the rate when val_loss stands still
+        "schedule": "plateau",
         "ema": 0.0,
         "batch_size": 32,
         "phase2_epochs": 15,
         "phase2_learning_rate": 1e-4,
         "frozen_share": 0.0,
-        "early_stopping_patience": 7,  # epochs without a better val_accuracy; the best is kept
+        "early_stopping_patience": 7,
         "calibrate": False,
     },
 }
 
-# Backbones that train.py knows, by their names in keras.applications.
-BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
-
-LOSS = "crossentropy"  # or "focal"
-MIXUP = 0.0  # alpha of its beta distribution, 0 for none
-HIDDEN_UNITS = 128
-BACKBONE_DROPOUT = 0.2  # between backbone and hidden layer
-HEAD_DROPOUT = 0.1  # between hidden layer and softmax
-
-# Phase 1 trains the head on the frozen backbone, phase 2 the backbone with it.
-PHASE1_EPOCHS = 20
-PHASE1_LEARNING_RATE = 1e-3
-
-# The plateau schedule.
-LR_FACTOR = 0.5
-LR_PATIENCE = 3
-MIN_LEARNING_RATE = 1e-7
-
-# The cosine schedule: share of a phase's steps in which the rate rises from zero.
-WARMUP_SHARE = 0.1
-
-# BatchNorm's own default, 0.999, needs thousands of steps to forget its random start.
-# Used only where BatchNorm trains, that is with --weights none.
-BATCHNORM_MOMENTUM = 0.9
-
-# Bins of the expected calibration error and the reliability diagram.
-CALIBRATION_BINS = 15
-
-# train.py suggests the least --unknown-below that gives this accuracy on validation.
+# train.py suggests the lowest --unknown-below that reaches this accuracy on validation.
 SUGGESTED_ACCURACY = 0.98
 
-# The report shows so many of the most confident mistakes.
+# The report shows this many of the most confident mistakes.
 MISTAKES_SHOWN = 24
-
-# The robustness figures use so many images of the test split; all, if it holds fewer.
-ROBUSTNESS_IMAGES = 500
-
-# How strongly training images are changed at random: each is also an option of train.py, with
-# its least and greatest value.
-AUGMENTATION = {
-    "cache_scale": (1.25, 1, 4, "size that training images are cut out of, in their sizes"),
-    "min_crop_area": (0.6, 0.01, 1, "least share of a photo that a crop keeps"),
-    "max_crop_stretch": (1.6, 1, 10, "largest change of a photo's aspect ratio by a crop"),
-    "aliased_share": (0.3, 0, 1, "share of images that are resized without averaging, as phones do"),
-    "rotated_share": (0.5, 0, 1, "share of images that are turned"),
-    "max_rotation": (10.0, 0, 180, "largest turn, in degrees"),
-    "brightness_change": (0.45, 0, 1, "largest change of brightness, as a share of it"),
-    "contrast_change": (0.35, 0, 1, "largest change of contrast, as a share of it"),
-    "saturation_change": (0.6, 0, 1, "largest change of saturation, as a share of it"),
-    "blurred_share": (0.2, 0, 1, "share of images that are blurred"),
-    "max_blur_radius": (2.0, 0, 100, "largest radius of the blur, in pixels of the model's input"),
-    "compressed_share": (0.2, 0, 1, "share of images that are compressed as JPEG"),
-    "min_jpeg_quality": (15, 1, 90, "lowest JPEG quality, 1 to 90"),
-    "erased_share": (0.1, 0, 1, "share of images of which a rectangle is covered with noise"),
-    "max_erased_area": (0.25, 0, 1, "largest share of an image that is covered"),
-}
 
 # --- convert_tflite.py -------------------------------------------------------------
 
-# What the model's metadata and model card say of it.
+# Written into the model's metadata and its model card.
 MODEL_NAME = "Vehicle viewpoint classifier"
 MODEL_DESCRIPTION = "From where a car was photographed. Left and right are the car's own."
 MODEL_VERSION = "1.0"
 MODEL_AUTHOR = "not stated"
 MODEL_LICENSE = "not stated"
 
-# The four precisions: what weights and activations are stored in.
+# How weights and activations can be stored; the first is the default.
 PRECISIONS = ["float16", "float32", "dynamic", "int8"]
 
-MIN_AGREEMENT = 0.99  # share of validation images with the same class
-AGREEMENT_IMAGES = 500  # drawn from the validation split; all, if it holds fewer
-CALIBRATION_IMAGES = 300  # drawn from the training split, for the ranges of int8
+MIN_AGREEMENT = 0.99  # fraction of validation images that must keep the Keras model's class
+AGREEMENT_IMAGES = 500  # drawn from the validation split; all, if there are fewer
+CALIBRATION_IMAGES = 300  # drawn from the training split, for the value ranges of int8
 
 # The golden set of the hand-off folder: photos with their exact input and expected output.
 GOLDEN_IMAGES = 12
-# How far another device may be from the expected probabilities.
+# How far a probability on another device may be from the expected one.
 GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0.1}
 
 # --- test_predict.py ---------------------------------------------------------------
 
-UNKNOWN = "Unknown"  # what is written where the best score is below --unknown-below
+UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknown-below

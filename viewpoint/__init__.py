@@ -1,0 +1,1 @@
+"""The library under the four scripts: from annotation files and photos to a checked TFLite model."""

@@ -1,0 +1,66 @@
+"""From the shapes that annotation tools draw to outlines, in pixels of the photo. Standard library only."""
+
+import contextlib
+import math
+
+from viewpoint.annotations.photo import Outline
+
+ELLIPSE_POINTS = 24
+
+
+def via_outline(shape: dict) -> Outline:
+    """The points around a VIA shape; () when its numbers are missing, infinite or not numbers.
+
+    Source: VIA 2, https://www.robots.ox.ac.uk/~vgg/software/via/.
+    """
+    points: list[tuple[float, float]] = []
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+        match shape.get("name"):
+            case "polygon" | "polyline":
+                points = list(zip(map(float, shape["all_points_x"]), map(float, shape["all_points_y"]), strict=True))
+            case "rect":
+                points = box_points(*(float(shape[key]) for key in ("x", "y", "width", "height")))
+            case "point":
+                points = [(float(shape["cx"]), float(shape["cy"]))]
+            case "circle":
+                radius = float(shape["r"])
+                points = ellipse_points(float(shape["cx"]), float(shape["cy"]), radius, radius)
+            case "ellipse":
+                radii = float(shape["rx"]), float(shape["ry"])
+                points = ellipse_points(float(shape["cx"]), float(shape["cy"]), *radii, float(shape.get("theta", 0)))
+    return finite(points)
+
+
+def coco_outlines(segmentation: object, box: object) -> tuple[Outline, ...]:
+    """The polygons of a COCO annotation, or else its box; () when it has neither.
+
+    Source: https://cocodataset.org/#format-data. Run-length masks are not decoded: their box is used.
+    """
+    outlines = []
+    for flat in segmentation if isinstance(segmentation, list) else []:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            numbers = [float(value) for value in flat]
+            outlines.append(finite(list(zip(numbers[::2], numbers[1::2], strict=True))))
+    outlines = [outline for outline in outlines if outline]
+    if not outlines and isinstance(box, list) and len(box) == 4:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            outlines = [finite(box_points(*map(float, box)))]
+    return tuple(outline for outline in outlines if outline)
+
+
+def box_points(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
+    """The four corners of a box, clockwise from the top left."""
+    return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+
+
+def ellipse_points(x: float, y: float, rx: float, ry: float, theta: float = 0) -> list[tuple[float, float]]:
+    """Points around an ellipse with the radii `rx` and `ry`, rotated by `theta` radians."""
+    cos, sin = math.cos(theta), math.sin(theta)
+    angles = [2 * math.pi * step / ELLIPSE_POINTS for step in range(ELLIPSE_POINTS)]
+    around = [(rx * math.cos(angle), ry * math.sin(angle)) for angle in angles]
+    return [(x + a * cos - b * sin, y + a * sin + b * cos) for a, b in around]
+
+
+def finite(points: list[tuple[float, float]]) -> Outline:
+    """The points as an outline; () when a coordinate is infinite or not a number."""
+    return tuple(points) if all(math.isfinite(value) for point in points for value in point) else ()

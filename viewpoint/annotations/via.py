@@ -1,0 +1,124 @@
+"""Reader of VIA 1 and VIA 2 annotations and of VIA 2 projects. Standard library only.
+
+Source: https://www.robots.ox.ac.uk/~vgg/software/via/.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import config
+from viewpoint.annotations.photo import AnnotationFile, Entry, Part
+from viewpoint.annotations.shapes import via_outline
+from viewpoint.vocabulary import KNOWN, clean_name
+
+# From the attributes of a region to the texts that name its parts.
+NameFinder = Callable[[dict], list[str]]
+
+
+def read(content: object, label_key: str) -> AnnotationFile | None:
+    """The photos of a parsed VIA file, None when it is not one.
+
+    The part names are read from the region attribute `label_key`, or else from the only text
+    attribute that the file uses, or else from the keys of the attributes. VIA's attribute-only
+    exports have no entries. Raises ValueError for VIA 3 and when several attributes could name
+    the parts.
+    """
+    if not isinstance(content, dict):
+        return None
+    if {"project", "metadata", "view"} <= content.keys():
+        raise ValueError("a VIA 3 project; export the photos' annotations with VIA 2")
+    content = content.get("_via_img_metadata", content)
+    if not isinstance(content, dict):
+        return None
+    if content and content.keys() <= {"region", "file"}:
+        return AnnotationFile()
+    if content and not any(isinstance(entry, dict) and "filename" in entry for entry in content.values()):
+        return None
+    file, regions_of = AnnotationFile(), {}
+    for key, entry in content.items():
+        name = entry.get("filename") if isinstance(entry, dict) else None
+        regions = entry.get("regions") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name and isinstance(regions, (list, dict)):
+            regions_of[key] = (name, list_regions(regions))
+        else:
+            file.malformed.append(key)
+    attributes = [attributes for _, regions in regions_of.values() for attributes, _ in regions]
+    names_of, note = find_names(attributes, label_key)
+    file.notes += [note] if note else []
+    for key, (name, regions) in regions_of.items():
+        file.entries.append(Entry(key, name, make_parts(regions, names_of)))
+    return file
+
+
+def read_regions(regions: object) -> tuple[Part, ...]:
+    """The parts of one photo's VIA regions, VIA 2's list or VIA 1's dict, named by config.IDENTITY_KEY."""
+    return make_parts(list_regions(regions), lambda attributes: texts_of(attributes.get(config.IDENTITY_KEY)))
+
+
+def list_regions(regions: object) -> list[tuple[dict, dict]]:
+    """The (attributes, shape) of each region, {} for what is missing or malformed."""
+    values = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else []
+    fields = [region if isinstance(region, dict) else {} for region in values]
+    pairs = [(region.get("region_attributes"), region.get("shape_attributes")) for region in fields]
+    return [
+        (attributes if isinstance(attributes, dict) else {}, shape if isinstance(shape, dict) else {})
+        for attributes, shape in pairs
+    ]
+
+
+def make_parts(regions: list[tuple[dict, dict]], names_of: NameFinder) -> tuple[Part, ...]:
+    """The parts of regions as list_regions gives them."""
+    parts = []
+    for attributes, shape in regions:
+        outline = via_outline(shape)
+        names = dict.fromkeys(map(clean_name, names_of(attributes)))
+        parts.append(Part(tuple(filter(None, names)), (outline,) if outline else ()))
+    return tuple(parts)
+
+
+# --- Where the part names are ------------------------------------------------------
+
+
+def texts_of(value: object) -> list[str]:
+    """The texts in an attribute: a text, a list of texts, or the ticked keys of a checkbox, {"door": true}."""
+    if isinstance(value, dict):
+        return [key for key, ticked in value.items() if says_yes(ticked)]
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str) and text.strip()]
+
+
+def says_yes(value: object) -> bool:
+    """Whether a value ticks a box: anything but nothing, zero, "false" and "no"."""
+    return bool(value) and str(value).strip().lower() not in ("", "0", "false", "no", "off", "none", "null")
+
+
+def find_names(regions: list[dict], label_key: str) -> tuple[NameFinder, str]:
+    """How to find the part names in the attributes of a region, and a note on it for people, or "".
+
+    `regions` holds the attributes of every region of a file. Raises ValueError when several
+    attributes could name the parts.
+    """
+    keys: Counter[str] = Counter()
+    nameless = 0
+    for attributes in regions:
+        used = [key for key, value in attributes.items() if texts_of(value) or clean_name(key) in KNOWN]
+        keys.update(used)
+        nameless += bool(used) and clean_name(label_key) not in map(clean_name, used)
+    wanted = [key for key in keys if clean_name(key) == clean_name(label_key)]
+    as_keys = sum(clean_name(key) in KNOWN for key in keys)
+    if not keys or wanted:
+        note = f'has regions without "{label_key}", which name no part, but with other attributes: {nameless}'
+        return lambda attributes: [t for key in wanted for t in texts_of(attributes.get(key))], note * bool(nameless)
+    if as_keys > len(keys) / 2:
+        return lambda attributes: filled_keys(attributes, keys), "has the part names as attribute keys"
+    if len(keys) == 1:
+        [found] = keys
+        note = f'has no attribute "{label_key}"; the part names were read from "{found}"'
+        return lambda attributes: texts_of(attributes.get(found)), note
+    raise ValueError(f'no attribute "{label_key}" but {", ".join(sorted(keys))}; give the right one with --label-key')
+
+
+def filled_keys(attributes: dict, keys: Iterable[str]) -> list[str]:
+    """Those of `keys` to which a region gives a value; where it gives none a value, those that it has."""
+    present = [key for key in attributes if key in keys]
+    return [key for key in present if says_yes(attributes[key])] or [key for key in present if attributes[key] == ""]

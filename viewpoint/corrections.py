@@ -1,0 +1,63 @@
+"""What people said of labels on the review page: read corrections.csv and apply it."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+import config
+from viewpoint.annotations.photo import Report
+from viewpoint.cli import UserError
+from viewpoint.dataset import CORRECTIONS_NAME
+
+def read_corrections(path: Path | str) -> dict[str, str]:
+    """What a person said of each photo on the review page: {image_path: a class or config.WRONG}.
+
+    {} when there is no such file. Raises UserError when it is no CSV with the columns
+    image_path and label, or holds an unknown label or two for one photo.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a readable CSV file: {error}; save it anew from review.html") from error
+    corrections = {}
+    for line, row in enumerate(rows, 2):
+        # DictReader puts cells too many under None, and None into those too few.
+        if not {"image_path", "label"} <= set(row) or None in row or None in row.values():
+            raise UserError(
+                f"line {line} of {path} does not fit the columns image_path and label; "
+                'put a path with a comma into "quotes", or save the file anew from review.html'
+            )
+        image_path, label = row["image_path"], row["label"].strip()
+        if label not in (*config.CLASSES, config.WRONG):
+            known = ", ".join([*config.CLASSES, config.WRONG])
+            raise UserError(f"{path} calls {image_path} {label!r}; use one of {known}")
+        if corrections.setdefault(image_path, label) != label:
+            raise UserError(f"{path} calls {image_path} both {corrections[image_path]} and {label}; keep one of them")
+    return corrections
+
+
+def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Report) -> pd.DataFrame:
+    """The labelled images with the labels that a person gave, without those marked as config.WRONG.
+
+    Counts in `report` what it did, and notes corrections of photos that are not there.
+    """
+    for image_path in sorted(set(corrections) - set(df["image_path"])):
+        report.skip(f"corrected in {CORRECTIONS_NAME}, but not among the labelled photos", image_path)
+    given = df["image_path"].map(corrections)
+    wrong = given == config.WRONG
+    for image_path in df["image_path"][wrong]:
+        report.skip(f"marked as wrong in {CORRECTIONS_NAME}, without a right class", image_path)
+    report.corrections = Counter(
+        changed=int((given.notna() & ~wrong & (given != df["label"])).sum()),
+        confirmed=int((given == df["label"]).sum()),
+        left_out=int(wrong.sum()),
+    )
+    return df.assign(label=given.fillna(df["label"]))[~wrong].reset_index(drop=True)
+
+

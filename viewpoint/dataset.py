@@ -1,0 +1,94 @@
+"""The files that data_preparation.py writes, and how the other scripts read them.
+
+Starts fast: pandas is imported only by the functions that give a table, so that test_predict.py
+can predict a CSV without it.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import config
+from viewpoint.cli import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "val", "test")
+COLUMNS = ["image_path", "label", "front_votes", "rear_votes", "left_votes", "right_votes"]
+SUMMARY_NAME = "summary.json"
+CORRECTIONS_NAME = "corrections.csv"
+
+
+def class_counts(labels: Iterable[str]) -> dict[str, int]:
+    """Photos of every class, in class order."""
+    counts = Counter(labels)
+    return {name: counts[name] for name in config.CLASSES}
+
+
+# --- Reading a split ---------------------------------------------------------------
+
+
+def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[dict[str, str]]:
+    """The rows of a split's CSV, each {column: text}, with the full path of the photo added as `file`.
+
+    `data_dir` is the folder that image_path starts from; without it, the one recorded in the
+    summary.json beside the CSV, or else the CSV's own folder. `label` need not be there. Raises
+    UserError when the file is missing, not such a CSV, or has a label that is not a class.
+    """
+    csv_path = Path(csv_path)
+    try:
+        with csv_path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise UserError(f"{csv_path} not found; run data_preparation.py first") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{csv_path} is not a readable CSV file: {error}") from error
+    if "image_path" not in (reader.fieldnames or []):
+        raise UserError(f"{csv_path} has no column image_path; make it with data_preparation.py")
+    root = Path(data_dir) if data_dir else recorded_data_dir(csv_path.parent)
+    for number, row in enumerate(rows, 1):
+        # DictReader puts surplus cells under the key None, and None into missing cells.
+        if None in row or None in row.values():
+            raise UserError(f"row {number} of {csv_path} does not have one cell for each column; mend the file")
+        if "label" in row and row["label"] not in config.CLASSES:
+            raise UserError(
+                f"{csv_path} has the unknown class {row['label']!r}; "
+                f"use {', '.join(config.CLASSES)}, or run data_preparation.py again"
+            )
+        row["file"] = str(root / row["image_path"])
+    return rows
+
+
+def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> "pd.DataFrame":
+    """The rows of a split's CSV as a table of texts; see read_rows."""
+    import pandas as pd  # slow to import
+
+    rows = read_rows(csv_path, data_dir)
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["image_path", "label", "file"])
+
+
+def recorded_data_dir(dataset_dir: Path) -> Path:
+    """The photo folder that summary.json records, relative to `dataset_dir`; or else that."""
+    return dataset_dir / str(read_summary(dataset_dir / SUMMARY_NAME).get("data_dir", "."))
+
+
+# --- The project's own files in a folder of photos ---------------------------------
+
+
+def read_summary(path: Path) -> dict:
+    """The content of a summary.json that data_preparation.py wrote; {} when the file is missing or another."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and {"data_dir", "annotation_files"} <= content.keys() else {}
+
+
+def is_summary(path: Path) -> bool:
+    """Whether a JSON file is a summary that data_preparation.py wrote, and so not an annotation file."""
+    return path.name == SUMMARY_NAME and bool(read_summary(path))

@@ -1,0 +1,67 @@
+"""The options of train.py, from config.TRAIN_OPTIONS to a command line and to a settings object."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import config
+from viewpoint.cli import number
+
+STRENGTHS = tuple(config.TRAIN_OPTIONS["strengths of --augment"])
+
+
+class Settings:
+    """One value for each option of config.TRAIN_OPTIONS, as attributes.
+
+    `Settings()` has the default recipe's values, `Settings("reference", seed=1)` that recipe's
+    with one change. Raises TypeError for a name that is not an option.
+    """
+
+    def __init__(self, recipe: str = "default", **changes: object):
+        values = {name: row[0] for group in config.TRAIN_OPTIONS.values() for name, row in group.items()}
+        values |= config.RECIPES[recipe] | changes
+        unknown = values.keys() - {name for group in config.TRAIN_OPTIONS.values() for name in group}
+        if unknown:
+            raise TypeError(f"{', '.join(sorted(unknown))} not in config.TRAIN_OPTIONS")
+        vars(self).update(values, recipe=recipe)
+
+    def __getattr__(self, name: str) -> Any:  # tells type checkers that the attributes above exist
+        raise AttributeError(name)
+
+    def strengths(self) -> dict[str, float]:
+        """The strengths of the random changes by name, as augmentation.augment takes them."""
+        return {name: getattr(self, name) for name in STRENGTHS}
+
+
+def parse_settings(description: str, options: Sequence[str] | None = None) -> Settings:
+    """The settings of a command line (None: this process's). Exits with 2 on a mistake, as argparse does."""
+    recipe_parser = argparse.ArgumentParser(add_help=False)
+    recipe_parser.add_argument(
+        "--recipe", choices=config.RECIPES, default="default", help="set of defaults for the options below"
+    )
+    recipe = recipe_parser.parse_known_args(options)[0].recipe
+    parser = argparse.ArgumentParser(
+        description=description,
+        parents=[recipe_parser],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    defaults = Settings(recipe)
+    for title, rows in config.TRAIN_OPTIONS.items():
+        group = parser.add_argument_group(title)
+        for name, (value, accepts, meaning) in rows.items():
+            keywords: dict[str, Any] = {"default": getattr(defaults, name), "help": meaning}
+            if accepts is bool:
+                # A switch that is on by default needs a --no- form; another one does not.
+                keywords["action"] = argparse.BooleanOptionalAction if value else "store_true"
+            elif isinstance(accepts, list):
+                keywords["choices"] = accepts
+            elif isinstance(accepts, tuple):
+                low, high = accepts
+                keywords["type"] = number(type(value), low, float("inf") if high is None else high)
+            else:
+                keywords["type"] = accepts
+            group.add_argument("--" + name.replace("_", "-"), **keywords)
+    settings = Settings(**vars(parser.parse_args(options)))
+    if settings.ema and settings.early_stopping_patience:
+        parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
+    return settings
