@@ -1,20 +1,24 @@
 # make test    set up .venv and run the tests
 # make demo    draw photos, prepare, train, convert and predict, all inside demo/
-# make lint    check the code with ruff
+# make lint    check the code with ruff and mypy
+#
+# For another Python than python3: make test PYTHON=python3.12. It gets an environment of its own,
+# .venv-python3.12, so that environments of several versions can exist side by side.
 
 PYTHON ?= python3
-PY = .venv/bin/python
-# pip's own finished-mark, so that an interrupted install is done again.
-INSTALLED = .venv/requirements-installed.txt
+VENV = .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
+PY = $(VENV)/bin/python
+# Written only after pip has finished, so that an interrupted installation is repeated.
+INSTALLED = $(VENV)/requirements-installed.txt
 
 .PHONY: install test demo lint
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.txt
-	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --requirement requirements.txt
-	cp requirements.txt $@
+$(INSTALLED): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --requirement requirements-dev.txt
+	cat requirements.txt requirements-dev.txt > $@
 
 test: $(INSTALLED)
 	$(PY) -m pytest
@@ -22,25 +26,26 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 demo: $(INSTALLED)
 	rm -rf demo
 	$(PY) tools/make_demo_data.py --output demo/photos --images 840
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset
-	@# From random weights there is enough to learn without the random changes.
+	@# Starting from random weights, the model has enough to learn without augmentation.
 	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
 		--no-augment --batch-size 32 --phase2-epochs 20 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv \
 		--contact-sheet demo/predictions.png
-	@# Once more, with a page of the labels that the model doubts; and where it looks.
+	@# Prepare once more, now with a review page that knows which labels the trained model doubts.
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset --models demo/models --review > /dev/null
 	$(PY) tools/explain.py demo/dataset/test.csv --models demo/models --output demo/explanations
 	@echo
 	@echo "Done. Open these:"
-	@echo "  demo/photos/                         the annotated photos, three VIA flavours"
+	@echo "  demo/photos/                         the annotated photos, in three VIA formats"
 	@echo "  demo/dataset/review.html             the labels, the most doubtful first, and the parts behind them"
-	@echo "  demo/models/report/index.html        how the model learnt, and how it does on its test split"
-	@echo "  demo/explanations/contact_sheet.png  where it looks"
-	@echo "  demo/models/handoff/                 what the mobile team gets, with its README.md"
-	@echo "  demo/predictions.csv and .png        its prediction for each test photo; the least certain in a picture"
+	@echo "  demo/models/report/index.html        how the training went, and the results on the test split"
+	@echo "  demo/explanations/contact_sheet.png  which areas of a photo decide its class"
+	@echo "  demo/models/handoff/                 what the mobile team gets; start with its README.md"
+	@echo "  demo/predictions.csv and .png        the prediction for each test photo; the least certain in a picture"

@@ -5,6 +5,7 @@ Change a value here for good, or override it for one run on a script's command l
 """
 
 from pathlib import Path
+from typing import Any
 
 # --- Classes: used by every script -------------------------------------------------
 
@@ -320,7 +321,7 @@ BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
 
 # Every option of train.py by group: its value, what it accepts, its help. What it accepts is
 # (lowest, highest) for a number, where None means no limit, a list of choices, or a type.
-TRAIN_OPTIONS = {
+TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "common options": {
         "dataset": (Path(DATASET_DIR), Path, "folder of train.csv, val.csv and test.csv"),
         "data": (None, Path, "folder that the CSVs' paths start from; None: the one recorded beside them"),
@@ -406,7 +407,7 @@ TRAIN_OPTIONS = {
 
 # The recipes, each with the options that differ from the values above. "reference" is the plain
 # recipe that everybody writes first; it is kept to measure against.
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "reference": {
         "flip": False,

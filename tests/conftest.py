@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from argparse import Namespace
 from pathlib import Path
 
 import make_demo_data
@@ -47,13 +46,6 @@ def write_via(path: Path, photos: dict[str, list | dict]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries), encoding="utf-8")
-
-
-def arguments(*options) -> Namespace:
-    """train.py's arguments, as from a command line with these options."""
-    import train  # TensorFlow is slow to import, and few tests need it
-
-    return train.parse_arguments([str(option) for option in options])
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
 """Random changes keep an image what it is; fixed ones do what they say."""
 
-from argparse import Namespace
-
 import numpy as np
 import pytest
 from conftest import save_photo
 from PIL import Image
 
-import augmentation
-import config
-from images import open_image, resize
+from viewpoint import augmentation
+from viewpoint.images import open_image, resize
+from viewpoint.settings import Settings
 
-STRENGTHS = Namespace(**{name: value for name, (value, *_) in config.AUGMENTATION.items()})
+STRENGTHS = Settings().strengths()
 
 
 @pytest.fixture

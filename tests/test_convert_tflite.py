@@ -1,5 +1,10 @@
 """The TFLite file: same decisions, same class order, and never a worse one in place."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pandas as pd
@@ -9,23 +14,25 @@ from conftest import save_photo
 
 import config
 import convert_tflite
-import evaluation
 import test_predict
-import train
-from common import run
-from handoff.equalization import equalize
-from images import load_batch, load_image
-from reports import training as report
-from training_data import Photos
+from viewpoint import evaluation
+from viewpoint.batches import DecodedPhotos
+from viewpoint.cli import UserError, run
+from viewpoint.images import load_batch, load_image
+from viewpoint.inference import load_runner
+from viewpoint.network import build_model, save_model
+from viewpoint.quantization import convert, equalize
+from viewpoint.reports.training import write_report
 
+PROJECT = Path(convert_tflite.__file__).parent
 SIZE = 32
 SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
 EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1, "kept": True}
 
 
-def constant_model(class_index: int) -> keras.Model:
-    """A model that gives class `class_index` the probability 0.9, whatever it sees."""
-    inputs = keras.Input((SIZE, SIZE, 3))
+def constant_model(class_index: int, size: int | None = SIZE) -> keras.Model:
+    """A model that gives class `class_index` the probability 0.9 for any image."""
+    inputs = keras.Input((size, size, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     outputs = keras.layers.Dense(7, activation="softmax", kernel_initializer="zeros")(x)
     model = keras.Model(inputs, outputs)
@@ -55,12 +62,12 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
     photo = save_photo(tmp_path / "photo.png")
     model = constant_model(class_index)
 
-    train.save_model(model, tmp_path)
+    save_model(model, tmp_path)
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
-    probabilities = evaluation.predict(model, Photos(split["file"], SIZE), 1)
+    probabilities = evaluation.predict(model, DecodedPhotos(split["file"], SIZE), 1)
     splits = dict.fromkeys(["train", "val", "test"], split)
-    metrics = report.write_report(splits, probabilities, [EPOCH], SETTINGS, tmp_path / "report")
-    (tmp_path / "model.tflite").write_bytes(convert_tflite.convert(tmp_path / "saved_model"))
+    metrics = write_report(splits, probabilities, [EPOCH], SETTINGS, tmp_path / "report")
+    (tmp_path / "model.tflite").write_bytes(convert(tmp_path / "saved_model"))
 
     assert metrics["confusion_matrix"][class_index][class_index] == 1
     labels = tmp_path / "saved_model" / "labels.txt"
@@ -80,25 +87,31 @@ def test_agreement_and_difference_of_a_hand_worked_case():
 @pytest.fixture
 def trained(tmp_path):
     """A models/ folder with a SavedModel, and a dataset/ with three validation photos."""
-    train.save_model(constant_model(2), tmp_path / "models")
-    names = [save_photo(tmp_path / "dataset" / f"{index}.png", seed=index).name for index in range(3)]
-    (tmp_path / "dataset" / "val.csv").write_text("image_path,label\n" + "".join(f"{n},Rear\n" for n in names))
-    return tmp_path
+    folder = tmp_path / "my car"
+    save_model(constant_model(2), folder / "models")
+    names = [save_photo(folder / "dataset" / f"{index}.png", seed=index).name for index in range(3)]
+    (folder / "dataset" / "val.csv").write_text("image_path,label\n" + "".join(f"{n},Rear\n" for n in names))
+    return folder
 
 
 def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
     exit_code, printed, error = run_script("--models", trained / "models", "--dataset", trained / "dataset")
     assert exit_code == 0, error
-    assert "Compared with the Keras model on 3 validation images" in printed
+    assert "Compared with the Keras model on 3 validation photos" in printed
     assert "100.00%" in printed
     assert (trained / "models" / "model.tflite").read_bytes()[4:8] == b"TFL3"
     assert (trained / "models" / "labels.txt").read_text().splitlines() == config.CLASSES
     assert not list((trained / "models").glob(".*tmp*"))
+    # A command that can be pasted, although the folder's name has a space.
+    next_command = (
+        f"python test_predict.py --images '{trained}/dataset/test.csv' --model '{trained}/models/model.tflite'"
+    )
+    assert f"Next: {next_command}" in printed
 
 
 def test_too_little_agreement_leaves_the_earlier_model(trained, run_script):
     (trained / "models" / "model.tflite").write_bytes(b"earlier")
-    # No conversion agrees on more than all images, so this one must be refused.
+    # No conversion agrees on more than all photos, so this one must be refused.
     road = ["--models", trained / "models", "--dataset", trained / "dataset"]
     exit_code, _, error = run_script(*road, "--min-agreement", "1.01")
     assert exit_code == 2
@@ -114,13 +127,40 @@ def test_converting_before_training_is_one_sentence(tmp_path, run_script):
     assert "run train.py first" in error
 
 
-def test_the_images_to_compare_on_are_all_or_a_reproducible_draw():
-    split = pd.DataFrame({"file": [f"{i}.jpg" for i in range(300)]})
-    assert len(convert_tflite.draw_files(split, 500, seed=1)) == 300
-    drawn = convert_tflite.draw_files(split, 100, seed=1)["file"].tolist()
+@pytest.mark.parametrize("form", ["SavedModel", "TFLite"])
+def test_a_model_for_images_of_any_size_is_one_sentence(tmp_path, form):
+    path = tmp_path / "model"
+    constant_model(0, size=None).export(path, verbose=False)
+    if form == "TFLite":
+        path = tmp_path / "model.tflite"
+        path.write_bytes(convert(tmp_path / "model"))
+    with pytest.raises(UserError, match=r"maps \(None, None, None, 3\) to .*, not a square RGB image of a fixed size"):
+        load_runner(path)
+
+
+def test_the_photos_to_compare_on_are_all_or_a_reproducible_draw():
+    rows = [{"file": f"{i:03}.jpg"} for i in range(300)]
+    assert convert_tflite.draw_rows(rows, 500, seed=1) == rows
+    drawn = [row["file"] for row in convert_tflite.draw_rows(rows, 100, seed=1)]
     assert len(set(drawn)) == 100
-    assert set(drawn) < set(split["file"])
-    assert drawn == convert_tflite.draw_files(split, 100, seed=1)["file"].tolist()
+    assert drawn == sorted(drawn)
+    assert drawn == [row["file"] for row in convert_tflite.draw_rows(rows, 100, seed=1)]
+
+
+def test_missing_inputs_are_one_sentence(trained, run_script):
+    road = ["--models", trained / "models", "--dataset", trained / "dataset", "--quantize", "int8"]
+    train_csv, val_csv, model = (
+        trained / name for name in ("dataset/train.csv", "dataset/val.csv", "models/model.keras")
+    )
+    train_csv.write_bytes(val_csv.read_bytes())
+    model.write_bytes(b"not a model")
+    assert f"cannot read {model}, which int8 needs" in run_script(*road)[2]
+    model.unlink()
+    assert f"{model}, which int8 needs, not found; run train.py" in run_script(*road)[2]
+    train_csv.write_text("image_path,label\n")
+    assert f"{train_csv} has no photos, which int8 needs" in run_script(*road)[2]
+    val_csv.write_text("image_path,label\n")
+    assert f"{val_csv} has no photos to compare the models on" in run_script(*road)[2]
 
 
 # --- Precisions --------------------------------------------------------------------
@@ -131,13 +171,38 @@ def untrained(tmp_path_factory):
     """A models/ folder with the project's network, and a dataset/ of six photos in train and val."""
     folder = tmp_path_factory.mktemp("untrained")
     keras.utils.set_random_seed(0)
-    model, _ = train.build_model(7, image_size=SIZE)
-    train.save_model(model, folder / "models")
+    model, _ = build_model(image_size=SIZE)
+    save_model(model, folder / "models")
     names = [save_photo(folder / "dataset" / f"{index}.png", seed=index).name for index in range(6)]
     for split in ("train", "val"):
         rows = "".join(f"{name},{label}\n" for name, label in zip(names, config.CLASSES, strict=False))
         (folder / "dataset" / f"{split}.csv").write_text("image_path,label\n" + rows)
     return folder
+
+
+@pytest.fixture(scope="module")
+def uint8_run(untrained) -> tuple[subprocess.CompletedProcess, bytes]:
+    """A conversion to int8 with uint8 input and output, run as from a shell: what it printed, and the model."""
+    code = "import sys, convert_tflite; convert_tflite.main(); print('mediapipe' in sys.modules)"
+    road = ["--models", untrained / "models", "--dataset", untrained / "dataset", "--min-agreement", "0"]
+    command = [sys.executable, "-c", code, *map(str, road), "--quantize", "int8", "--io", "uint8"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done, (untrained / "models" / "model.tflite").read_bytes()
+
+
+def test_only_progress_bars_go_to_standard_error(uint8_run):
+    """TensorFlow, Keras and the converter print much that is not an error."""
+    done, _ = uint8_run
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line]
+    assert any("Comparing: 100%" in line for line in lines)
+    assert [line for line in lines if not line.endswith("photo/s]")] == []
+
+
+def test_mediapipe_is_not_imported(uint8_run):
+    """It needs libGL and other libraries that servers lack."""
+    done, _ = uint8_run
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_all_precisions_make_a_table_and_a_file_each(untrained, run_script):
@@ -162,16 +227,14 @@ def test_a_precision_that_fails_is_left_out_and_told(untrained, run_script, monk
     road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
     exit_code, printed, _ = run_script(*road, "--quantize", "all", "--min-agreement", 0.51)
     assert exit_code == 1
-    assert "Not written" in printed
-    assert "agrees on only 50.00%" in printed
+    path = untrained / "models" / "model_int8.tflite"
+    assert f"Not written: {path}, because it agrees on only 50.00% of the photos" in printed
     assert (untrained / "models" / "model_int8.tflite").read_bytes() == b"earlier"
 
 
-def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(untrained, run_script):
-    road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
-    exit_code, _, error = run_script(*road, "--quantize", "int8", "--io", "uint8", "--min-agreement", 0)
-    assert exit_code == 0, error
-    interpreter = Interpreter(str(untrained / "models" / "model.tflite"))
+def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(uint8_run, untrained, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(uint8_run[1])
+    interpreter = Interpreter(str(tmp_path / "model.tflite"))
     interpreter.allocate_tensors()
     [model_input], [model_output] = interpreter.get_input_details(), interpreter.get_output_details()
     assert model_input["dtype"] == model_output["dtype"] == np.uint8
@@ -181,19 +244,19 @@ def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(untrained, run_
     photo = untrained / "dataset" / "0.png"
     interpreter.set_tensor(model_input["index"], load_image(photo, SIZE)[np.newaxis])
     interpreter.invoke()
-    runner, _, _ = test_predict.load_runner(untrained / "models" / "model.tflite")
+    runner, _, _ = load_runner(untrained / "models" / "model.tflite")
     by_hand = interpreter.get_tensor(model_output["index"]) / 256
     assert runner(load_batch([photo], SIZE)) == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_equalizing_changes_no_answer_and_fills_the_range_of_the_activations():
     keras.utils.set_random_seed(0)
-    model, backbone = train.build_model(7, image_size=SIZE)
+    model, backbone = build_model(image_size=SIZE)
     random = np.random.default_rng(0)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()
-            # Fresh ones let a signal fade away.
+            # With their initial values, a signal fades away.
             layer.set_weights(
                 [random.uniform(0.5, 1.5, gamma.shape), random.uniform(-0.2, 0.8, beta.shape), mean, variance]
             )

@@ -1,4 +1,4 @@
-"""Cross-validation: honest folds, resumed without training twice, summed up by hand."""
+"""Cross-validation: no photo is trained and tested on, no fold is trained twice, figures are computed by hand."""
 
 import sys
 
@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 
 import config
-from common import UserError
+from viewpoint.cli import UserError
+from viewpoint.scan import parse_dataset
 
 
-def labelled_images(per_class: int) -> pd.DataFrame:
+def labelled_photos(per_class: int) -> pd.DataFrame:
     rows = [(f"{name}_{index}.jpg", name) for name in config.CLASSES for index in range(per_class)]
     return pd.DataFrame(rows, columns=["image_path", "label"])
 
 
-def test_each_image_is_tested_once_and_never_trained_on_in_that_fold():
-    df = labelled_images(20)
+def test_each_photo_is_tested_once_and_never_trained_on_in_that_fold():
+    df = labelled_photos(20)
     folds = crossval.make_folds(df, 5)
     tested = [path for fold in folds for path in fold["test"]["image_path"]]
     assert sorted(tested) == sorted(df["image_path"])
@@ -34,9 +35,9 @@ def test_grouped_folds_hold_whole_folders():
         assert len(set.union(*folders)) == sum(map(len, folders)) == 30
 
 
-def test_too_small_a_class_is_a_sentence():
-    with pytest.raises(UserError, match="21 images, 3 of the smallest class, are too few for 5 folds"):
-        crossval.make_folds(labelled_images(3), 5)
+def test_a_class_with_too_few_photos_is_reported_in_a_sentence():
+    with pytest.raises(UserError, match="21 photos, 3 of the smallest class, are too few for 5 folds"):
+        crossval.make_folds(labelled_photos(3), 5)
 
 
 def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
@@ -46,7 +47,7 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
         if len(trained) == 7:
             raise KeyboardInterrupt
         trained.append((seed, options))
-        # All right but for the first test image of each fold.
+        # Only the first test photo of each fold is wrong.
         labels = fold["test"]["label"].tolist()
         wrong = "Front" if labels[0] != "Front" else "Rear"
         rows = zip(fold["test"]["image_path"], [wrong, *labels[1:]], [0.9] * len(labels), labels, strict=True)
@@ -54,7 +55,7 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
         return {**figures, "robustness": {"clean": 0.5}, "predictions": list(rows)}
 
     for name, split in zip(("train", "val", "test"), (slice(0, 40), slice(40, 60), slice(60, 140)), strict=True):
-        labelled_images(20)[split].to_csv(tmp_path / f"{name}.csv", index=False)
+        labelled_photos(20)[split].to_csv(tmp_path / f"{name}.csv", index=False)
     output = tmp_path / "cv.jsonl"
     command = ["crossval.py", "--dataset", str(tmp_path), "--output", str(output), "--seeds", "1", "2"]
     monkeypatch.setattr(sys, "argv", [*command, "--", "--recipe", "reference"])
@@ -68,14 +69,25 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     trained.clear()
     crossval.main()
     assert trained == [(2, ["--recipe", "reference"])] * 3
-    assert [row["key"]["fold"] for row in crossval.read_rows(output).values()] == [0, 1, 2, 3, 4] * 2
+    assert [row["key"]["fold"] for row in crossval.read_finished(output).values()] == [0, 1, 2, 3, 4] * 2
     # 5 of 140 wrong, at a score of 0.9 throughout: 135/140 - 0.9 = 0.064.
     assert "Seed 2, all folds together: 5 of 140 wrong, accuracy 0.964" in capsys.readouterr().out
 
 
-def test_train_py_itself_runs_on_a_fold(demo_photos):
-    from data_preparation import parse_dataset
+def test_a_mistake_in_the_options_of_train_py_is_reported_at_once(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["crossval.py", "--", "--mixup", "-1"])
+    with pytest.raises(SystemExit):
+        crossval.main()
+    assert "argument --mixup: -1 is not a number of at least 0" in capsys.readouterr().err
 
+
+def test_the_fingerprint_covers_the_code_that_trains_and_none_that_only_labels_or_converts():
+    names = {path.relative_to(crossval.PROJECT).as_posix() for path in crossval.code_of_training()}
+    assert {"config.py", "train.py", "viewpoint/augmentation.py", "viewpoint/reports/training.py"} <= names
+    assert not {"data_preparation.py", "convert_tflite.py", "viewpoint/scan.py", "viewpoint/quantization.py"} & names
+
+
+def test_train_py_itself_runs_on_a_fold(demo_photos):
     fold = crossval.make_folds(parse_dataset(demo_photos), 5)[0]
     options = ["--weights", "none", "--image-size", "32", "--phase2-epochs", "1", "--mixup", "0.2", "--loss", "focal"]
     row = crossval.train_fold(fold, demo_photos, 1, options)

@@ -1,4 +1,4 @@
-"""Grad-CAM: a hand-worked map, and that it moves with the evidence on drawn cars."""
+"""Grad-CAM: a map computed by hand, and on drawn cars the areas that it shows do matter."""
 
 import explain
 import keras
@@ -8,38 +8,40 @@ import pytest
 from PIL import Image
 
 import config
-from common import UserError
-from data_preparation import parse_dataset
-from images import load_batch
-from test_predict import Input
-from training_data import one_hot
+from viewpoint.batches import one_hot
+from viewpoint.cli import UserError
+from viewpoint.images import load_batch
+from viewpoint.inference import Input
+from viewpoint.scan import parse_dataset
 
 SIZE = 64
+CLASSES = len(config.CLASSES)
+FRONT, REAR = config.CLASSES.index("Front"), config.CLASSES.index("Rear")
 
 
 def build(maps_of, kernel: np.ndarray | None = None) -> keras.Model:
-    """A model with the layer names of train.py's around the given last convolution."""
+    """A model with the layer names of train.py's models around the given feature maps."""
     inputs = keras.Input((SIZE, SIZE, 3))
     features = keras.layers.GlobalAveragePooling2D(name="features")(maps_of(inputs))
-    last = keras.layers.Dense(7, activation="softmax", name="probabilities")
+    last = keras.layers.Dense(CLASSES, activation="softmax", name="probabilities")
     model = keras.Model(inputs, last(features))
     if kernel is not None:
-        last.set_weights([kernel, np.zeros(7)])
+        last.set_weights([kernel, np.zeros(CLASSES)])
     return model
 
 
-def test_the_map_of_a_hand_worked_case():
+def test_a_map_computed_by_hand():
     # The feature maps are the 2 x 2 mean colours; red speaks for Front, green against it, blue for Rear.
-    kernel = np.zeros((3, 7), np.float32)
-    kernel[:, 0], kernel[2, 3] = [2, -1, 0], 1
+    kernel = np.zeros((3, CLASSES), np.float32)
+    kernel[:, FRONT], kernel[2, REAR] = [2, -1, 0], 1
     model = build(keras.layers.AveragePooling2D(SIZE // 2), kernel)
     image = np.zeros((1, SIZE, SIZE, 3), np.float32)
     image[:, : SIZE // 2, : SIZE // 2] = [1, 0, 0]
     image[:, : SIZE // 2, SIZE // 2 :] = [0.5, 0, 1]
     image[:, SIZE // 2 :, : SIZE // 2] = [0, 1, 0]
-    # With one layer after the mean, a map's weight is that of its channel in the kernel.
-    assert explain.compute_heat(model, image, [0])[0] == pytest.approx(np.array([[1, 0.5], [0, 0]]))
-    assert explain.compute_heat(model, image, [3])[0] == pytest.approx(np.array([[0, 1], [0, 0]]))
+    # With one layer after the mean, the weight of a map is the kernel's weight of that channel.
+    assert explain.compute_heat(model, image, [FRONT])[0] == pytest.approx(np.array([[1, 0.5], [0, 0]]))
+    assert explain.compute_heat(model, image, [REAR])[0] == pytest.approx(np.array([[0, 1], [0, 0]]))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def drawn_cars(demo_photos) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def trained(drawn_cars) -> tuple[keras.Model, np.ndarray]:
-    """A small network that has learnt the drawn cars by heart, and its input."""
+    """A small network that has memorized the drawn cars, and its input."""
     keras.utils.set_random_seed(1)
 
     def maps_of(x):
@@ -82,20 +84,20 @@ def test_masking_the_hottest_area_costs_the_class_more_than_masking_an_equal_col
         masked = np.where(mask[..., np.newaxis], batch.mean(axis=(1, 2), keepdims=True), batch)
         drops[name] = probabilities[rows, classes] - model.predict(masked, verbose=0)[rows, classes]
     assert drops["hot"].mean() > 2 * drops["cold"].mean()
-    # Some decisions are too sure for either to matter.
+    # Some predictions are so certain that neither matters.
     matters = np.abs(drops["hot"] - drops["cold"]) > 0.01
     assert matters.sum() > 50
     assert (drops["hot"] > drops["cold"])[matters].mean() > 0.7
 
 
-def test_a_picture_for_each_image_and_one_sheet_of_all(trained, drawn_cars, tmp_path):
+def test_a_picture_for_each_photo_and_one_contact_sheet(trained, drawn_cars, tmp_path):
     model, _ = trained
     rows = drawn_cars.iloc[:3]
     inputs = [Input(row.image_path, row.file, row.label) for row in rows.itertuples()]
     predicted = [config.CLASSES[i] for i in model.predict(load_batch(rows["file"], SIZE), verbose=0).argmax(axis=1)]
-    inputs[0].label = "Rear" if predicted[0] != "Rear" else "Front"  # a mistake, for its true class
+    inputs[0].label = "Rear" if predicted[0] != "Rear" else "Front"  # a mistake
     inputs[1].label = predicted[1]
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
     inputs.append(Input("../../broken.jpg", tmp_path / "broken.jpg"))
     count, skipped = explain.explain_inputs(model, inputs, tmp_path / "out")
     assert count == 3
@@ -124,11 +126,11 @@ def test_the_mistakes_of_the_report(tmp_path):
     [mistake] = explain.read_mistakes(tmp_path, tmp_path, None)
     assert (mistake.name, mistake.label) == ("a.jpg", "Front")
     report.write_text("image_name,prediction,score,label\nb.jpg,Rear,0.9,Rear\n")
-    with pytest.raises(UserError, match="holds no mistake"):
+    with pytest.raises(UserError, match="has no mistake"):
         explain.read_mistakes(tmp_path, tmp_path, None)
 
 
-def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
-    (tmp_path / "model.keras").write_bytes(b"no model")
-    with pytest.raises(UserError, match=r"is no model of train\.py"):
+def test_a_file_that_is_not_a_model_is_one_sentence(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"is not a model of train\.py"):
         explain.load_model(tmp_path / "model.keras")

@@ -11,10 +11,11 @@ import pytest
 from conftest import save_photo
 from PIL import Image
 
-import images
-import test_predict
-from images import ImageError, is_photo, load_batch, load_image, open_image, resize, scale, upright_size
-from training_data import ImageBatches, Photos, one_hot
+import config
+from test_predict import predict_images
+from viewpoint import images, inference
+from viewpoint.batches import DecodedPhotos, ImageBatches, one_hot
+from viewpoint.images import ImageError, is_photo, load_batch, load_image, open_image, resize, scale, upright_size
 
 # How a camera stores an upright photo for each EXIF orientation: the inverse of the turn
 # that a viewer makes (EXIF 2.3, tag 0x0112).
@@ -210,17 +211,17 @@ def test_a_large_jpeg_is_decoded_smaller_but_looks_the_same(tmp_path, orientatio
 
 def test_training_and_prediction_see_the_same_input_to_the_bit(tmp_path, monkeypatch):
     photo = save_photo(tmp_path / "photo.jpg", size=(1600, 1200))
-    photos = Photos([str(photo)], 224)
+    photos = DecodedPhotos([str(photo)], 224)
     trained_on, _ = ImageBatches(photos, one_hot(["Rear"]), batch_size=1)[0]
     served = []
 
     def runner(batch):
         served.append(batch)
-        return np.eye(7, dtype=np.float32)[:1]
+        return np.eye(len(config.CLASSES), dtype=np.float32)[:1]
 
-    monkeypatch.setattr(test_predict, "load_runner", lambda _: (runner, 224, 7))
+    monkeypatch.setattr(inference, "load_runner", lambda _: (runner, 224, len(config.CLASSES)))
     labels = tmp_path / "labels.txt"
-    labels.write_text("a b c d e f g")
-    test_predict.predict_images("model.tflite", labels, photo, tmp_path / "predictions.csv")
+    labels.write_text("\n".join(config.CLASSES))
+    predict_images("model.tflite", labels, photo, tmp_path / "predictions.csv")
     assert np.array_equal(trained_on, served[0])
     assert np.array_equal(trained_on, load_batch([photo]))

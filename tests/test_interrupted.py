@@ -12,15 +12,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import arguments, save_photo
+from conftest import save_photo
 
-import checkpoint
 import config
-import convert_tflite
 import train
-from common import UserError
-from data_preparation import SPLITS, create_stratified_splits, parse_dataset
 from test_predict import partial_path
+from viewpoint import checkpoint
+from viewpoint.cli import UserError
+from viewpoint.dataset import SPLITS
+from viewpoint.quantization import convert
+from viewpoint.scan import parse_dataset
+from viewpoint.settings import Settings
+from viewpoint.splits import create_stratified_splits
 
 PROJECT = Path(__file__).parents[1]
 
@@ -28,7 +31,8 @@ PROJECT = Path(__file__).parents[1]
 TRAIN = f"""
 import sys
 sys.path.insert(0, {str(PROJECT)!r})
-import keras, network
+import keras
+from viewpoint import network
 
 def build(name, weights):
     inputs = keras.Input((None, None, 3))
@@ -37,7 +41,7 @@ def build(name, weights):
 
 network.build_backbone = build
 import train
-from common import run
+from viewpoint.cli import run
 if __name__ == "__main__":
     run(train.main)
 """
@@ -98,7 +102,7 @@ def test_a_training_killed_twice_ends_with_the_same_weights(training, demo_photo
     done = subprocess.run(
         [*map(str, command), "--models", str(killed), "--resume"], check=True, capture_output=True, text=True
     )
-    assert "Going on after phase" in done.stdout
+    assert "Continuing after phase" in done.stdout
     resumed = json.loads((killed / "report" / "metrics.json").read_text())["history"]
     timeless = [[{k: v for k, v in row.items() if "seconds" not in k} for row in rows] for rows in (history, resumed)]
     assert timeless[1] == timeless[0]
@@ -118,7 +122,7 @@ def colour_model(tmp_path_factory) -> Path:
     model = keras.Model(inputs, outputs)
     model.layers[-1].set_weights([np.random.default_rng(1).normal(0, 3, (3, 7)), np.zeros(7)])
     model.export(folder / "saved_model", verbose=False)
-    (folder / "model.tflite").write_bytes(convert_tflite.convert(folder / "saved_model"))
+    (folder / "model.tflite").write_bytes(convert(folder / "saved_model"))
     (folder / "labels.txt").write_text("\n".join(config.CLASSES) + "\n")
     return folder / "model.tflite"
 
@@ -148,7 +152,7 @@ def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_pat
         [*map(str, command), str(tmp_path / "killed.csv"), "--resume"], check=True, capture_output=True
     )
     assert b"had been predicted before the interruption" in done.stdout
-    assert b"1470 images predicted, 30 skipped" in done.stdout
+    assert b"1470 photos predicted, 30 skipped" in done.stdout
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not list(tmp_path.glob(".killed*"))
 
@@ -160,19 +164,25 @@ def test_another_model_or_option_does_not_go_on_from_the_rows_of_this_one(tmp_pa
     assert len(paths) == 4
 
 
-@pytest.mark.parametrize("option", ["--seed 1", "--phase2-epochs 6", "--no-flip"])
-def test_a_checkpoint_of_other_settings_is_refused_by_their_name(tmp_path, option):
+def describe(settings: Settings, splits: dict[str, pd.DataFrame]) -> dict[str, str]:
+    return checkpoint.describe(vars(settings), splits)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"phase2_epochs": 6}, {"flip": False}])
+def test_a_checkpoint_of_other_settings_is_refused_by_their_name(tmp_path, change):
     splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
-    before = checkpoint.describe(arguments(), splits)
+    before = describe(Settings(), splits)
     checkpoint.save_state(checkpoint.State(before, variables=[np.arange(3.0), np.array(2)]), tmp_path / "c.npz")
-    state = checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments("--quiet", "--resume"), splits))
+    state = checkpoint.load_state(
+        tmp_path / "c.npz", describe(Settings(quiet=True, resume=True, calibration_bins=10), splits)
+    )
     assert [array.tolist() for array in state.variables] == [[0, 1, 2], 2]
-    name = option.split()[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-    with pytest.raises(UserError, match=f"is of a training with another {name} .*without --resume to begin anew"):
-        checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments(*option.split()), splits))
+    [name] = change
+    with pytest.raises(UserError, match=f"belongs to a training with another {name} .*without --resume to start over"):
+        checkpoint.load_state(tmp_path / "c.npz", describe(Settings(**change), splits))
     corrected = {name: split.assign(label="Rear") for name, split in splits.items()}
     with pytest.raises(UserError, match=r"another train\.csv"):
-        checkpoint.load_state(tmp_path / "c.npz", checkpoint.describe(arguments(), corrected))
+        checkpoint.load_state(tmp_path / "c.npz", describe(Settings(), corrected))
     for damaged in ((tmp_path / "c.npz").read_bytes()[:-30], b""):
         (tmp_path / "c.npz").write_bytes(damaged)
         with pytest.raises(UserError, match=r"c\.npz is damaged"):
@@ -185,7 +195,7 @@ def test_another_weights_file_of_the_same_name_is_another_training(tmp_path):
     found = []
     for content in (b"a", b"b", b"b"):
         weights.write_bytes(content)
-        found.append(checkpoint.describe(arguments("--weights", weights), splits)["weights"])
+        found.append(describe(Settings(weights=str(weights)), splits)["weights"])
     assert found[0] != found[1] == found[2]
 
 
@@ -204,7 +214,17 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_training(tmp_path):
     splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
     (tmp_path / "models").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write .*models"):
-        train.begin(arguments("--models", tmp_path / "models"), splits)
+        train.begin(Settings(models=tmp_path / "models"), splits)
+
+
+def test_a_finished_training_is_not_resumed_but_said_to_be_finished(tmp_path):
+    splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
+    (tmp_path / "model.keras").write_bytes(b"finished")
+    with pytest.raises(UserError, match="nothing to resume: the training of .*model.keras is finished"):
+        train.refuse_finished(tmp_path)
+    train.begin(Settings(models=tmp_path), splits)
+    train.refuse_finished(tmp_path)
+    assert train.begin(Settings(models=tmp_path, resume=True), splits).phase == 0  # killed before its first epoch
 
 
 def test_deterministic_trainings_give_the_same_file_to_the_bit(training, demo_photos, tmp_path):

@@ -1,24 +1,43 @@
-"""The drawn cars: part names are right for the azimuth, left and right the car's own."""
+"""The drawn cars: the part names are right for the azimuth, left and right are the car's own."""
 
+import draw_viewpoints
 import make_demo_data
 import numpy as np
 import pytest
-from make_demo_data import draw_car, draw_close_up, draw_image
+from make_demo_data import Region, draw_car, draw_close_up, draw_image
+from PIL import Image
 
-from annotations import KNOWN, extract_viewpoint_label, region_identities
+import config
+from viewpoint.annotations.via import read_regions
+from viewpoint.labeling import extract_viewpoint_label, part_names
+from viewpoint.vocabulary import KNOWN
 
 
-def identities_seen_from(azimuth: float, seed: int) -> set[str]:
-    return region_identities(draw_car(azimuth, np.random.default_rng(seed))[1])
+def names_in(regions: list[Region]) -> set[str]:
+    return part_names(read_regions(regions))
 
 
-@pytest.mark.parametrize(
-    ("azimuth", "label"),
-    [(0, "Front"), (45, "FrontLeft"), (-45, "FrontRight"), (180, "Rear"), (145, "RearLeft"), (215, "RearRight")],
-)
-def test_the_parts_give_the_label_of_the_azimuth(azimuth, label):
-    for seed in range(20):
-        assert extract_viewpoint_label(draw_car(azimuth, np.random.default_rng(seed))[1]) == label
+@pytest.fixture(params=["without pure side views", "with pure side views"])
+def classes(request, monkeypatch) -> list[str]:
+    """config.CLASSES, also with the pure side views as classes of their own."""
+    if request.param == "with pure side views":
+        monkeypatch.setattr(config, "CLASSES", [*config.CLASSES, "Left", "Right"])
+    return config.CLASSES
+
+
+def test_the_parts_give_the_label_of_the_view(classes):
+    views = make_demo_data.views()
+    assert {*views, config.BACKGROUND} == set(classes)
+    for label, view in views.items():
+        for seed in range(20):
+            _, regions, _ = draw_car(np.mean(view.azimuths), np.random.default_rng(seed), view.heights)
+            assert extract_viewpoint_label(regions) == label
+
+
+def test_the_picture_of_the_readme_shows_every_class(classes, tmp_path):
+    draw_viewpoints.draw_viewpoints(tmp_path / "viewpoints.png", seed=11)
+    rows = 3 if "Left" in classes else 2
+    assert Image.open(tmp_path / "viewpoints.png").size == (840, 180 * rows)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +53,15 @@ def test_the_parts_give_the_label_of_the_azimuth(azimuth, label):
 )
 def test_only_parts_that_can_be_seen_are_annotated(azimuth, seen, hidden):
     for seed in range(5):
-        identities = identities_seen_from(azimuth, seed)
-        assert seen <= identities
-        assert not hidden & identities
-        assert identities <= KNOWN
+        names = names_in(draw_car(azimuth, np.random.default_rng(seed))[1])
+        assert seen <= names
+        assert not hidden & names
+        assert names <= KNOWN
 
 
 def test_left_and_right_are_the_cars_own():
-    """Seen from its left side the nose points to the image's left edge; from the front,
-    the left headlamp is in the image's right half."""
+    """Seen from the car's left, its nose is at the left of the image; seen from the front, its left headlamp is
+    in the right half."""
 
     def middle_x(azimuth: float, part: str) -> float:
         regions = draw_car(azimuth, np.random.default_rng(3))[1]
@@ -56,7 +75,7 @@ def test_left_and_right_are_the_cars_own():
 
 
 def test_polygons_lie_on_what_is_drawn():
-    """The left headlamp's polygon holds the pale yellow of a lit lamp."""
+    """The polygon of the left headlamp covers the pale yellow of the lamp."""
     image, regions, part_map = draw_car(30, np.random.default_rng(5))
     index = [r["region_attributes"]["identity"] for r in regions].index("leftheadlamp") + 1
     red, _, blue = np.asarray(image)[part_map == index].mean(axis=0)

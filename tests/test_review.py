@@ -15,17 +15,21 @@ from test_annotations import ANY
 
 import config
 import data_preparation
-from annotations import Report
-from common import UserError
-from data_preparation import apply_corrections, read_corrections, read_dataset
-from reports import review
+from viewpoint.annotations.photo import Report
+from viewpoint.annotations.shapes import via_outline
+from viewpoint.annotations.via import read_regions
+from viewpoint.cli import UserError
+from viewpoint.corrections import apply_corrections, read_corrections
+from viewpoint.dataset import COLUMNS, SPLITS
+from viewpoint.reports import review
+from viewpoint.scan import read_dataset
 
 FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
 REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")
 
 
 def labelled(*rows) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=data_preparation.COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def suspicions(df, hashes=None, predictions=None) -> dict[str, tuple[float, list[str]]]:
@@ -91,7 +95,7 @@ def test_a_label_that_the_model_contradicts_comes_before_a_tie():
     ],
 )
 def test_the_outline_of_a_shape(shape, expected):
-    assert list(review.outline(shape)) == expected
+    assert list(via_outline(shape)) == expected
 
 
 SHAPES = st.sampled_from(["polygon", "polyline", "rect", "circle", "ellipse", "point"]) | ANY
@@ -101,30 +105,28 @@ KEYS = ("all_points_x", "all_points_y", "x", "y", "width", "height", "cx", "cy",
 @given(st.fixed_dictionaries({"name": SHAPES}, optional=dict.fromkeys(KEYS, ANY)))
 @example({"name": "circle", "cx": 10**400, "cy": 1, "r": 1})
 def test_any_shape_has_an_outline_of_numbers_or_none(shape):
-    drawn = review.drawn_parts([{"shape_attributes": shape}], 0.1)
+    drawn = review.drawn_parts(read_regions([{"shape_attributes": shape}]), 0.1)
     assert all(set(part["points"]) <= set("0123456789,- ") for part in drawn)
 
 
 def test_the_outline_of_a_turned_ellipse():
     shape = {"name": "ellipse", "cx": 50, "cy": 40, "rx": 20, "ry": 10, "theta": 3.14159265 / 2}
-    points = review.outline(shape)
+    points = via_outline(shape)
     assert points[0] == pytest.approx((50, 60))  # the long radius points down, not right
     assert points[6] == pytest.approx((40, 40))
-    circle = review.outline({"name": "circle", "cx": 50, "cy": 40, "r": 10})
+    circle = via_outline({"name": "circle", "cx": 50, "cy": 40, "r": 10})
     assert circle[12] == pytest.approx((40, 40))
 
 
 def test_parts_are_drawn_in_pixels_of_the_thumbnail_with_their_votes():
     rect = {"name": "rect", "x": 20, "y": 40, "width": 100, "height": 10}
-    parts = review.drawn_parts(
-        {
-            "0": {"shape_attributes": rect, "region_attributes": {"identity": "Partial_LeftHeadlamp\n"}},
-            "1": {"shape_attributes": rect | {"width": 300}, "region_attributes": {"identity": "scratch"}},
-            "2": {"shape_attributes": rect, "region_attributes": {"identity": "flux capacitor"}},
-            "3": "no region",
-        },
-        0.5,
-    )
+    regions_of_photo = {
+        "0": {"shape_attributes": rect, "region_attributes": {"identity": "Partial_LeftHeadlamp\n"}},
+        "1": {"shape_attributes": rect | {"width": 300}, "region_attributes": {"identity": "scratch"}},
+        "2": {"shape_attributes": rect, "region_attributes": {"identity": "flux capacitor"}},
+        "3": "no region",
+    }
+    parts = review.drawn_parts(read_regions(regions_of_photo), 0.5)
     # The largest first, which is drawn below the others.
     assert [part["votes"] for part in parts] == ["damage", "front left", "unknown"]
     assert parts[1] == {"name": "leftheadlamp", "votes": "front left", "points": "10,20 60,20 60,25 10,25"}
@@ -158,7 +160,7 @@ def prepare(photos: Path, *options) -> str:
 
 
 def labels_of(photos: Path) -> dict[str, str]:
-    splits = [pd.read_csv(photos.parent / "dataset" / f"{name}.csv") for name in data_preparation.SPLITS]
+    splits = [pd.read_csv(photos.parent / "dataset" / f"{name}.csv") for name in SPLITS]
     return dict(pd.concat(splits)[["image_path", "label"]].values)
 
 
@@ -174,8 +176,8 @@ def test_every_photo_comes_into_view_on_a_large_screen_too(browser, tmp_path):
         save_photo(tmp_path / "photos" / f"{index:03}.jpg", seed=0, size=(24, 16))
     annotated = {f"{index:03}.jpg": FRONT_LEFT if index % 2 else REAR_RIGHT for index in range(200)}
     write_via(tmp_path / "photos" / "via.json", annotated)
-    df, report = read_dataset(tmp_path / "photos")
-    review.write_review(df, report, {}, tmp_path / "photos", None, 4000, tmp_path / "review.html")
+    df, photos, _ = read_dataset(tmp_path / "photos")
+    review.write_review(df, photos, {}, tmp_path / "photos", None, 4000, tmp_path / "review.html")
     page = browser.new_page(viewport={"width": 3840, "height": 2160})
     page.goto((tmp_path / "review.html").as_uri())
     for name, count in (("RearRight", 100), ("FrontLeft", 100), ("", 200)):
@@ -220,7 +222,7 @@ def test_marks_made_in_a_browser_change_the_labels(browser, photos):
     assert problems == []
 
     printed = prepare(photos, "--review")
-    assert "1 labels changed, 1 confirmed, 1 photos left out as wrong" in printed
+    assert "1 label changed, 1 confirmed, 1 photo left out as wrong" in printed
     after = labels_of(photos)
     assert {path for path in before if after.get(path) != before[path]} == {"lot/03.jpg", "lot/04.jpg"}
     assert after["lot/03.jpg"] == "RearRight"
@@ -253,9 +255,9 @@ def test_a_model_that_contradicts_a_label_brings_it_to_the_front(photos, monkeyp
         "predict_classes",
         lambda df, *_: {path: {class_of.get(path, "FrontLeft"): 0.9, "Front": 0.1} for path in df["image_path"]},
     )
-    df, report = read_dataset(photos)
+    df, read_photos, _ = read_dataset(photos)
     page = photos.parent / "review.html"
-    review.write_review(df, report, {}, photos, Path("model.tflite"), 3, page)
+    review.write_review(df, read_photos, {}, photos, Path("model.tflite"), 3, page)
     [content] = re.findall(r'id="content">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
     cards = json.loads(content)["cards"]
     assert len(cards) == 3

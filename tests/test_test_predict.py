@@ -1,4 +1,4 @@
-"""Prediction: what goes in, what comes out, what is skipped, and how light it is."""
+"""Prediction: what goes in, what comes out, what is skipped, and what it needs not import."""
 
 import os
 import subprocess
@@ -13,20 +13,23 @@ from PIL import Image
 
 import config
 import test_predict
-from common import UserError, run
-from reports import predictions
+from viewpoint import inference
+from viewpoint.cli import UserError, run
+from viewpoint.labeling import VIEWPOINTS
+from viewpoint.metrics import accuracy_and_macro_f1
+from viewpoint.reports.predictions import draw_predictions, summarize_folders
 
 
 @pytest.fixture
 def brightness_model(monkeypatch) -> None:
-    """Stands in for every model: dark photos are Front, bright ones Background."""
+    """Replaces every model by one to which dark photos are Front and bright ones Background."""
 
     def runner(batch: np.ndarray) -> np.ndarray:
         probabilities = np.full((len(batch), 7), 0.02, np.float32)
         probabilities[range(len(batch)), [0 if image.mean() < 0 else 6 for image in batch]] = 0.88
         return probabilities
 
-    monkeypatch.setattr(test_predict, "load_runner", lambda _: (runner, 16, 7))
+    monkeypatch.setattr(inference, "load_runner", lambda _: (runner, 16, 7))
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def save_grey(path: Path, level: int) -> Path:
     return path
 
 
-def predict(images: Path, labels: Path, **options) -> tuple[test_predict.Outcome, list[dict]]:
+def predict(images: Path, labels: Path, **options) -> tuple[inference.Outcome, list[dict]]:
     output = labels.parent / "predictions.csv"
     outcome = test_predict.predict_images("any.tflite", labels, images, output, **options)
     return outcome, pd.read_csv(output).to_dict("records")
@@ -77,7 +80,7 @@ def test_a_csv_with_labels_is_scored(brightness_model, labels, tmp_path):
     (tmp_path / "some.csv").write_text("image_path,label\n3.png,Background\n1.png,Front\n2.png,Background\n")
     outcome, rows = predict(tmp_path / "some.csv", labels)
     assert [row["image_name"] for row in rows] == ["3.png", "1.png", "2.png"]
-    accuracy, macro_f1 = test_predict.accuracy_and_macro_f1(*zip(*outcome.labelled, strict=True))
+    accuracy, macro_f1 = accuracy_and_macro_f1(*zip(*outcome.labelled, strict=True))
     # Front: precision 1/2, recall 1; Background: precision 1, recall 1/2. Both F1 2/3.
     assert accuracy == pytest.approx(2 / 3)
     assert macro_f1 == pytest.approx(2 / 3)
@@ -120,26 +123,26 @@ def test_tta_averages_an_image_with_its_mirror_whose_classes_are_mirrored_back()
 
     image = np.full((1, 16, 16, 3), -1, np.float32)
     image[:, :, :8] = 1
-    averaged = test_predict.with_mirror(runner, config.CLASSES)(image)
+    averaged = inference.with_mirror(runner, config.CLASSES)(image)
     # Front 0.1, FrontLeft from FrontRight 0.6, Rear 0.3 of the mirror image.
     assert averaged[0] == pytest.approx([0.05, (0.8 + 0.6) / 2, 0, 0.15, 0, 0.1, 0])
     with pytest.raises(UserError, match="cannot mirror the classes cat, dog"):
-        test_predict.with_mirror(runner, ["cat", "dog"])
+        inference.with_mirror(runner, ["cat", "dog"])
 
 
 def test_which_viewpoints_a_folder_shows_and_misses():
     def row(name, prediction, score):
-        return test_predict.Prediction(name, Path(name), prediction, score)
+        return inference.Prediction(name, Path(name), prediction, score)
 
     rows = [
         row("car 2/a.jpg", "Front", 0.7),
         row("car 2/b.jpg", "Front", 0.9),
         row("car 2/c.jpg", "Background", 0.99),
         row("car 2/d.jpg", "Unknown", 0.4),
-        *(row(f"car 1/{name}.jpg", name, 0.8) for name in predictions.VIEWPOINTS),
+        *(row(f"car 1/{name}.jpg", name, 0.8) for name in VIEWPOINTS),
         row("top.jpg", "RearLeft", 0.6),
     ]
-    top, full, poor = predictions.summarise_folders(rows)
+    top, full, poor = summarize_folders(rows)
     assert (full["folder"], full["covered"], full["missing"], full["Rear"]) == ("car 1", 6, "", "car 1/Rear.jpg")
     assert (poor["folder"], poor["photos"], poor["covered"]) == ("car 2", 4, 1)
     assert poor["missing"] == "FrontLeft FrontRight Rear RearLeft RearRight"
@@ -153,8 +156,8 @@ def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
     for name, colour in colours.items():
         Image.new("RGB", (160, 160), colour).save(tmp_path / name)
     scores = {"a.png": 0.9, "b.png": 0.4, "c.png": 0.6, "d.png": 0.95}
-    rows = [test_predict.Prediction(name, tmp_path / name, "Front", score) for name, score in scores.items()]
-    predictions.draw_predictions(rows, tmp_path / "sheet.png")
+    rows = [inference.Prediction(name, tmp_path / name, "Front", score) for name, score in scores.items()]
+    draw_predictions(rows, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         # Three tiles side by side: green, blue, red.
         width = sheet.width // 3
@@ -163,10 +166,10 @@ def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
         ]
 
 
-def test_no_readable_image_leaves_earlier_predictions(brightness_model, labels, tmp_path):
+def test_without_a_readable_photo_earlier_predictions_stay(brightness_model, labels, tmp_path):
     (tmp_path / "predictions.csv").write_text("earlier")
     (tmp_path / "broken.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="none of the 1 images could be read"):
+    with pytest.raises(UserError, match="none of 1 photo could be read"):
         test_predict.predict_images("any.tflite", labels, tmp_path / "broken.jpg", tmp_path / "predictions.csv")
     assert (tmp_path / "predictions.csv").read_text() == "earlier"
 
@@ -180,8 +183,11 @@ def test_mistakes_are_one_sentence(brightness_model, labels, tmp_path):
     with pytest.raises(UserError, match="nowhere not found"):
         predict(tmp_path / "nowhere", labels)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images in"):
+    with pytest.raises(UserError, match="no photos in"):
         predict(tmp_path / "empty", labels)
+    (tmp_path / "empty.csv").write_text("image_path,label\n")
+    with pytest.raises(UserError, match=r"empty\.csv: it has no rows"):
+        predict(tmp_path / "empty.csv", labels)
     labels.write_text("Front\nRear\n")
     with pytest.raises(UserError, match="names 2 classes, but the model has 7"):
         predict(save_grey(tmp_path / "car.png", 10), labels)
@@ -190,13 +196,13 @@ def test_mistakes_are_one_sentence(brightness_model, labels, tmp_path):
 def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"not a model")
     with pytest.raises(UserError, match="is not a TFLite file"):
-        test_predict.load_runner(tmp_path / "model.tflite")
+        inference.load_runner(tmp_path / "model.tflite")
     with pytest.raises(UserError, match=r"run train\.py and convert_tflite\.py"):
-        test_predict.load_runner(tmp_path / "missing.tflite")
+        inference.load_runner(tmp_path / "missing.tflite")
 
 
 def test_importing_the_script_loads_nothing_heavy():
-    heavy = "{'tensorflow', 'keras', 'sklearn', 'matplotlib', 'pandas'}"
+    heavy = "{'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'imagehash', 'jinja2'}"
     code = f"import sys, test_predict, ai_edge_litert.interpreter; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -233,7 +239,7 @@ def test_exit_codes_tell_what_was_skipped(run_script, tmp_path):
     (tmp_path / "list.csv").write_text("image_path\nphotos/a.png\nphotos/gone.png\n")
     code, printed, _ = run_script("--images", photos)
     assert code == 0  # nobody asked for the bad one by name
-    assert "1 images predicted, 1 skipped\n  bad\\x1b.png: cannot read" in printed
+    assert "1 photo predicted, 1 skipped\n  bad\\x1b.png: cannot read" in printed
     assert run_script("--images", photos, "--strict")[0] == 1
     assert run_script("--images", photos / "a.png")[0] == 0
     code, printed, _ = run_script("--images", tmp_path / "list.csv")
@@ -241,7 +247,7 @@ def test_exit_codes_tell_what_was_skipped(run_script, tmp_path):
     assert "photos/gone.png: no such file" in printed
     code, _, error = run_script("--images", photos / "bad\x1b.png")
     assert code == 2
-    assert "none of the 1 images could be read" in error
+    assert "none of 1 photo could be read" in error
     for mistake in (["--unknown-below", "60"], ["--contact-sheet", "sheet.txt"], ["--images", tmp_path / "nowhere"]):
         assert run_script("--images", photos, *mistake)[0] == 2
 
@@ -254,13 +260,13 @@ def test_the_options_write_what_they_say(run_script, tmp_path):
     assert code == 0
     folders = pd.read_csv(tmp_path / "predictions_per_folder.csv", keep_default_na=False)
     assert folders[["folder", "covered", "Front"]].values.tolist() == [["car 1", 1, "car 1/a.png"], ["car 2", 0, ""]]
-    assert "0 of 2 folders show all six viewpoints" in printed
+    assert "show all 6 viewpoints: 0 of 2" in printed
     with Image.open(sheet) as picture:
         assert picture.width > 2 * 160  # two photos side by side
 
 
 def test_a_terminal_without_the_letters_of_a_name_stops_nothing():
-    code = "from common import run; run(lambda: print('車'))"
+    code = "from viewpoint.cli import run; run(lambda: print('車'))"
     command = [sys.executable, "-c", code]
     options = {"cwd": Path(test_predict.__file__).parent, "env": {**os.environ, "PYTHONIOENCODING": "ascii"}}
     assert subprocess.run(command, capture_output=True, check=True, **options).stdout.strip() == rb"\u8eca"
@@ -283,8 +289,8 @@ def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, t
     assert sorted(row["image_name"] for row in rows) == sorted(names)
 
 
-def test_rows_of_other_photos_are_not_gone_on_from(brightness_model, labels, tmp_path, monkeypatch):
-    """Photos of equal names in two folders: an unfinished run on the one is none on the other."""
+def test_rows_of_other_photos_are_not_continued(brightness_model, labels, tmp_path, monkeypatch):
+    """An unfinished run on photos of one folder does not count for photos of equal names in another."""
     partials, partial_path = [], test_predict.partial_path
     monkeypatch.setattr(
         test_predict, "partial_path", lambda *about: partials.append(partial_path(*about)) or partials[-1]
@@ -302,3 +308,34 @@ def test_labels_that_are_not_those_inside_the_model_are_refused(brightness_model
     labels.write_text("\n".join(sorted(config.CLASSES)))
     with pytest.raises(UserError, match="does not name the classes inside"):
         test_predict.predict_images(tmp_path / "model.tflite", labels, photo, tmp_path / "predictions.csv")
+
+
+def pack_labels(model: Path, text: bytes) -> None:
+    """Write a file with the archive of labels.txt that convert_tflite.py appends to a model."""
+    with zipfile.ZipFile(model, "w") as file:
+        file.writestr("labels.txt", text)
+
+
+def test_the_labels_inside_the_model_do_when_labels_txt_is_missing(brightness_model, tmp_path):
+    model, photo = tmp_path / "model.tflite", save_grey(tmp_path / "car.png", 10)
+    pack_labels(model, "\n".join(config.CLASSES).encode())
+    outcome = test_predict.predict_images(model, None, photo, tmp_path / "predictions.csv")
+    assert outcome.predictions[0].prediction == "Front"
+    with pytest.raises(UserError, match=r"mine\.txt not found; use the labels\.txt"):  # asked for by name
+        test_predict.predict_images(model, tmp_path / "mine.txt", photo, tmp_path / "predictions.csv")
+    pack_labels(model, b"Front\nRear\n")
+    with pytest.raises(UserError, match=r"labels\.txt inside .* names 2 classes, but the model has 7"):
+        test_predict.predict_images(model, None, photo, tmp_path / "predictions.csv")
+
+
+def test_labels_that_cannot_be_read_are_one_sentence(brightness_model, tmp_path):
+    model, photo = tmp_path / "model.tflite", save_grey(tmp_path / "car.png", 10)
+    model.write_bytes(b"no labels inside")
+    with pytest.raises(UserError, match=r"labels\.txt not found; use the labels\.txt that was written with"):
+        test_predict.predict_images(model, None, photo, tmp_path / "predictions.csv")
+    (tmp_path / "labels.txt").mkdir()
+    with pytest.raises(UserError, match="Is a directory; use" if os.name != "nt" else "cannot read the class names"):
+        test_predict.predict_images(model, None, photo, tmp_path / "predictions.csv")
+    pack_labels(model, b"\xff")
+    with pytest.raises(UserError, match="is damaged"):
+        test_predict.predict_images(model, None, photo, tmp_path / "predictions.csv")

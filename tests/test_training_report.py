@@ -8,17 +8,18 @@ import pytest
 from conftest import save_photo
 
 import config
-from reports import training as report
+from viewpoint import metrics
+from viewpoint.reports import training as report
 
 
 def test_metrics_of_a_hand_worked_case():
     true = ["Front", "Front", "Rear", "Rear"]
     predicted = ["Front", "Rear", "Rear", "Rear"]
-    metrics = report.compute_metrics(true, predicted)
+    figures = report.compute_metrics(true, predicted)
     # Front: precision 1, recall 1/2, F1 2/3. Rear: precision 2/3, recall 1, F1 4/5.
-    assert metrics["accuracy"] == 0.75
-    assert metrics["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
-    matrix = np.array(metrics["confusion_matrix"])
+    assert figures["accuracy"] == 0.75
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    matrix = np.array(figures["confusion_matrix"])
     assert matrix.shape == (7, 7)
     assert matrix[0, 0] == 1  # a true Front predicted as Front
     assert matrix[0, 3] == 1  # a true Front predicted as Rear
@@ -27,29 +28,31 @@ def test_metrics_of_a_hand_worked_case():
 
 def test_calibration_error_of_a_hand_worked_case():
     scores, right = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55]), np.array([1, 1, 1, 0, 0, 1], bool)
-    table = report.reliability(scores, right, bins=10)
+    table = metrics.reliability(scores, right, bins=10)
     assert table["images"].tolist() == [2, 4]
     assert table["accuracy"].tolist() == [0.5, 0.75]
     # (4 * |0.95 - 0.75| + 2 * |0.55 - 0.5|) / 6
-    assert report.expected_calibration_error(scores, right, bins=10) == pytest.approx(0.15)
-    assert report.expected_calibration_error(np.ones(3), np.ones(3)) == 0
+    assert metrics.expected_calibration_error(scores, right, bins=10) == pytest.approx(0.15)
+    assert metrics.expected_calibration_error(np.ones(3), np.ones(3), bins=15) == 0
 
 
 def test_scaling_logits_by_two_squares_the_ratios_of_probabilities():
-    scaled = report.scale_logits(np.array([[0.6, 0.3, 0.1]]), 2)
+    scaled = metrics.scale_logits(np.array([[0.6, 0.3, 0.1]]), 2)
     assert scaled[0] == pytest.approx([0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46])
 
 
 def test_thresholds_trade_answers_for_accuracy():
     scores, right = np.array([0.3, 0.5, 0.7, 0.9]), np.array([False, False, True, True])
-    shares = report.answered_shares(scores, right).set_index("threshold")
-    assert shares.loc[0.0].tolist() == [1, 0.5]
-    assert shares.loc[0.5].tolist() == [0.75, pytest.approx(2 / 3)]  # a score of 0.5 is not below 0.5
-    assert shares.loc[0.51].tolist() == [0.5, 1]
-    assert shares.index.max() == 0.9  # above it, nothing is answered
-    suggestion = report.suggest_threshold(shares.reset_index(), 0.98)
+    coverage = {
+        row["threshold"]: (row["answered"], row["accuracy"]) for row in metrics.coverage_by_threshold(scores, right)
+    }
+    assert coverage[0.0] == (1, 0.5)
+    assert coverage[0.5] == (0.75, pytest.approx(2 / 3))  # a score of 0.5 is not below 0.5
+    assert coverage[0.51] == (0.5, 1)
+    assert max(coverage) == 0.9  # above it, nothing is answered
+    suggestion = metrics.suggest_threshold(metrics.coverage_by_threshold(scores, right), 0.98)
     assert suggestion == {"threshold": 0.51, "answered": 0.5, "accuracy": 1}
-    assert report.suggest_threshold(report.answered_shares(scores, ~right), 0.98) is None
+    assert metrics.suggest_threshold(metrics.coverage_by_threshold(scores, ~right), 0.98) is None
 
 
 @pytest.fixture

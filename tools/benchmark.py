@@ -1,25 +1,24 @@
-"""Time the project against the plain way of doing the same, side by side.
+"""Time the project against the straightforward way of doing the same.
 
     python tools/benchmark.py                                      # on drawn photos
     python tools/benchmark.py --data photos --model models/model.tflite --weights mobilenet_v2_no_top.weights.h5
     python tools/benchmark.py --only start prediction
 
-Both ways run alternately, so that a noisy machine slows both down, and only their ratio is
-worth quoting. Prints the median seconds, and the median ratio with the least and the greatest
-of the rounds:
+The two run alternately, so that a busy machine slows both down; only their ratio is worth quoting.
+Prints the median seconds of each, and the median ratio with the lowest and the highest one:
 
     start        test_predict.py on one photo, against a script that imports TensorFlow
     prediction   a folder of photos of 512x512 pixels, and one of 12 megapixels, against full
-                 decoding and one interpreter, one photo after the other; how near that comes
-                 to the machine's limit; and how far the answers differ
+                 decoding and one interpreter, one photo after the other; also how close that comes
+                 to the machine's limit, and how far the answers differ
     growth       data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with 2.3 annotated
-                 parts each, against reading, decoding and hashing one after the other; and test_predict.py
-                 on the same photos, with the most memory that it took
-    training     train.py by the reference and the default recipe: phase 1, an epoch of phase 2
-                 and the whole, with the validation accuracy of each, and what the default would
-                 need for 1,000, 10,000 and 100,000 photos by the time of its epochs
+                 parts each, against reading, decoding and hashing one photo after the other; also
+                 the time and the peak memory of test_predict.py on the same photos
+    training     train.py with the reference and the default recipe: phase 1, an epoch of phase 2
+                 and the whole run, the validation accuracy of each, and how long the default
+                 would take on 1,000, 10,000 and 100,000 photos
 
-Prediction copies the photos of --data to temporary folders and changes nothing there.
+The photos of --data are copied to temporary folders and are not changed.
 """
 
 import argparse
@@ -40,15 +39,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 from make_demo_data import make_demo_data
 
 import config
-from annotations import extract_viewpoint_label
-from common import UserError, run
-from images import ImageError, load_batch, open_image, resize, scale
-from test_predict import find_inputs, load_runner, predict_images
+from test_predict import predict_images
+from viewpoint.cli import COUNT, UserError, run
+from viewpoint.images import ImageError, load_batch, open_image, resize, scale
+from viewpoint.inference import LABELS_NAME, find_inputs, load_runner
+from viewpoint.labeling import extract_viewpoint_label
+from viewpoint.parallel import cpu_count
 
 PROJECT = Path(__file__).parents[1]
 PARTS = ["start", "prediction", "growth", "training"]
@@ -56,7 +57,7 @@ SMALL = 512 * 512  # pixels of a photo that was sent by messenger
 LARGE = 4032 * 3024  # pixels of a phone's photo
 GROWTH_SIZES = [1_000, 10_000, 100_000]
 
-# What a cold start is compared with: the usual way to run one photo through a TFLite model.
+# The cold start is compared with the usual way to run one photo through a TFLite model.
 TENSORFLOW_SCRIPT = """
 import sys
 import numpy as np
@@ -76,28 +77,29 @@ print(interpreter.get_tensor(result["index"]))
 
 
 def seconds_of(action: Callable[[], object]) -> float:
+    """How long an action takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
 
 
-def compare(name: str, reference: Callable, project: Callable, rounds: int) -> list[float]:
-    """Run both alternately, print their times and ratios, and return the project's times."""
+def compare(name: str, reference: Callable[[], object], project: Callable[[], object], rounds: int) -> list[float]:
+    """Run the two alternately, print their times and ratios, and return the project's times."""
     times = [(seconds_of(reference), seconds_of(project)) for _ in tqdm(range(rounds), name, leave=False)]
     print_comparison(name, times)
     return [project_time for _, project_time in times]
 
 
 def print_comparison(name: str, times: list[tuple[float, float]]) -> None:
-    """Print the medians of (reference, project) seconds, and the ratio with its spread."""
+    """Print the medians of (reference, project) in seconds, and their ratio with its range."""
     before, after = np.median(times, axis=0)
     ratios = [reference / project for reference, project in times]
     print(f"{name:<42}{before:>9.2f} s{after:>10.2f} s", end="   ")
     print(f"{np.median(ratios):.2f} times faster ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
-def silently(action: Callable, *arguments) -> Callable[[], None]:
-    """The action without its progress bars and prints."""
+def silently(action: Callable[..., object], *arguments: object) -> Callable[[], None]:
+    """The action with these arguments, without its progress bars and messages."""
 
     def call() -> None:
         with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
@@ -107,9 +109,9 @@ def silently(action: Callable, *arguments) -> Callable[[], None]:
 
 
 def run_script(*command: str | Path) -> float:
-    """Run a Python script silently; gives the most memory it took, in MiB.
+    """Run a Python script silently and return its peak memory in MiB.
 
-    Raises UserError with its last line when it fails.
+    Raises UserError, with the last line of its output, when it fails.
     """
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen([sys.executable, *map(str, command)], stdout=output, stderr=output)
@@ -117,7 +119,8 @@ def run_script(*command: str | Path) -> float:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             output.seek(0)
-            raise UserError(f"{command[0]} failed: {output.read().strip().splitlines()[-1]}")
+            reason = output.read().strip().rpartition("\n")[2]
+            raise UserError(f"{command[0]} failed: {reason}")
     return usage.ru_maxrss / 1024
 
 
@@ -125,6 +128,7 @@ def run_script(*command: str | Path) -> float:
 
 
 def benchmark_start(model: Path, photo: Path, folder: Path, rounds: int) -> None:
+    """Compare the time from the command to the answer for one photo."""
     script = folder / "reference.py"
     script.write_text(TENSORFLOW_SCRIPT, encoding="utf-8")
     output = folder / "predictions.csv"
@@ -140,28 +144,29 @@ def benchmark_start(model: Path, photo: Path, folder: Path, rounds: int) -> None
 
 
 def predict_plainly(model: Path, files: list[Path]) -> np.ndarray:
-    """The probabilities of photos the plain way: decoded in full, one after the other."""
+    """The probabilities of photos, each decoded at full size, one after the other."""
     runner, size, _ = load_runner(model)
     return np.concatenate([runner(scale(np.asarray(resize(open_image(file), size)))[np.newaxis]) for file in files])
 
 
 def predict_reduced(model: Path, files: list[Path]) -> np.ndarray:
-    """The probabilities of photos as test_predict.py makes them."""
+    """The probabilities of photos as test_predict.py computes them, decoded at reduced scale."""
     runner, size, _ = load_runner(model)
     return np.concatenate([runner(load_batch([file], size)) for file in files])
 
 
 def limit_seconds(model: Path, files: list[Path]) -> float:
-    """The time that nothing but decoding and invoking would need on all cores."""
+    """How many seconds decoding and inference alone would take if they used all cores perfectly."""
     runner, size, _ = load_runner(model)
     batch = load_batch(files[:1], size)
     runner(batch)
     decoding = seconds_of(lambda: [load_batch([file], size) for file in files])
-    invoking = seconds_of(lambda: [runner(batch) for _ in files])
-    return (decoding + invoking) / (os.cpu_count() or 1)
+    inference = seconds_of(lambda: [runner(batch) for _ in files])
+    return (decoding + inference) / cpu_count()
 
 
 def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> None:
+    """Compare the time to predict a folder of photos, and the answers."""
     files = [item.file for item in find_inputs(folder)]
     output = folder.parent / "predictions.csv"
     times = compare(
@@ -172,15 +177,15 @@ def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> N
     )
     limits = [limit_seconds(model, files) for _ in range(rounds)]
     plain, reduced = predict_plainly(model, files), predict_reduced(model, files)
-    print(f"  share of the limit {np.median(limits) / np.median(times):.2f}", end=", ")
-    print(f"equal decisions {np.mean(plain.argmax(axis=1) == reduced.argmax(axis=1)):.4f}", end=", ")
+    print(f"  fraction of the limit reached {np.median(limits) / np.median(times):.2f}", end=", ")
+    print(f"equal predictions {np.mean(plain.argmax(axis=1) == reduced.argmax(axis=1)):.4f}", end=", ")
     print(f"largest difference of a score {np.abs(plain - reduced).max():.4f}")
 
 
 def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
-    """JPEG copies of photos, each resized to about so many pixels; unreadable photos are left out."""
+    """Write JPEG copies of photos, each resized to about `pixels` pixels; leave out unreadable ones."""
     folder.mkdir()
-    for index, file in enumerate(tqdm(files, f"Copying to {pixels / 1e6:.1f} megapixels", leave=False)):
+    for index, file in enumerate(tqdm(files, f"Resizing to {pixels / 1e6:.1f} megapixels", leave=False)):
         with contextlib.suppress(ImageError):
             photo = open_image(file)
             factor = np.sqrt(pixels / (photo.width * photo.height))
@@ -192,22 +197,23 @@ def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
 
 
 def write_annotated_photos(count: int, folder: Path) -> None:
-    """`count` tiny photos, all different, in one folder, with up to three annotated parts each."""
+    """Write `count` tiny photos, all different, and their annotations, up to three parts each, to a new folder."""
     folder.mkdir()
     random = np.random.default_rng(0)
     shape = {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 9]}
-    views = [("bonnet", "frontbumper", "leftheadlamp"), ("tailgate", "rearbumper", "righttaillamp"), ("roof",)]
+    parts = [("bonnet", "frontbumper", "leftheadlamp"), ("tailgate", "rearbumper", "righttaillamp"), ("roof",)]
     content = {}
-    for index in tqdm(range(count), "Drawing", unit="image", leave=False):
+    for index in tqdm(range(count), "Drawing", unit="photo", leave=False):
         pixels = random.integers(0, 256, (8, 9, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((72, 64), Image.Resampling.NEAREST).save(folder / f"{index}.jpg")
-        regions = [{"shape_attributes": shape, "region_attributes": {"identity": name}} for name in views[index % 3]]
+        attributes = [{config.IDENTITY_KEY: name} for name in parts[index % 3]]
+        regions = [{"shape_attributes": shape, "region_attributes": names} for names in attributes]
         content[f"{index}.jpg1"] = {"filename": f"{index}.jpg", "size": 1, "regions": regions, "file_attributes": {}}
     (folder / "via_region_data.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def prepare_plainly(folder: Path) -> list[tuple[str, str, imagehash.ImageHash]]:
-    """(photo, label, hash) of every entry, one photo after the other; the hashes are not compared."""
+    """(photo, label, perceptual hash) of every entry, one photo after the other; the hashes are not compared."""
     prepared = []
     for path in folder.rglob("*.json"):
         for entry in json.loads(path.read_text(encoding="utf-8")).values():
@@ -217,6 +223,7 @@ def prepare_plainly(folder: Path) -> list[tuple[str, str, imagehash.ImageHash]]:
 
 
 def benchmark_growth(model: Path, folder: Path) -> None:
+    """Compare the time to prepare more and more photos, and measure their prediction."""
     output = folder / "predictions.csv"
     for count in GROWTH_SIZES:
         photos = folder / f"annotated {count}"
@@ -235,6 +242,7 @@ def benchmark_growth(model: Path, folder: Path) -> None:
 
 
 def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) -> None:
+    """Compare the default recipe with the reference recipe."""
     run_script(PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "splits")
 
     def train(recipe: str) -> dict[str, float]:
@@ -256,50 +264,54 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
 
     results = []
     for _ in tqdm(range(rounds), "training", leave=False):
-        # The photos are decoded anew in each round, as in a first training.
+        # Each round decodes the photos again, as a first training does.
         shutil.rmtree(folder / "splits" / "cache", ignore_errors=True)
         results.append((train("reference"), train("default")))
-    # From random weights train.py leaves phase 1 out.
+    # With random weights train.py leaves phase 1 out.
     for name in ("phase 1", "an epoch of phase 2", "train.py")[weights == "none" :]:
         print_comparison(name, [(reference[name], default[name]) for reference, default in results])
     reference, default = np.mean([[one["accuracy"] for one in pair] for pair in results], axis=0)
     print(f"  validation accuracy: reference {reference:.3f}, default {default:.3f}", end="; ")
     reference, default = np.max([[one["memory"] for one in pair] for pair in results], axis=0)
-    print(f"memory: reference {reference:.0f} MiB, default {default:.0f} MiB")
+    print(f"peak memory: reference {reference:.0f} MiB, default {default:.0f} MiB")
     whole, epochs = np.median([[default["train.py"], default["all epochs"]] for _, default in results], axis=0)
-    images = len((folder / "splits" / "train.csv").read_text(encoding="utf-8").splitlines()) - 1
-    print(f"  default: {whole - epochs:.0f} s besides the epochs, {epochs / images:.3f} s an image in them", end="; ")
-    print(", ".join(f"{(whole - epochs + epochs / images * n) / 3600:.1f} h for {n:,}" for n in GROWTH_SIZES))
+    count = len(find_inputs(folder / "splits" / "train.csv"))
+    print(f"  default: {epochs / count:.3f} s a photo in all epochs, {whole - epochs:.0f} s besides", end="; ")
+    print(", ".join(f"{(whole - epochs + epochs / count * n) / 3600:.1f} h for {n:,} photos" for n in GROWTH_SIZES))
 
 
 # --- The whole ---------------------------------------------------------------------
 
 
-def make_model(folder: Path) -> Path:
-    """A TFLite file of the project's network with random weights: it takes as long as a trained one."""
-    from convert_tflite import convert  # these two import TensorFlow
-    from train import build_model
+def write_untrained_model(path: Path) -> None:
+    """Write a TFLite file of the project's network with random weights, which is as fast as a trained one."""
+    # Imported here because TensorFlow takes seconds, and is not needed with --model.
+    from viewpoint.quiet_tensorflow import import_tensorflow
 
-    model, _ = build_model(len(config.CLASSES))
-    model.export(folder / "saved_model", verbose=False)
-    (folder / "model.tflite").write_bytes(convert(folder / "saved_model"))
-    (folder / "labels.txt").write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
-    return folder / "model.tflite"
+    import_tensorflow()
+    from viewpoint.network import build_model
+    from viewpoint.quantization import convert
+
+    model, _ = build_model()
+    model.export(path.parent / "saved_model", verbose=False)
+    path.write_bytes(convert(path.parent / "saved_model"))
+    (path.parent / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Time the project against the plain way.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description="Time the project against the straightforward way of doing the same.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--data", type=Path, help="folder of photos; None: drawn ones")
     add("--model", type=Path, help="model.tflite with labels.txt beside it; None: an untrained one")
     add("--weights", default="none", help="weights of the backbone to train from, as in train.py")
-    add("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to time")
-    add("--rounds", type=int, default=5, help="how often both ways run")
-    add("--training-rounds", type=int, default=1, help="how often both recipes train")
-    add("--small-photos", type=int, default=200, help="how many photos of 512x512 pixels to predict")
-    add("--large-photos", type=int, default=40, help="how many photos of 12 megapixels to predict")
+    add("--only", nargs="+", choices=PARTS, default=PARTS, help="what to time")
+    add("--rounds", type=COUNT, default=5, help="how often each way runs")
+    add("--training-rounds", type=COUNT, default=1, help="how often each recipe trains")
+    add("--small-photos", type=COUNT, default=200, help="how many photos of 512x512 pixels to predict")
+    add("--large-photos", type=COUNT, default=40, help="how many photos of 12 megapixels to predict")
     return parser.parse_args()
 
 
@@ -311,16 +323,18 @@ def main() -> None:
             make_demo_data(folder / "drawn", images=args.small_photos, seed=config.SEED)
         photos = args.data or folder / "drawn"
         files = [item.file for item in find_inputs(photos)]
-        # Spread over all of them, for the first may be all of one kind.
+        # Spread over all of them, because the first ones may all look alike.
         small = files[:: max(1, len(files) // args.small_photos)][: args.small_photos]
         large = files[:: max(1, len(files) // args.large_photos)][: args.large_photos]
-        print(f"{'':<42}{'plain way':>11}{'project':>12}")
-        model = args.model or (make_model(folder) if set(args.only) - {"training"} else None)
+        print(f"{'':<42}{'reference':>11}{'project':>12}")
+        model = args.model or folder / "model.tflite"
+        if not args.model and set(args.only) != {"training"}:
+            write_untrained_model(model)
         if "start" in args.only or "prediction" in args.only:
             copy_photos(small, folder / "small", SMALL)
             copy_photos(large, folder / "large", LARGE)
         if "start" in args.only:
-            benchmark_start(model, next((folder / "small").iterdir()), folder, args.rounds)
+            benchmark_start(model, find_inputs(folder / "small")[0].file, folder, args.rounds)
         if "prediction" in args.only:
             benchmark_prediction("512x512 pixels", model, folder / "small", args.rounds)
             benchmark_prediction("12 megapixels", model, folder / "large", args.rounds)

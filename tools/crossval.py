@@ -1,13 +1,13 @@
-"""Cross-validate any set of train.py's options, for figures with their spread.
+"""Cross-validate any options of train.py: figures with their spread.
 
     python tools/crossval.py --output cv.jsonl --seeds 42 1
     python tools/crossval.py --output cv.jsonl --seeds 42 1 -- --recipe reference
 
-Joins the splits in dataset/, cuts them into folds and, for each seed and fold, runs
-train.py with the options after "--" on the other folds (an eighth of them as validation).
-Writes a JSON line for each fold to --output, with the predictions of the held-out images;
-folds that already stand there with the same options, images and code are not trained again.
-Prints the mean and spread of accuracy and macro F1, and the figures of all folds together.
+Joins the splits in dataset/ and cuts them into folds. For each seed and fold, train.py runs with
+the options after "--" on the other folds, an eighth of which is for validation. Appends a JSON
+line for each fold to --output, with the predictions of the fold's photos; folds that the file
+already has, with the same options, photos and code, are not trained again. Prints the mean and
+standard deviation of accuracy, macro F1 and more, and the figures of all folds together.
 With --split grouped every folder stays in one fold, as in data_preparation.py.
 """
 
@@ -15,7 +15,9 @@ import argparse
 import contextlib
 import hashlib
 import json
+import modulefinder
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,46 +28,50 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from common import UserError, run
-from data_preparation import SPLITS, read_split, recorded_data_dir, split_off_folders
-from reports.training import compute_metrics, expected_calibration_error
+from viewpoint.cli import SEED, UserError, counted, number, run
+from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
+from viewpoint.metrics import expected_calibration_error
+from viewpoint.reports.training import compute_metrics
+from viewpoint.settings import parse_settings
+from viewpoint.splits import in_path_order, split_off_folders
 
 PROJECT = Path(__file__).parents[1]
-VAL_PART = 8  # one image in so many of those not held out goes to validation
+VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validation
 NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error"]
 
 
 def make_folds(df: pd.DataFrame, folds: int, grouped: bool = False) -> list[dict[str, pd.DataFrame]]:
-    """The train, val and test rows of each fold; every image is in one test part.
+    """The train, val and test rows of each fold; every photo is in the test rows of one fold.
 
     The folds are the same for all options and seeds; `grouped` folds hold whole folders.
-    Raises UserError when a class has too few images.
+    Raises UserError when a class has too few photos.
     """
     counts = df["label"].value_counts()
-    if folds < 2 or counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) / VAL_PART < len(counts):
+    if counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) * VAL_SHARE < len(counts):
         raise UserError(
-            f"{len(df)} images, {counts.min()} of the smallest class, are too few for {folds} folds; "
-            "give --folds from 2 up, or more images"
+            f"{counted(len(df), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
+            "annotate more, or give a lower number with --folds"
         )
     result = []
     splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(folds, shuffle=True, random_state=config.SEED)
-    share = 1 / VAL_PART
     for rest, test in splitter.split(df, df["label"], df["image_path"].map(os.path.dirname) if grouped else None):
+        others = df.iloc[rest]
         if grouped:
-            train, val = split_off_folders(df.iloc[rest], share, config.SEED)
+            train, val = split_off_folders(others, VAL_SHARE, config.SEED)
         else:
-            labels = df["label"].iloc[rest]
-            train, val = train_test_split(df.iloc[rest], test_size=share, stratify=labels, random_state=config.SEED)
+            train, val = train_test_split(
+                others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED
+            )
         parts = (train, val, df.iloc[test])
-        result.append({name: part.sort_values("image_path") for name, part in zip(SPLITS, parts, strict=True)})
+        result.append({name: in_path_order(part) for name, part in zip(SPLITS, parts, strict=True)})
     return result
 
 
 def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options: list[str]) -> dict:
-    """Run train.py on one fold and return its figures and its predictions of the test part.
+    """Run train.py on one fold and return its figures and its predictions of the test rows.
 
     Raises UserError when train.py fails.
     """
@@ -76,7 +82,7 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
         command += ["--models", folder, "--seed", str(seed), *options]
         started = time.monotonic()
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-            raise UserError(f"train.py failed; its message stands above. The command was: {' '.join(command)}")
+            raise UserError(f"train.py failed, see its message above; the command was {shlex.join(command)}")
         seconds = time.monotonic() - started
         content = json.loads((Path(folder) / "report" / "metrics.json").read_text(encoding="utf-8"))
         predictions = pd.read_csv(Path(folder) / "report" / "test_predictions.csv")
@@ -90,16 +96,22 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
 
 
 def fingerprint(df: pd.DataFrame) -> str:
-    """A short name for exactly these images and labels, and this code and its settings."""
+    """A short hash of these photos and labels, and of train.py and all modules of the project that it imports."""
     content = df[["image_path", "label"]].to_csv(index=False).encode()
-    code = ["config.py", "images.py", "augmentation.py", "training_data.py", "network.py", "checkpoint.py"]
-    for name in [*code, "evaluation.py", "train.py", "reports/training.py"]:
-        content += (PROJECT / name).read_bytes()
+    for path in code_of_training():
+        content += path.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def read_rows(path: Path) -> dict[str, dict]:
-    """The finished folds in a file, by key; a line cut off by an interruption is passed over."""
+def code_of_training() -> list[Path]:
+    """train.py and the modules of the project that it imports, directly or not, sorted."""
+    finder = modulefinder.ModuleFinder([str(PROJECT)])
+    finder.run_script(str(PROJECT / "train.py"))
+    return sorted(Path(module.__file__) for module in finder.modules.values() if module.__file__)
+
+
+def read_finished(path: Path) -> dict[str, dict]:
+    """The finished folds in a file by key; a line that an interruption cut off is left out."""
     rows = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with contextlib.suppress(json.JSONDecodeError):
@@ -108,22 +120,23 @@ def read_rows(path: Path) -> dict[str, dict]:
     return rows
 
 
-def print_results(rows: list[dict]) -> None:
-    """Print mean and spread over folds and seeds, and each seed's folds taken together."""
-    print(f"\n{len(rows)} trainings, mean ± standard deviation over them:")
-    for name in [*NUMBERS, "seconds"]:
-        values = [row[name] for row in rows]
-        print(f"  {name:<26}{np.mean(values):.3f} ± {np.std(values):.3f}")
-    for name in rows[0]["robustness"]:
-        values = [row["robustness"][name] for row in rows]
+def print_results(rows: list[dict], bins: int) -> None:
+    """Print mean and standard deviation over folds and seeds, and the figures of each seed's folds together.
+
+    `bins` is for the calibration error, as in metrics.reliability.
+    """
+    figures = {name: [row[name] for row in rows] for name in [*NUMBERS, "seconds"]}
+    figures |= {name: [row["robustness"][name] for row in rows] for name in rows[0]["robustness"]}
+    print(f"\n{counted(len(rows), 'training')}, mean ± standard deviation over them:")
+    for name, values in figures.items():
         print(f"  {name:<26}{np.mean(values):.3f} ± {np.std(values):.3f}")
     for seed in dict.fromkeys(row["key"]["seed"] for row in rows):
         predictions = [prediction for row in rows if row["key"]["seed"] == seed for prediction in row["predictions"]]
         _, predicted, scores, true = zip(*predictions, strict=True)
         metrics = compute_metrics(list(true), list(predicted))
-        error = expected_calibration_error(np.array(scores), np.array(true) == np.array(predicted))
-        wrong = round(metrics["images"] * (1 - metrics["accuracy"]))
-        print(f"\nSeed {seed}, all folds together: {wrong} of {metrics['images']} wrong, ", end="")
+        right = np.array(true) == np.array(predicted)
+        error = expected_calibration_error(np.array(scores), right, bins)
+        print(f"\nSeed {seed}, all folds together: {len(right) - right.sum()} of {len(right)} wrong, ", end="")
         print(f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, calibration error {error:.3f}")
         print(metrics["text"])
 
@@ -134,24 +147,25 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of the splits to join")
-    add("--data", type=Path, help="folder the CSVs' paths start from; None: the one recorded beside them")
+    add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
-    add("--folds", type=int, default=5, help="how many parts to cut the images into")
+    add("--folds", type=number(int, 2), default=5, help="how many folds to cut the photos into")
     add("--split", choices=["stratified", "grouped"], default="stratified", help="by photo, or whole folders")
-    add("--seeds", type=int, nargs="+", default=[config.SEED], help="seeds to train every fold with")
+    add("--seeds", type=SEED, nargs="+", default=[config.SEED], help="seeds to train every fold with")
     add("options", nargs="*", metavar="-- options", help="options of train.py, after a --")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
+    settings = parse_settings("Train the viewpoint classifier.", args.options)  # so that a mistake in them shows now
     df = pd.concat([read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS])
-    df = df.drop(columns="file").sort_values("image_path", ignore_index=True)
+    df = in_path_order(df.drop(columns="file"))
     data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
     folds = make_folds(df, args.folds, args.split == "grouped")
     key = {"fingerprint": fingerprint(df), "split": args.split, "folds": args.folds, "options": args.options}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    done, rows = read_rows(args.output), []
+    done, rows = read_finished(args.output), []
     for seed in args.seeds:
         for index, fold in enumerate(folds):
             fold_key = {**key, "seed": seed, "fold": index}
@@ -162,7 +176,7 @@ def main() -> None:
                     file.write(json.dumps(row) + "\n")
                 done[json.dumps(fold_key)] = row
             rows.append(done[json.dumps(fold_key)])
-    print_results(rows)
+    print_results(rows, settings.calibration_bins)
 
 
 if __name__ == "__main__":

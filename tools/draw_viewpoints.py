@@ -2,8 +2,8 @@
 
     python tools/draw_viewpoints.py --output docs/viewpoints.png
 
-One drawn car for each viewpoint and one close-up, their annotated parts filled with the
-colour of their vote.
+Draws a car from each viewpoint and a close-up, with the annotated parts filled with the colour of
+their vote.
 """
 
 import argparse
@@ -17,36 +17,60 @@ matplotlib.use("Agg")  # draws to a file, so it needs no screen
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch, Polygon
+from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from make_demo_data import AZIMUTHS, draw_car, draw_close_up
+from make_demo_data import Region, draw_car, draw_close_up, views
 
-from annotations import VOTES, extract_viewpoint_label, region_identities
-from common import run, write_atomically
+import config
+from viewpoint.annotations.via import read_regions
+from viewpoint.cli import SEED, run
+from viewpoint.files import write_atomically
+from viewpoint.labeling import label_parts, part_names, votes_of_names
 
-# Colours that stay apart for colour-blind readers (Okabe and Ito). A lamp votes twice:
-# its end fills it, its side rims it.
+# Where each class is drawn, so that a class and its mirror image are in the same row.
+PLACES = [
+    ["FrontLeft", "Front", "FrontRight", config.BACKGROUND],
+    ["Left", ".", "Right", "."],
+    ["RearLeft", "Rear", "RearRight", "key"],
+]
+
+# Colours that colour-blind readers can tell apart (Okabe and Ito). A lamp votes twice: it is
+# filled with the colour of its end and outlined with that of its side.
 COLOURS = {"front": "#0072B2", "rear": "#D55E00", "left": "#009E73", "right": "#CC79A7"}
 
 
-def votes_of(region: dict) -> list[str]:
-    """What a region votes for: none, one or two of front, rear, left and right."""
-    return [vote for vote, parts in VOTES.items() if region_identities([region]) & parts]
-
-
-def draw_example(axes: plt.Axes, image, regions: list[dict]) -> None:
-    """Draw a photo with its regions coloured by their votes, titled with its label."""
-    axes.imshow(image)
-    for region in regions:
-        votes = votes_of(region)
-        shape = region["shape_attributes"]
-        corners = np.stack([shape["all_points_x"], shape["all_points_y"]], axis=1)
-        fill = COLOURS[votes[0]] if votes else "#ffffff"
-        axes.add_patch(Polygon(corners, facecolor=fill, alpha=0.65 if votes else 0.25))
-        axes.add_patch(Polygon(corners, fill=False, edgecolor=COLOURS[votes[-1]] if votes else "white", linewidth=2))
-    axes.set_title(extract_viewpoint_label(regions), fontsize=15)
+def draw_example(axes: plt.Axes, image: Image.Image, regions: list[Region]) -> None:
+    """Draw an image with its parts coloured by their votes, and its label as title."""
+    axes.imshow(np.asarray(image))
+    parts = read_regions(regions)
+    for part in parts:
+        colours = [COLOURS[vote] for vote in votes_of_names(part.names).split() if vote in COLOURS]
+        fill, rim = (colours[0], colours[-1]) if colours else ("white", "white")
+        for outline in part.outlines:
+            axes.add_patch(Polygon(outline, facecolor=fill, alpha=0.65 if colours else 0.25))
+            axes.add_patch(Polygon(outline, fill=False, edgecolor=rim, linewidth=2))
+    axes.set_title(label_parts(part_names(parts)), fontsize=15)
     axes.axis("off")
+
+
+def draw_viewpoints(path: Path, seed: int) -> None:
+    """Draw the picture into a PNG file."""
+    places = [row for row in PLACES if row[0] in config.CLASSES]
+    figure, panels = plt.subplot_mosaic(places, figsize=(14, 3 * len(places)), layout="constrained")
+    for name, view in views().items():
+        random = np.random.default_rng(seed)
+        image, regions, _ = draw_car(float(np.mean(view.azimuths)), random, view.heights)
+        draw_example(panels[name], image, regions)
+    draw_example(panels[config.BACKGROUND], *draw_close_up(np.random.default_rng(seed)))
+    panels["key"].axis("off")
+    key = [Patch(color=colour, label=f"votes {vote}") for vote, colour in COLOURS.items()]
+    key.append(Patch(facecolor="white", edgecolor="grey", label="votes for nothing"))
+    panels["key"].legend(handles=key, loc="center", fontsize=14, frameon=False)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=60)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -54,23 +78,9 @@ def main() -> None:
         description="Draw each class with its votes.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--output", type=Path, default="docs/viewpoints.png", help="PNG file to write")
-    parser.add_argument("--seed", type=int, default=11, help="seed of the cars")
+    parser.add_argument("--seed", type=SEED, default=11, help="seed of the cars")
     args = parser.parse_args()
-
-    figure, panels = plt.subplots(2, 4, figsize=(14, 6), layout="constrained")
-    examples = [draw_car(np.mean(span), np.random.default_rng(args.seed))[:2] for span in AZIMUTHS.values()]
-    examples.append(draw_close_up(np.random.default_rng(args.seed)))
-    # Front views above, rear views below, so that mirrored classes stand side by side.
-    places = [panels[0, 1], panels[0, 0], panels[0, 2], panels[1, 1], panels[1, 0], panels[1, 2], panels[0, 3]]
-    for axes, (image, regions) in zip(places, examples, strict=True):
-        draw_example(axes, image, regions)
-    panels[1, 3].axis("off")
-    key = [Patch(color=colour, label=f"votes {vote}") for vote, colour in COLOURS.items()]
-    key.append(Patch(facecolor="white", edgecolor="grey", label="votes for nothing"))
-    panels[1, 3].legend(handles=key, loc="center", fontsize=14, frameon=False)
-    with write_atomically(args.output) as path:
-        figure.savefig(path, dpi=60)
-    plt.close(figure)
+    draw_viewpoints(args.output, args.seed)
     print(f"Drew {args.output}.")
 
 

@@ -2,11 +2,10 @@
 
     python tools/make_demo_data.py --output demo/photos --images 1000
 
-Each car is a 3-D model of flat panels in random colour, proportions, light and backdrop,
-seen in perspective from a random azimuth. Panels that can be seen become VIA polygons
-under the trade's part names; left and right are the car's own. Some images are empty
-scenes or close-ups of one part. Writes one folder for each VIA flavour, with photos and
-via_region_data.json.
+Each car is a 3-D model of flat panels with random colour, proportions, light and backdrop, seen
+in perspective from a random azimuth. The panels that can be seen become VIA polygons with the
+usual part names; left and right are the car's own. Some images are empty scenes or close-ups of
+one part. Writes one folder for each kind of VIA file, with the images and via_region_data.json.
 
 Axes in metres: x to the car's front, y to its left, z up; the ground is z = 0. An azimuth
 of 0 degrees looks at the front, 90 at the car's left side, 180 at the rear.
@@ -15,46 +14,73 @@ of 0 degrees looks at the front, 90 at the car's left side, 180 at the rear.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from common import run, write_atomically
+from viewpoint.cli import COUNT, SEED, command, counted, run
+from viewpoint.files import write_atomically
 
 WIDTH, HEIGHT = 480, 360
 CENTRE = np.array([WIDTH / 2, HEIGHT / 2])
 FOLDERS = ["export VIA 2", "export VIA 1 (été)", "project VIA 2"]
 
-# How many times a close-up magnifies the photo of the whole car.
+# How many times a close-up magnifies the image of the whole car.
 CLOSE_UP_ZOOM = 6
 
-# A part is annotated when this share of its outline, and this many pixels, can be seen.
+# A part is annotated when this fraction of its outline, and this many pixels, can be seen.
 MIN_VISIBLE_SHARE = 0.4
 MIN_VISIBLE_PIXELS = 80
 
-# The azimuths in degrees from which a car shows each class, for a balanced demo. Between
-# them lie views that a person could name either way; the labels come from the parts anyhow.
-AZIMUTHS = {
-    "Front": (-5, 5),
-    "FrontLeft": (12, 100),
-    "FrontRight": (-100, -12),
-    "Rear": (175, 185),
-    "RearLeft": (120, 168),
-    "RearRight": (192, 240),
-}
+# The lowest and the highest camera, in metres. The low ones are below the bonnet.
+HEIGHTS = (1.2, 2.0)
+LOW_HEIGHTS = (0.5, 0.8)
+
+Region = dict[str, dict[str, Any]]  # a region of VIA 2
+Outline = Sequence[tuple[float, float]]  # the corners of a polygon, in pixels
+
+
+class View(NamedTuple):
+    """Where the camera may be: the lowest and the highest azimuth in degrees, and height in metres."""
+
+    azimuths: tuple[float, float]
+    heights: tuple[float, float] = HEIGHTS
+
+
+def views() -> dict[str, View]:
+    """The view that shows each viewpoint of config.CLASSES, so that the demo is balanced.
+
+    Between them are views that people could name either way; the label always comes from the
+    parts. When "Left" and "Right" are classes, they are seen from a low camera, because a bonnet
+    that can be seen votes front.
+    """
+    side = 75 if "Left" in config.CLASSES else 100
+    spans = {
+        "Front": View((-5, 5)),
+        "FrontLeft": View((12, side)),
+        "FrontRight": View((-side, -12)),
+        "Rear": View((175, 185)),
+        "RearLeft": View((120, 168)),
+        "RearRight": View((192, 240)),
+        "Left": View((80, 100), LOW_HEIGHTS),
+        "Right": View((-100, -80), LOW_HEIGHTS),
+    }
+    return {name: spans[name] for name in config.CLASSES if name in spans}
 
 
 @dataclass
 class Panel:
     """A flat polygon of the car: its corners (n, 3) in metres and how to draw it."""
 
-    name: str | None  # part name, None for nameless bodywork
+    name: str | None  # part name, None for bodywork without one
     corners: np.ndarray
     colour: str  # "body", or a Pillow colour
     bias: float = 0.0  # metres to draw it nearer than it is, for parts on top of a panel
@@ -73,11 +99,11 @@ def build_car(random: np.random.Generator) -> list[Panel]:
     bumper, lamp = sill + 0.42 * (waist - sill), 0.55 * half_width
     roof_half_width = 0.8 * half_width
 
-    def across(x0, x1, y0, y1, z0, z1):
+    def across(x0: float, x1: float, y0: float, y1: float, z0: float, z1: float) -> np.ndarray:
         """A panel that spans the width from y0 to y1, leaning from (x0, z0) to (x1, z1)."""
         return np.array([(x0, y0, z0), (x0, y1, z0), (x1, y1, z1), (x1, y0, z1)])
 
-    def along(x0, x1, z0, z1, y=half_width):
+    def along(x0: float, x1: float, z0: float, z1: float, y: float = half_width) -> np.ndarray:
         """An upright panel of the left side, from x0 to x1 and z0 to z1."""
         return np.array([(x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)])
 
@@ -133,7 +159,7 @@ def outward_normal(corners: np.ndarray) -> np.ndarray:
 
 
 def draw_backdrop(random: np.random.Generator) -> Image.Image:
-    """A street: sky, ground, some houses and trees, no vehicle."""
+    """Draw a street: sky, ground, some houses and trees, no vehicle."""
     image = Image.new("RGB", (WIDTH, HEIGHT), tuple(random.integers(140, 240, 3)))
     draw = ImageDraw.Draw(image)
     horizon = int(HEIGHT * random.uniform(0.35, 0.6))
@@ -163,14 +189,16 @@ def project(points: np.ndarray, camera: np.ndarray, target: np.ndarray, focal: f
     return pixels + CENTRE
 
 
-def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, list[dict], np.ndarray]:
+def draw_car(
+    azimuth: float, random: np.random.Generator, heights: tuple[float, float] = HEIGHTS
+) -> tuple[Image.Image, list[Region], np.ndarray]:
     """Draw a random car seen from `azimuth` degrees: (image, VIA 2 regions, part map).
 
     The part map (HEIGHT, WIDTH) holds 1 + the index of the region seen at each pixel, or 0.
     """
     panels = build_car(random)
     angle, distance = np.radians(azimuth), random.uniform(5.5, 9)
-    camera = np.array([distance * np.cos(angle), distance * np.sin(angle), random.uniform(1.2, 2.0)])
+    camera = np.array([distance * np.cos(angle), distance * np.sin(angle), random.uniform(*heights)])
     target = np.array([0, 0, 0.75]) + random.normal(0, 0.12, 3)
     apparent_width = 4.4 * abs(np.sin(angle)) + 1.9 * abs(np.cos(angle)) + 0.6
     focal = WIDTH * random.uniform(0.6, 0.9) * distance / apparent_width
@@ -183,9 +211,9 @@ def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, 
     shadow = np.array([(x, y, 0) for x, y in ((2.3, 1), (-2.3, 1), (-2.3, -1), (2.3, -1))])
     canvas.polygon([tuple(p) for p in project(shadow, camera, target, focal)], fill="#303030")
 
-    # Painter's algorithm: far panels first, those that face away not at all.
+    # Painter's algorithm: draw far panels first, and those that face away not at all.
     panels.sort(key=lambda panel: panel.bias - np.linalg.norm(panel.corners.mean(axis=0) - camera))
-    outlines = []
+    outlines: list[Outline] = []
     for index, panel in enumerate(panels, start=1):
         normal = outward_normal(panel.corners)
         outline = [tuple(p) for p in project(panel.corners, camera, target, focal).round(1).tolist()]
@@ -198,7 +226,8 @@ def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, 
         id_canvas.polygon(outline, fill=index)
 
     id_map = np.asarray(ids)
-    regions, part_map = [], np.zeros_like(id_map)
+    regions: list[Region] = []
+    part_map = np.zeros_like(id_map)
     for index, (panel, outline) in enumerate(zip(panels, outlines, strict=True), start=1):
         pixels = int((id_map == index).sum())
         if panel.name and pixels >= MIN_VISIBLE_PIXELS and pixels >= MIN_VISIBLE_SHARE * polygon_area(outline):
@@ -207,16 +236,16 @@ def draw_car(azimuth: float, random: np.random.Generator) -> tuple[Image.Image, 
     return image, regions, part_map
 
 
-def polygon_area(outline: list[tuple[float, float]]) -> float:
-    """Area of a polygon in pixels (the shoelace formula)."""
+def polygon_area(outline: Outline) -> float:
+    """The area of a polygon in pixels (the shoelace formula)."""
     x, y = np.array(outline).T
     return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
 
 
-def make_region(name: str, outline: list[tuple[float, float]], box: tuple[int, int, int, int]) -> dict:
-    """A VIA 2 region of `outline` inside the photo `box` (left, top, right, bottom).
+def make_region(name: str, outline: Outline, box: tuple[int, int, int, int]) -> Region:
+    """The VIA 2 region of `outline` in an image cropped to `box` (left, top, right, bottom).
 
-    A part that leaves the photo is pushed to its edge and named partial, as people do it.
+    The outline of a part that is partly outside is clipped to the box, and its name gets config.PARTIAL_PREFIX.
     """
     left, top, right, bottom = box
     x, y = np.array(outline).T
@@ -231,8 +260,8 @@ def make_region(name: str, outline: list[tuple[float, float]], box: tuple[int, i
     return {"shape_attributes": shape, "region_attributes": {config.IDENTITY_KEY: identity}}
 
 
-def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[dict]]:
-    """A photo of one part only, cropped from a car, often with a scratch: (image, regions)."""
+def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[Region]]:
+    """Draw a single part, cropped from a car, in half of the cases with a scratch: (image, VIA 2 regions)."""
     width, height = WIDTH // CLOSE_UP_ZOOM, HEIGHT // CLOSE_UP_ZOOM
     attempt, index = 0, 0
     while not index:
@@ -254,19 +283,21 @@ def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[dict]]
     if random.random() < 0.5:
         points = np.cumsum(random.normal(0, 40, (6, 2)), axis=0) + CENTRE
         ImageDraw.Draw(close_up).line([tuple(p) for p in points], fill="#d0d0d0", width=3)
-        scratch = [tuple(p) for p in points.clip(1, (WIDTH - 1, HEIGHT - 1))]
+        scratch = [(x, y) for x, y in points.clip(1, (WIDTH - 1, HEIGHT - 1))]
         close_up_regions.append(make_region("scratch", scratch, (0, 0, WIDTH, HEIGHT)))
     return close_up, close_up_regions
 
 
-def draw_image(kind: str, random: np.random.Generator) -> tuple[Image.Image, list[dict]]:
-    """Draw one image: `kind` is a class with a vehicle, "scene" or "close-up"."""
+def draw_image(kind: str, random: np.random.Generator) -> tuple[Image.Image, list[Region]]:
+    """Draw an image of `kind`, a key of views(), "scene" or "close-up": (image, VIA 2 regions)."""
+    regions: list[Region] = []
     if kind == "scene":
-        image, regions = draw_backdrop(random), []
+        image = draw_backdrop(random)
     elif kind == "close-up":
         image, regions = draw_close_up(random)
     else:
-        image, regions, _ = draw_car(random.uniform(*AZIMUTHS[kind]), random)
+        view = views()[kind]
+        image, regions, _ = draw_car(random.uniform(*view.azimuths), random, view.heights)
     noise = random.normal(0, 6, (HEIGHT, WIDTH, 3))
     pixels = np.asarray(image) * random.uniform(0.7, 1.1) + noise
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), regions
@@ -289,11 +320,11 @@ def write_annotations(folder: Path, entries: list[dict], flavour: int) -> None:
 
 
 def make_demo_data(output: Path, images: int, seed: int) -> None:
-    """Write `images` annotated images below `output`, the kinds in turn."""
-    kinds = [*AZIMUTHS, "scene", *AZIMUTHS, "close-up"]
-    entries = [[] for _ in FOLDERS]
+    """Write `images` drawn images with their annotations below `output`, the kinds in turn."""
+    kinds = [*views(), "scene", *views(), "close-up"]
+    entries: list[list[dict]] = [[] for _ in FOLDERS]
     for index in tqdm(range(images), desc="Drawing", unit="image"):
-        # A generator for each image: the first 10 of 1,000 are the 10 of 10.
+        # Each image has a random generator of its own, so the first 10 of 1,000 are the same as the 10 of 10.
         image, regions = draw_image(kinds[index % len(kinds)], np.random.default_rng([seed, index]))
         flavour = index % len(FOLDERS)
         path = output / FOLDERS[flavour] / f"photo_{index:05}.jpg"
@@ -311,12 +342,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Draw a small annotated data set.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default="demo/photos", help="folder to write to")
-    parser.add_argument("--images", type=int, default=1000, help="how many images to draw")
-    parser.add_argument("--seed", type=int, default=config.SEED, help="seed of everything that is drawn")
+    add = parser.add_argument
+    add("--output", type=Path, default="demo/photos", help="folder to write to")
+    add("--images", type=COUNT, default=1000, help="how many images to draw")
+    add("--seed", type=SEED, default=config.SEED, help="seed of everything that is drawn")
     args = parser.parse_args()
     make_demo_data(args.output, args.images, args.seed)
-    print(f"\nDrew {args.images} annotated images.\nNext: python data_preparation.py --data {args.output}")
+    print(f"\nDrew {counted(args.images, 'annotated image')}.")
+    print(f"Next: {command('data_preparation.py', [('--data', args.output, config.DATA_DIR)])}")
 
 
 if __name__ == "__main__":

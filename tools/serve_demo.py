@@ -1,10 +1,10 @@
-"""Try the model in a browser: drop a photo, see its class and the seven probabilities.
+"""Try the model in a browser: drop a photo, see its class and the probability of each class.
 
     python tools/serve_demo.py                 # then open http://localhost:8000
 
-Serves tools/demo_page/index.html with models/model.tflite on this computer only. The page runs
-the very file that phones get, with MediaPipe's web runtime; needs npm, which fetches that
-runtime into tools/demo_page/node_modules/ the first time. Nothing else comes from a network.
+Serves tools/demo_page/index.html and models/model.tflite, to this computer only. The page runs
+the same file that phones get, with MediaPipe's web runtime. The first run needs npm, which
+downloads that runtime to tools/demo_page/node_modules/; nothing else comes from a network.
 """
 
 import argparse
@@ -14,12 +14,13 @@ import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts lie one folder up
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from common import UserError, run
-from test_predict import LABELS_NAME
+from viewpoint.cli import UserError, number, run
+from viewpoint.inference import LABELS_NAME
 
 PAGE = Path(__file__).parent / "demo_page"
 RUNTIME = PAGE / "node_modules" / "@mediapipe" / "tasks-vision"
@@ -30,7 +31,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript", ".wasm": "application/wasm"}
 
-    def __init__(self, *arguments, models: Path):
+    def __init__(self, *arguments: Any, models: Path):
         self.models = models
         super().__init__(*arguments, directory=str(RUNTIME))
 
@@ -44,25 +45,26 @@ class Handler(SimpleHTTPRequestHandler):
             return super().translate_path(route.removeprefix("/vision"))
         return str(PAGE / "no such file")
 
-    def log_message(self, *_) -> None:
-        """Say nothing of each request."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing, instead of a line for each request."""
 
 
 def install_runtime() -> None:
-    """Fetch MediaPipe's web runtime with npm, once. Raises UserError when that fails."""
+    """Download MediaPipe's web runtime with npm, if it is not there. Raises UserError when that fails."""
     if RUNTIME.is_dir():
         return
     npm = shutil.which("npm")
     if not npm:
-        raise UserError("npm not found, which fetches the browser runtime; install Node.js")
-    print("Fetching the browser runtime with npm ...", flush=True)
+        raise UserError("npm not found, which downloads the browser runtime; install Node.js")
+    print("Downloading the browser runtime with npm ...", flush=True)
     done = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=PAGE, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"npm could not fetch the browser runtime: {done.stderr.strip().splitlines()[-1]}")
+        reason = done.stderr.strip().rpartition("\n")[2]
+        raise UserError(f"npm could not download the browser runtime: {reason}")
 
 
 def make_server(models: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the page, on this computer only. Raises UserError when it cannot be made."""
+    """A server of the page that only this computer can reach. Raises UserError when something is missing."""
     for name in ("model.tflite", LABELS_NAME):
         if not (models / name).is_file():
             raise UserError(f"{models / name} not found; run convert_tflite.py, or give its folder with --models")
@@ -70,7 +72,7 @@ def make_server(models: Path, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, models=models))
     except OSError as error:
-        raise UserError(f"cannot serve on port {port}: {error.strerror}; give another with --port") from error
+        raise UserError(f"cannot use port {port}: {error.strerror}; give another one with --port") from error
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,18 +80,18 @@ def parse_arguments() -> argparse.Namespace:
         description="Try the model in a browser.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--models", type=Path, default=config.MODELS_DIR, help="folder of model.tflite and labels.txt")
-    parser.add_argument("--port", type=int, default=8000, help="port to serve on")
+    parser.add_argument("--port", type=number(int, 1, 65535), default=8000, help="port to serve on")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
     with make_server(args.models, args.port) as server:
-        print(f"Open http://localhost:{args.port} in a browser; end with Ctrl-C.", flush=True)
+        print(f"Open http://localhost:{args.port} in a browser; stop the server with Ctrl-C.", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print("\nEnded.")
+            print("\nStopped.")
 
 
 if __name__ == "__main__":

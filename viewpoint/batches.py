@@ -1,37 +1,46 @@
-"""From the splits' photos to the batches that Keras trains and predicts on.
+"""From the photos of a split to the batches that Keras trains and predicts on.
 
-Decodes every photo once into a cache on disk, which is mapped into memory: later epochs and
-trainings need not decode, and photos need not fit into memory.
+Every photo is decoded once, into a cache on disk that is mapped into memory: later epochs and
+trainings need not decode again, and the photos need not fit into memory.
 """
 
-import argparse
 import hashlib
-import os
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
-import pandas as pd
 import PIL
 from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
-import images
-from augmentation import augment, mix
-from common import UserError, map_in_order, write_atomically
-from images import load_image, scale
+from viewpoint import images
+from viewpoint.augmentation import augment, mix
+from viewpoint.cli import UserError
+from viewpoint.files import write_atomically
+from viewpoint.images import load_image, scale
+from viewpoint.parallel import cpu_count, map_in_order
 
-# Where the class that each class index becomes in the mirror stands.
+# MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
 MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])
 
-# --- Photos ------------------------------------------------------------------------
+class Images(Protocol):
+    """Uint8 images (size, size, 3) by row: a list, an array, or one of the classes below."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> np.ndarray: ...
 
 
-class Photos(Sequence):
-    """Photos as uint8 (size, size, 3), each decoded when it is asked for."""
+# --- Decoded photos ----------------------------------------------------------------
+
+
+class DecodedPhotos:
+    """Photos as uint8 images (size, size, 3), each decoded when it is accessed."""
 
     def __init__(self, files: Sequence[str], size: int):
         self.files, self.size = list(files), size
@@ -43,7 +52,7 @@ class Photos(Sequence):
         return load_image(self.files[row], self.size)
 
     def key(self) -> str:
-        """A short name that changes with any of the files, their order, the size, and how they are read."""
+        """A short hash of the files, their order, the size and the code that reads them."""
         content = hashlib.sha256(Path(images.__file__).read_bytes())
         for file in self.files:
             status = Path(file).stat()
@@ -52,10 +61,10 @@ class Photos(Sequence):
         return content.hexdigest()[:16]
 
 
-class MappedPhotos(Sequence):
-    """Photos as uint8 (size, size, 3), each mapped from the .npy file of them all when it is asked for.
+class MappedImages:
+    """Uint8 images (size, size, 3), each mapped from one large .npy file when it is accessed.
 
-    A map of the whole file would in time count all of it as this process's memory.
+    Mapping the whole file at once would in time count all of it as memory of this process.
     """
 
     def __init__(self, path: Path):
@@ -71,36 +80,41 @@ class MappedPhotos(Sequence):
         return np.memmap(self.path, np.uint8, "r", offset, self.shape[1:])
 
 
-class MirroredPhotos(Sequence):
-    """Photos left to right."""
+class MirroredImages:
+    """Images flipped left to right."""
 
-    def __init__(self, photos: Sequence[np.ndarray]):
-        self.photos = photos
+    def __init__(self, images: Images):
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return len(self.images)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return self.photos[row][:, ::-1]
+        return self.images[row][:, ::-1]
 
 
-def load_photos(name: str, split: pd.DataFrame, size: int, args: argparse.Namespace) -> Sequence[np.ndarray]:
-    """The photos of the split `name` as uint8 (size, size, 3): from the cache, or anew with --no-cache."""
-    photos = Photos(split["file"], size)
-    return read_through_cache(photos, args.dataset / "cache", name, args.quiet) if args.cache else photos
+def load_photos(
+    name: str, files: Sequence[str], size: int, cache: Path | None, quiet: bool = False
+) -> Images:
+    """The photos of the split `name` as uint8 images (size, size, 3).
+
+    They come from the folder `cache`, or are decoded at each access when it is None.
+    """
+    photos = DecodedPhotos(files, size)
+    return read_through_cache(photos, cache, name, quiet) if cache else photos
 
 
-def read_through_cache(photos: Photos, folder: Path, name: str, quiet: bool = False) -> MappedPhotos:
-    """The same photos, mapped from a file in `folder`, uint8 (n, size, size, 3).
+def read_through_cache(photos: DecodedPhotos, folder: Path, name: str, quiet: bool = False) -> MappedImages:
+    """The same images, mapped from a file in `folder`, uint8 (n, size, size, 3).
 
-    The file is written on the first use and kept for the next; when a photo or the way to
-    read it changed, it is written anew. Raises UserError when there is no room for it,
-    ImageError when a photo cannot be read.
+    The file is written on first use and kept; it is written again when a photo changed, or the
+    code that reads photos. Raises UserError when the disk has no room for it, ImageError when a
+    photo cannot be read.
     """
     path = folder / f"{name}_{photos.size}_{photos.key()}.npy"
     if not path.is_file():
         shape = (len(photos), photos.size, photos.size, 3)
-        # Written and not mapped, for a full disk must be an error and not a crash.
+        # Written instead of mapped, so that a full disk is an error and not a crash.
         with write_atomically(path) as temporary, temporary.open("wb") as file:
             for stale in folder.glob(f"{name}_{photos.size}_*.npy"):
                 stale.unlink(missing_ok=True)
@@ -110,10 +124,10 @@ def read_through_cache(photos: Photos, folder: Path, name: str, quiet: bool = Fa
                     "make room, or train with --no-cache"
                 )
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            decoded = map_in_order(photos.__getitem__, range(len(photos)), os.cpu_count() or 1)
-            for image in tqdm(decoded, f"Decoding {name}", len(photos), unit="image", disable=quiet):
+            decoded = map_in_order(photos.__getitem__, range(len(photos)), cpu_count())
+            for image in tqdm(decoded, f"Decoding {name}", len(photos), unit="photo", disable=quiet):
                 file.write(image.tobytes())
-    return MappedPhotos(path)
+    return MappedImages(path)
 
 
 # --- Batches -----------------------------------------------------------------------
@@ -123,60 +137,74 @@ class ImageBatches(keras.utils.PyDataset):
     """Batches of (images, targets) or, with class weights, (images, targets, weights).
 
     Images are float32 (n, size, size, 3), -1 to 1; targets float32 rows (n, classes) that
-    add up to 1; weights float32 (n,). `photos` gives uint8 images by row.
+    add up to 1; weights float32 (n,). `images` holds the uint8 images (size, size, 3).
     """
 
-    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, batch_size: int):
-        # Threads, not processes: Pillow lets go of the interpreter lock while it works.
-        super().__init__(workers=os.cpu_count() or 1, max_queue_size=8)
-        self.photos, self.targets, self.batch_size = photos, targets, batch_size
+    def __init__(self, images: Images, targets: np.ndarray, batch_size: int):
+        # Threads, not processes: Pillow releases the interpreter lock while it works.
+        super().__init__(workers=cpu_count(), max_queue_size=8)
+        self.images, self.targets, self.batch_size = images, targets, batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.photos) // self.batch_size)
+        return math.ceil(len(self.images) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = range(len(self.photos))[index * self.batch_size : (index + 1) * self.batch_size]
-        return scale(np.stack([self.photos[row] for row in rows])), self.targets[rows]
+        rows = range(len(self.images))[index * self.batch_size : (index + 1) * self.batch_size]
+        return scale(np.stack([self.images[row] for row in rows])), self.targets[rows]
 
 
 class TrainingBatches(ImageBatches):
-    """ImageBatches in a new order each epoch, weighted by class, changed as the recipe says.
+    """ImageBatches in a new order each epoch, weighted by class and changed at random.
 
-    The images of a batch are of `size`, to which --augment cuts larger photos; without it,
-    the photos must have it. The same seed gives the same orders and the same changes.
+    With `strengths` (see augmentation.augment) a random crop of each image is resized to `size`;
+    without, the images must have that size. `flip` mirrors half of the images, `mixup` is the
+    alpha of mixup, 0 for none. The same seed gives the same orders and the same changes.
     """
 
-    def __init__(self, photos: Sequence[np.ndarray], targets: np.ndarray, size: int, args: argparse.Namespace):
-        super().__init__(photos, targets, args.batch_size)
-        self.size, self.args, self.epoch = size, args, -1
+    def __init__(
+        self,
+        images: Images,
+        targets: np.ndarray,
+        batch_size: int,
+        size: int,
+        seed: int,
+        flip: bool = False,
+        strengths: Mapping[str, float] | None = None,
+        mixup: float = 0.0,
+    ):
+        super().__init__(images, targets, batch_size)
+        self.size, self.seed, self.flip, self.strengths, self.mixup = size, seed, flip, strengths, mixup
+        self.epoch = -1
         self.on_epoch_end()
         # Mirroring half the images makes FrontLeft and FrontRight equally frequent.
-        seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if args.flip else targets
+        seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if flip else targets
         self.class_weights = balanced_class_weights(seen)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # A generator for each batch, because batches are made in parallel.
-        random = np.random.default_rng([self.args.seed, self.epoch, index])
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[override]
+        # Each batch has a random generator of its own, because batches are made in parallel.
+        random = np.random.default_rng([self.seed, self.epoch, index])
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        pairs = [change(self.photos[row], self.targets[row], self.size, self.args, random) for row in rows]
+        pairs = [
+            change(self.images[row], self.targets[row], self.size, self.flip, self.strengths, random) for row in rows
+        ]
         images, targets = scale(np.stack([image for image, _ in pairs])), np.stack([target for _, target in pairs])
-        if self.args.mixup:
-            images, targets = mix(images, targets, self.args.mixup, random)
+        if self.mixup:
+            images, targets = mix(images, targets, self.mixup, random)
         return images, targets, targets @ self.class_weights
 
     def on_epoch_end(self) -> None:
         self.go_to(self.epoch + 1)
 
     def go_to(self, epoch: int) -> None:
-        """Give the batches of this epoch next, counted from 0."""
+        """Continue with the batches of this epoch, counted from 0."""
         self.epoch = epoch
-        self.order = np.random.default_rng([self.args.seed, self.epoch]).permutation(len(self.photos))
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
 
 
 class FeatureBatches(keras.utils.PyDataset):
-    """Batches of (features, targets, weights) out of arrays, in a new order each epoch.
+    """Batches of (features, targets, weights) from arrays, in a new order each epoch.
 
-    From the arrays themselves Keras would train as well, but on a copy: of 100,000 photos, 1.5 GB.
+    Keras could train on the arrays directly, but it would copy them: 1.5 GB for 100,000 photos.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], batch_size: int, seed: int):
@@ -185,7 +213,7 @@ class FeatureBatches(keras.utils.PyDataset):
         self.on_epoch_end()
 
     def __len__(self) -> int:
-        return -(-len(self.arrays[0]) // self.batch_size)
+        return math.ceil(len(self.arrays[0]) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -195,27 +223,32 @@ class FeatureBatches(keras.utils.PyDataset):
         self.go_to(self.epoch + 1)
 
     def go_to(self, epoch: int) -> None:
-        """Give the batches of this epoch next, counted from 0; only ever forward."""
+        """Continue with the batches of this epoch, counted from 0; going back is not possible."""
         while self.epoch < epoch:
             self.epoch += 1
             self.order = self.random.permutation(len(self.arrays[0]))
 
 
 def change(
-    pixels: np.ndarray, target: np.ndarray, size: int, args: argparse.Namespace, random: np.random.Generator
+    pixels: np.ndarray,
+    target: np.ndarray,
+    size: int,
+    flip: bool,
+    strengths: Mapping[str, float] | None,
+    random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One training image and its target, changed at random as the recipe says."""
-    if args.augment:
-        pixels = augment(pixels, size, args, random)
-    if args.flip and random.random() < 0.5:
+    """One training image and its target row, changed at random; see TrainingBatches."""
+    if strengths is not None:
+        pixels = augment(pixels, size, strengths, random)
+    if flip and random.random() < 0.5:
         pixels, target = mirror(pixels, target)
     return pixels, target
 
 
 def mirror(pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An image (height, width, 3) left to right, and its target row (classes,) with it.
+    """An image (height, width, 3) flipped left to right, and its target row (classes,) accordingly.
 
-    A car's left side becomes its right one, so FrontLeft becomes FrontRight.
+    The flip turns a car's left side into its right side, so FrontLeft becomes FrontRight.
     """
     return pixels[:, ::-1], target[MIRRORED_INDEX]
 
@@ -228,7 +261,7 @@ def one_hot(labels: Sequence[str]) -> np.ndarray:
 def balanced_class_weights(targets: np.ndarray) -> np.ndarray:
     """The weight of each class in the loss: n / (classes present * images of the class).
 
-    Takes one-hot rows (n, classes), gives float32 (classes,); a class without images gets 1.
+    Takes one-hot rows (n, classes), returns float32 (classes,); a class without images gets 1.
     Source: sklearn.utils.class_weight, "balanced".
     """
     indices = targets.argmax(axis=1)

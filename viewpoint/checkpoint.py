@@ -1,11 +1,10 @@
-"""Training that survives being killed: its whole state, written after every epoch, read by train.py --resume."""
+"""The state of a training, written after every epoch, so that train.py --resume can continue a killed one."""
 
-import argparse
 import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,22 +12,26 @@ import keras
 import numpy as np
 import pandas as pd
 
-from common import UserError, write_atomically
-from training_data import FeatureBatches, TrainingBatches
+from viewpoint.batches import FeatureBatches, TrainingBatches
+from viewpoint.cli import UserError
+from viewpoint.files import write_atomically
 
 CHECKPOINT_NAME = "checkpoint.npz"
 LOG_NAME = "log.jsonl"
-# Options that change nothing of what is trained.
-FREE_OPTIONS = ("models", "dataset", "data", "cache", "quiet", "tensorboard", "resume", "robustness_images")
+# Options that do not change what is trained.
+FREE_OPTIONS = (
+    *("models", "dataset", "data", "cache", "quiet", "tensorboard", "resume"),
+    *("robustness_images", "calibration_bins"),
+)
 
 
 @dataclass
 class State:
-    """Where a training stands: all that its next epoch depends on, and all that its epochs gave.
+    """Everything needed to resume: progress, variables, callback state, history.
 
-    `history` are the epochs of finished phases and `kept_weights` the model's after the better
-    of them; the rest is of the phase in progress. `best_weights` are those that early stopping
-    would go back to.
+    `history` has the epochs of finished phases, and `kept_weights` the model's weights after the
+    better of them; all other fields belong to the phase in progress. `best_weights` are the
+    weights that early stopping would restore.
     """
 
     settings: dict[str, str]
@@ -47,11 +50,12 @@ class State:
 ARRAYS = ("kept_weights", "variables", "best_weights")
 
 
-def describe(args: argparse.Namespace, splits: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """What a training depends on: its options, and which photos have which labels."""
-    settings = {name: str(value) for name, value in vars(args).items() if name not in FREE_OPTIONS}
-    if Path(args.weights).is_file():  # another file of this name would be another training
-        settings["weights"] = hashlib.sha256(Path(args.weights).read_bytes()).hexdigest()[:12]
+def describe(options: Mapping[str, object], splits: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """What the result of a training depends on: its options, and which photos have which labels."""
+    settings = {name: str(value) for name, value in options.items() if name not in FREE_OPTIONS}
+    weights = Path(settings["weights"])
+    if weights.is_file():  # the same file name with other weights is another training
+        settings["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     for name in ("train", "val"):
         content = splits[name][["image_path", "label"]].to_csv(index=False)
         settings[f"{name}.csv"] = hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -59,7 +63,7 @@ def describe(args: argparse.Namespace, splits: dict[str, pd.DataFrame]) -> dict[
 
 
 def save_state(state: State, path: Path) -> None:
-    """Write a state to an .npz file: its arrays, and the rest as JSON. Raises UserError when there is no room."""
+    """Write a state to an .npz file: the arrays as they are, the rest as JSON. Raises UserError on a full disk."""
     arrays = {f"{name}/{number}": array for name in ARRAYS for number, array in enumerate(getattr(state, name))}
     rest = {item.name: getattr(state, item.name) for item in dataclasses.fields(state) if item.name not in ARRAYS}
     with write_atomically(path) as temporary:
@@ -67,9 +71,9 @@ def save_state(state: State, path: Path) -> None:
 
 
 def load_state(path: Path, settings: dict[str, str]) -> State | None:
-    """Read the state of an interrupted training with these settings, None if there is none.
+    """Read the state of an interrupted training with these settings; None when there is no such file.
 
-    Raises UserError when the file is damaged or of a training with other settings.
+    Raises UserError when the file is damaged, or when its training had other settings.
     """
     if not path.is_file():
         return None
@@ -80,23 +84,23 @@ def load_state(path: Path, settings: dict[str, str]) -> State | None:
                 count = sum(key.startswith(f"{name}/") for key in file.files)
                 setattr(state, name, [file[f"{name}/{number}"] for number in range(count)])
         before_settings = dict(state.settings)
-    except Exception as error:  # as many types as there are ways to damage a file
-        raise UserError(f"{path} is damaged ({error}); train without --resume to begin anew") from error
+    except Exception as error:  # a damaged file can raise almost any type
+        raise UserError(f"{path} is damaged ({error}); train without --resume to start over") from error
     for name in sorted(settings.keys() | before_settings.keys()):
         before, now = before_settings.get(name), settings.get(name)
         if before != now:
             raise UserError(
-                f"{path} is of a training with another {name} ({before}, now {now}); "
-                "train with the same, or without --resume to begin anew"
+                f"{path} belongs to a training with another {name} ({before}, now {now}); "
+                "use the same options, or train without --resume to start over"
             )
     return state
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Restores a phase in progress, and after each epoch writes the log and the state.
+    """Restores a phase in progress, and writes the log and the state after each epoch.
 
-    Must be the last callback: it takes in what the others (`callbacks`) made of the epoch, and
-    gives it back to them after they have begun afresh.
+    Must be the last callback, because it saves the state of the others (`callbacks`) after an
+    epoch, and restores it after their on_train_begin has reset it.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.started = time.monotonic() - state.seconds
 
     def list_variables(self) -> list[keras.Variable]:
-        """The network's, with the states of its random generators, and the optimizer's."""
+        """The variables of the network, including its random generators, and of the optimizer."""
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
@@ -120,7 +124,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if not self.state.epochs:
             return
-        # Here and not before fit(), which ends an epoch of the batches before its first one.
+        # Not before fit(), because fit() calls the batches' on_epoch_end before the first epoch.
         self.batches.go_to(self.state.data_epoch)
         for variable, value in zip(self.list_variables(), self.state.variables, strict=True):
             variable.assign(value)
@@ -139,7 +143,7 @@ class Checkpoint(keras.callbacks.Callback):
         state.epochs.append(row | {name: float(value) for name, value in logs.items()})
         state.seconds, state.data_epoch = time.monotonic() - self.started, self.batches.epoch
         state.stopped = self.model.stop_training
-        # Their counters and best results; Keras's own restoring leaves these out.
+        # Keras's own BackupAndRestore would lose these counters and best results.
         state.callbacks = {type(callback).__name__: counters_of(callback) for callback in self.callbacks}
         state.variables = [keras.ops.convert_to_numpy(variable) for variable in self.list_variables()]
         for callback in self.callbacks:
@@ -149,20 +153,20 @@ class Checkpoint(keras.callbacks.Callback):
             write_log([*state.history, *state.epochs], self.models / "report" / LOG_NAME)
             if np.isfinite(logs["loss"]):
                 save_state(state, self.models / CHECKPOINT_NAME)
-        except UserError as error:  # no reason to lose the training that goes on
-            print(f"\nThis epoch could not be resumed from: {error}")
+        except UserError as error:  # the training itself can continue
+            print(f"\nThis epoch was not saved, so --resume cannot continue from it: {error}")
 
 
 def counters_of(callback: keras.callbacks.Callback) -> dict[str, float | None]:
-    """What EarlyStopping and ReduceLROnPlateau remember of earlier epochs."""
-    # Not min_delta, whose sign Keras turns at the first use of a callback.
+    """The state of EarlyStopping and ReduceLROnPlateau after an epoch."""
+    # Without min_delta, because Keras changes its sign when a callback is first used.
     names = ("wait", "cooldown_counter", "best", "best_epoch", "stopped_epoch")
     values = {name: value for name, value in vars(callback).items() if name in names}
     return {name: None if value is None else float(value) for name, value in values.items()}
 
 
 def write_log(epochs: list[dict], path: Path) -> None:
-    """Write a line of JSON for each epoch: phase, epoch, seconds, learning_rate and the metrics."""
+    """Write one JSON line an epoch: phase, epoch, seconds, learning_rate and the metrics."""
     with write_atomically(path) as temporary:
         lines = [{name: value for name, value in row.items() if name not in ("kept", "mean_seconds")} for row in epochs]
         temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -11,11 +11,12 @@ from viewpoint.annotations.photo import Report
 from viewpoint.cli import UserError
 from viewpoint.dataset import CORRECTIONS_NAME
 
+
 def read_corrections(path: Path | str) -> dict[str, str]:
     """What a person said of each photo on the review page: {image_path: a class or config.WRONG}.
 
-    {} when there is no such file. Raises UserError when it is no CSV with the columns
-    image_path and label, or holds an unknown label or two for one photo.
+    {} when the file does not exist. Raises UserError when it is not a CSV with the columns
+    image_path and label, or has an unknown label, or two labels for one photo.
     """
     path = Path(path)
     if not path.exists():
@@ -24,14 +25,14 @@ def read_corrections(path: Path | str) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not a readable CSV file: {error}; save it anew from review.html") from error
-    corrections = {}
+        raise UserError(f"{path} is not a readable CSV file: {error}; save it again from review.html") from error
+    corrections: dict[str, str] = {}
     for line, row in enumerate(rows, 2):
-        # DictReader puts cells too many under None, and None into those too few.
+        # DictReader puts surplus cells under the key None, and None into missing cells.
         if not {"image_path", "label"} <= set(row) or None in row or None in row.values():
             raise UserError(
                 f"line {line} of {path} does not fit the columns image_path and label; "
-                'put a path with a comma into "quotes", or save the file anew from review.html'
+                'put a path with a comma into "quotes", or save the file again from review.html'
             )
         image_path, label = row["image_path"], row["label"].strip()
         if label not in (*config.CLASSES, config.WRONG):
@@ -43,9 +44,9 @@ def read_corrections(path: Path | str) -> dict[str, str]:
 
 
 def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Report) -> pd.DataFrame:
-    """The labelled images with the labels that a person gave, without those marked as config.WRONG.
+    """The labelled photos with the labels that a person gave, without those marked as config.WRONG.
 
-    Counts in `report` what it did, and notes corrections of photos that are not there.
+    Counts the changes in `report`, and notes corrections of photos that are not there.
     """
     for image_path in sorted(set(corrections) - set(df["image_path"])):
         report.skip(f"corrected in {CORRECTIONS_NAME}, but not among the labelled photos", image_path)
@@ -59,5 +60,3 @@ def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Rep
         left_out=int(wrong.sum()),
     )
     return df.assign(label=given.fillna(df["label"]))[~wrong].reset_index(drop=True)
-
-

@@ -7,12 +7,14 @@ can predict a CSV without it.
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import config
 from viewpoint.cli import UserError
+from viewpoint.files import is_file
+from viewpoint.images import CHART_NAME, is_own_chart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,7 @@ SPLITS = ("train", "val", "test")
 COLUMNS = ["image_path", "label", "front_votes", "rear_votes", "left_votes", "right_votes"]
 SUMMARY_NAME = "summary.json"
 CORRECTIONS_NAME = "corrections.csv"
+REVIEW_NAME = "review.html"
 
 
 def class_counts(labels: Iterable[str]) -> dict[str, int]:
@@ -74,7 +77,7 @@ def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> "pd.
 
 def recorded_data_dir(dataset_dir: Path) -> Path:
     """The photo folder that summary.json records, relative to `dataset_dir`; or else that."""
-    return dataset_dir / str(read_summary(dataset_dir / SUMMARY_NAME).get("data_dir", "."))
+    return dataset_dir / read_summary(dataset_dir / SUMMARY_NAME).get("data_dir", ".")
 
 
 # --- The project's own files in a folder of photos ---------------------------------
@@ -86,9 +89,39 @@ def read_summary(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) and {"data_dir", "annotation_files"} <= content.keys() else {}
+    return content if isinstance(content, dict) and isinstance(content.get("data_dir"), str) else {}
 
 
 def is_summary(path: Path) -> bool:
     """Whether a JSON file is a summary that data_preparation.py wrote, and so not an annotation file."""
     return path.name == SUMMARY_NAME and bool(read_summary(path))
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    """Raise UserError when data_preparation.py would overwrite a file in `folder` that it did not write.
+
+    The folder may be the user's own folder of photos, with files of these names in it.
+    """
+    for name in (f"{split}.csv" for split in SPLITS):
+        check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
+    check_own(folder / SUMMARY_NAME, is_summary)
+    check_own(folder / CHART_NAME, is_own_chart)
+    check_own(folder / REVIEW_NAME, lambda path: "<!DOCTYPE html>" in first_line(path))
+
+
+def check_own(path: Path, is_own: Callable[[Path], bool]) -> None:
+    """Raise UserError when a file exists that does not look like the project's own."""
+    if is_file(path) and not is_own(path):
+        raise UserError(
+            f"{path} was not written by this project and would be overwritten; "
+            "rename it, or give another folder with --output"
+        )
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text file; "" when it cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""

@@ -1,7 +1,4 @@
-"""What train.py makes of a trained network: honest scores, and figures on photos as they are and changed."""
-
-import argparse
-from collections.abc import Sequence
+"""Predict with a trained network, calibrate its scores, and measure its robustness."""
 
 import keras
 import numpy as np
@@ -10,21 +7,24 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from tqdm import tqdm
 
-from augmentation import CORRUPTIONS
-from images import open_image
-from training_data import MIRRORED_INDEX, ImageBatches, MirroredPhotos, one_hot
+from viewpoint.augmentation import CORRUPTIONS
+from viewpoint.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImages, one_hot
+from viewpoint.images import open_image
+from viewpoint.parallel import map_in_order
 
 # --- Calibration -------------------------------------------------------------------
 
 
-def calibrate(model: keras.Model, photos: Sequence[np.ndarray], targets: np.ndarray, args: argparse.Namespace) -> float:
-    """Fit a temperature on validation photos, fold it into `model`, and return it.
+def calibrate(
+    model: keras.Model, images: Images, targets: np.ndarray, flip: bool, batch_size: int
+) -> float:
+    """Fit a temperature on the validation images, fold it into `model`, and return it.
 
-    With the flip, the mirrored photos count too, for a validation split is small.
+    With `flip` the mirrored images are used as well, because a validation split is small.
     """
-    probabilities = predict(model, photos, args.batch_size)
-    if args.flip:
-        mirrored = predict(model, MirroredPhotos(photos), args.batch_size)
+    probabilities = predict(model, images, batch_size)
+    if flip:
+        mirrored = predict(model, MirroredImages(images), batch_size)
         probabilities = np.concatenate([probabilities, mirrored])
         targets = np.concatenate([targets, targets[:, MIRRORED_INDEX]])
     temperature = fit_temperature(probabilities, targets.argmax(axis=1))
@@ -33,20 +33,20 @@ def calibrate(model: keras.Model, photos: Sequence[np.ndarray], targets: np.ndar
 
 
 def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature by which to divide the logits so that the likelihood of the classes is greatest.
+    """The temperature that maximizes the likelihood of the true classes when the logits are divided by it.
 
-    Takes probabilities (n, classes) and class indices (n,). Above 1 the model was too sure
-    of itself, below 1 not sure enough.
+    Takes probabilities (n, classes) and class indices (n,). A temperature above 1 means that the
+    model was overconfident, below 1 that it was underconfident.
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.
     """
-    # Logits but for a constant in each row, which the softmax forgets.
+    # The logits up to a constant in each row, which the softmax ignores.
     logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(targets)), targets]))
 
-    # Bounded, since a validation split without a mistake would ask for boundless trust.
+    # Bounded, because a validation split without mistakes would drive the temperature to 0.
     bounds = np.log([0.25, 4.0])
     return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded").x))
 
@@ -60,29 +60,53 @@ def fold_temperature(model: keras.Model, temperature: float) -> None:
 # --- Evaluation --------------------------------------------------------------------
 
 
-def predict(model: keras.Model, photos: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
-    """The model's probabilities for uint8 photos: float32 (n, classes), in their order."""
-    targets = np.zeros((len(photos), model.output_shape[1]), np.float32)
-    return model.predict(ImageBatches(photos, targets, batch_size), verbose=0)
+def predict(model: keras.Model, images: Images, batch_size: int) -> np.ndarray:
+    """The model's probabilities for uint8 images: float32 (n, classes), in the images' order."""
+    targets = np.zeros((len(images), model.output_shape[1]), np.float32)
+    return model.predict(ImageBatches(images, targets, batch_size), verbose=0)
+
+
+def compute_features(extractor: keras.Model, batches: ImageBatches, views: int, quiet: bool) -> tuple[np.ndarray, ...]:
+    """The pooled features of every image in `views` passes over the batches, and their targets (and weights).
+
+    The features are float32 (views * n, channels).
+    """
+    features = np.empty((views * len(batches.images), extractor.output_shape[1]), np.float32)
+    rests, done = [], 0
+    with tqdm(total=views * len(batches), desc="Computing features", unit="batch", disable=quiet) as progress:
+        for _ in range(views):
+            for images, *rest in map_in_order(batches.__getitem__, range(len(batches)), batches.workers):
+                features[done : done + len(images)] = extractor.predict_on_batch(images)
+                done += len(images)
+                rests.append(rest)
+                progress.update()
+            batches.on_epoch_end()
+    return features, *(np.concatenate(arrays) for arrays in zip(*rests, strict=True))
 
 
 def measure_robustness(
-    model: keras.Model, split: pd.DataFrame, probabilities: np.ndarray, args: argparse.Namespace
+    model: keras.Model,
+    split: pd.DataFrame,
+    probabilities: np.ndarray,
+    count: int,
+    seed: int,
+    batch_size: int,
+    quiet: bool = False,
 ) -> dict[str, float]:
-    """Accuracy on a split as it is ("clean") and under each of augmentation.CORRUPTIONS.
+    """Accuracy on the unchanged photos of a split ("clean") and under each of augmentation.CORRUPTIONS.
 
-    On --robustness-images of its photos, drawn with --seed; on all, if it has fewer.
-    `probabilities` (n, classes) are the model's for the split as it is.
+    Uses `count` photos drawn with `seed`, or all if there are fewer. `probabilities` (n, classes)
+    are the model's for the unchanged split.
     """
-    rows = np.random.default_rng(args.seed).permutation(len(split))[: args.robustness_images]
+    rows = np.random.default_rng(seed).permutation(len(split))[:count]
     size = model.input_shape[1]
     variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
-    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="image", disable=args.quiet)):
-        # In full, for a decode at reduced scale has averaged already what "aliased resize" must not.
+    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="photo", disable=quiet)):
+        # Decode at full size: reduced-scale JPEG decoding would already have smoothed the image.
         image = open_image(file)
         for name, corrupt in CORRUPTIONS.items():
             variants[name][index] = np.asarray(corrupt(image, size))
     predicted = {"clean": probabilities[rows]}
-    predicted |= {name: predict(model, photos, args.batch_size) for name, photos in variants.items()}
+    predicted |= {name: predict(model, images, batch_size) for name, images in variants.items()}
     targets = one_hot(split["label"].iloc[rows]).argmax(axis=1)
     return {name: float((scores.argmax(axis=1) == targets).mean()) for name, scores in predicted.items()}

@@ -1,7 +1,11 @@
-"""Figures that say how good predictions are: accuracy, calibration, coverage. Free of Keras."""
+"""Figures that say how good predictions are: accuracy, calibration, coverage. Needs NumPy only."""
 
 from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
+
+import config
 
 
 def accuracy_and_macro_f1(true: Sequence[str], predicted: Sequence[str]) -> tuple[float, float]:
@@ -15,3 +19,87 @@ def accuracy_and_macro_f1(true: Sequence[str], predicted: Sequence[str]) -> tupl
     # F1 = 2 * true positives / (true photos + predicted photos).
     f1_scores = [2 * right[name] / count for name, count in occurrences.items()]
     return right.total() / len(true), sum(f1_scores) / len(f1_scores)
+
+
+def predicted_classes(probabilities: np.ndarray) -> list[str]:
+    """The class with the best score in each row of probabilities (n, classes)."""
+    return [config.CLASSES[index] for index in probabilities.argmax(axis=1)]
+
+
+def is_right(labels: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+    """Whether the best score of each row names the label: bool (n,)."""
+    return np.array(predicted_classes(probabilities)) == np.asarray(labels)
+
+
+# --- Calibration -------------------------------------------------------------------
+
+
+def reliability(scores: np.ndarray, right: np.ndarray, bins: int) -> dict[str, np.ndarray]:
+    """How often a model is right in each of `bins` equal bins of its score; empty bins are left out.
+
+    Takes the best scores (n,), 0 to 1, and whether each decision was right (n,). Returns the mean
+    `score` and `accuracy` of each bin, 0 to 1, and its number of `images`.
+    """
+    scores, right = np.asarray(scores, float), np.asarray(right, float)
+    # Bins are open on the left: with ten bins, a score of 0.2 belongs to (0.1, 0.2].
+    index = np.ceil(scores * bins).clip(1, bins).astype(int)
+    images = np.bincount(index)
+    filled = np.flatnonzero(images)
+    images = images[filled]
+    return {
+        "score": np.bincount(index, scores)[filled] / images,
+        "accuracy": np.bincount(index, right)[filled] / images,
+        "images": images,
+    }
+
+
+def expected_calibration_error(scores: np.ndarray, right: np.ndarray, bins: int) -> float:
+    """The mean distance between score and accuracy over the bins of reliability(), weighted by images.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.
+    """
+    table = reliability(scores, right, bins)
+    return float(np.average(np.abs(table["score"] - table["accuracy"]), weights=table["images"]))
+
+
+def scale_logits(probabilities: np.ndarray, factor: float) -> np.ndarray:
+    """The probabilities (n, classes) that logits `factor` times as large would give."""
+    logits = factor * np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
+    unnormalized = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return unnormalized / unnormalized.sum(axis=1, keepdims=True)
+
+
+def scores_by_stage(probabilities: np.ndarray, temperature: float | None) -> dict[str, np.ndarray]:
+    """The best scores (n,) by name; when a temperature was folded in, those before it come first."""
+    scores = probabilities.max(axis=1)
+    if not temperature:
+        return {"scores": scores}
+    before = scale_logits(probabilities, temperature).max(axis=1)
+    return {"before temperature scaling": before, "after temperature scaling": scores}
+
+
+# --- Coverage ----------------------------------------------------------------------
+
+
+def coverage_by_threshold(scores: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    """What test_predict.py --unknown-below trades: a row for each threshold from 0 in steps of 0.01.
+
+    Takes the best scores (n,), 0 to 1, and whether each decision was right (n,). Each row has the
+    threshold, answered (the fraction with at least that score) and accuracy (of those);
+    thresholds that leave nothing answered are left out.
+    """
+    scores, right = np.asarray(scores), np.asarray(right)
+    rows = []
+    for threshold in np.arange(100) / 100:
+        answered = scores >= threshold
+        if answered.any():
+            accuracy = float(right[answered].mean())
+            rows.append({"threshold": float(threshold), "answered": float(answered.mean()), "accuracy": accuracy})
+    return rows
+
+
+def suggest_threshold(
+    coverage: Sequence[dict[str, float]], accuracy: float = config.SUGGESTED_ACCURACY
+) -> dict[str, float] | None:
+    """The row of coverage_by_threshold() with the lowest threshold that reaches this accuracy; None if none does."""
+    return next((row for row in coverage if row["accuracy"] >= accuracy), None)

@@ -1,7 +1,8 @@
-"""The network: a backbone of keras.applications with a small head, the forms in which it trains, its files."""
+"""The network: a backbone of keras.applications with a small head, its variants for training, its files."""
 
 import json
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -11,26 +12,30 @@ import tensorflow as tf
 from keras import ops
 
 import config
-from common import UserError, write_atomically
-from images import PIXEL_MEAN, PIXEL_STD
-from test_predict import LABELS_NAME
+from viewpoint.cli import UserError
+from viewpoint.files import write_atomically
+from viewpoint.images import PIXEL_MEAN, PIXEL_STD
+from viewpoint.inference import LABELS_NAME
+from viewpoint.settings import Settings
+
+DEFAULTS = Settings()
 
 
 def build_model(
-    num_classes: int,
-    image_size: int = config.IMAGE_SIZE,
-    hidden_units: int = config.HIDDEN_UNITS,
-    backbone_dropout: float = config.BACKBONE_DROPOUT,
-    head_dropout: float = config.HEAD_DROPOUT,
+    num_classes: int = len(config.CLASSES),
+    image_size: int = DEFAULTS.image_size,
+    hidden_units: int = DEFAULTS.hidden_units,
+    backbone_dropout: float = DEFAULTS.backbone_dropout,
+    head_dropout: float = DEFAULTS.head_dropout,
     train_batchnorm: bool = False,
-    backbone_name: str = config.BACKBONES[0],
+    backbone_name: str = DEFAULTS.backbone,
 ) -> tuple[keras.Model, keras.Model]:
     """A backbone with a small head, random weights, backbone frozen: (model, backbone).
 
     The model maps float32 (n, image_size, image_size, 3), RGB, -1 to 1, to float32
-    probabilities (n, num_classes). The backbone's BatchNorm layers stay in inference mode,
-    also when the backbone is unfrozen, unless `train_batchnorm`: ImageNet's statistics are
-    better than those of a small batch, but random weights have none.
+    probabilities (n, num_classes). The backbone's BatchNorm layers stay in inference mode, also
+    when the backbone is unfrozen, unless `train_batchnorm` is set: ImageNet's statistics are
+    better than those of a small batch, but random weights have no statistics to keep.
     Source: Sandler et al., MobileNetV2 (2018), https://arxiv.org/abs/1801.04381.
     """
     backbone = build_backbone(backbone_name, weights=None)
@@ -38,7 +43,7 @@ def build_model(
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = inputs
     if backbone_name != "MobileNetV2":
-        # The others carry their own scaling and expect 0 to 255.
+        # The others have a scaling layer of their own and expect 0 to 255.
         x = keras.layers.Rescaling(PIXEL_STD, offset=PIXEL_MEAN)(x)
     x = backbone(x, training=None if train_batchnorm else False)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
@@ -51,10 +56,13 @@ def build_model(
 
 def build_backbone(name: str, weights: str | None) -> keras.Model:
     """A network of keras.applications without its top, one of config.BACKBONES, for images of any size."""
-    return getattr(keras.applications, name)(input_shape=(None, None, 3), include_top=False, weights=weights)
+    with warnings.catch_warnings():
+        # Keras warns that it loads the weights of the default size, which fit any size.
+        warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+        return getattr(keras.applications, name)(input_shape=(None, None, 3), include_top=False, weights=weights)
 
 
-def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: str = config.BACKBONES[0]) -> None:
+def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: str = DEFAULTS.backbone) -> None:
     """Load ImageNet weights into the backbone: Keras's download ("imagenet") or a file.
 
     Raises UserError when the download or the file fails.
@@ -84,13 +92,13 @@ def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: st
 def unfreeze(
     backbone: keras.Model,
     train_batchnorm: bool = False,
-    batchnorm_momentum: float = config.BATCHNORM_MOMENTUM,
+    batchnorm_momentum: float = DEFAULTS.batchnorm_momentum,
     frozen_share: float = 0.0,
 ) -> None:
-    """Make the backbone trainable but for the first `frozen_share` (0 to 1) of its layers.
+    """Make the backbone trainable, except the first `frozen_share` (a fraction, 0 to 1) of its layers.
 
-    Its BatchNorm layers train only with `train_batchnorm`; `batchnorm_momentum` is how much
-    of their running statistics they then keep in a step. The model must be compiled again.
+    Its BatchNorm layers train only with `train_batchnorm`, and then keep the fraction
+    `batchnorm_momentum` of their running statistics in each step. Compile the model again after this.
     """
     backbone.trainable = True
     for index, layer in enumerate(backbone.layers):
@@ -101,14 +109,14 @@ def unfreeze(
             layer.trainable = False
 
 
-# --- Forms in which it trains ------------------------------------------------------
+# --- Variants for training ---------------------------------------------------------
 
 
 def feature_extractor(model: keras.Model, backbone: keras.Model, fold: bool) -> keras.Model:
     """The layers up to the pooled features, for images of any size, sharing the weights of `model`.
 
-    `fold` lets the backbone's BatchNorm scale the kernels instead of every activation: the
-    features are the same, and a training step takes a fifth less time. The BatchNorm must be frozen.
+    `fold` applies the backbone's BatchNorm to the kernels instead of to every activation: the
+    features are the same, and a training step takes a fifth less time. BatchNorm must be frozen.
     """
     inner = fold_batchnorm(backbone) if fold else backbone
     return keras.models.clone_model(
@@ -119,13 +127,13 @@ def feature_extractor(model: keras.Model, backbone: keras.Model, fold: bool) -> 
 
 
 def head_of(model: keras.Model) -> keras.Model:
-    """The layers after the backbone as a model of its own, sharing their weights."""
+    """The layers after the backbone as a model of their own that shares their weights."""
     first = model.layers.index(model.get_layer("features")) + 1
     return keras.Sequential([keras.Input(model.layers[first].input.shape[1:]), *model.layers[first:]])
 
 
 def fold_batchnorm(backbone: keras.Model) -> keras.Model:
-    """The backbone with each convolution and the BatchNorm after it as one FoldedConvolution."""
+    """The backbone with each convolution and the BatchNorm after it replaced by one FoldedConvolution."""
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     norm_after = {id(norm.input): norm for norm in norms}
 
@@ -146,8 +154,8 @@ def fold_batchnorm(backbone: keras.Model) -> keras.Model:
 class FoldedConvolution(keras.layers.Layer):
     """A convolution and a BatchNorm in inference mode, sharing the weights of both.
 
-    norm(convolve(x, kernel)) = convolve(x, kernel * scale) + offset, where scale and offset
-    hold for a channel. So only the small kernel is multiplied, forward and backward.
+    norm(convolve(x, kernel)) = convolve(x, kernel * scale) + offset, with one scale and one offset
+    for each channel. So only the small kernel is multiplied, in the forward and the backward pass.
     """
 
     def __init__(self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization):
@@ -176,19 +184,19 @@ def save_model(model: keras.Model, models_dir: Path) -> None:
     with write_atomically(models_dir / "saved_model") as path:
         try:
             model.export(path, verbose=False)
-        except tf.errors.OpError as error:  # TensorFlow's form of a full disk, after much else
+        except tf.errors.OpError as error:  # how TensorFlow reports a full disk, at the end of a long message
             raise OSError(error.message.rpartition("; ")[2]) from error
         (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
 
 
 def make_reproducible(path: Path) -> None:
-    """Write a .keras file anew without times and memory addresses, so that equal models are equal files."""
+    """Remove times and memory addresses from a .keras file, so that equal models are equal files."""
     with zipfile.ZipFile(path) as file:
         contents = {name: file.read(name) for name in file.namelist()}
     metadata = json.loads(contents["metadata.json"])
     contents["metadata.json"] = json.dumps(metadata | {"date_saved": "not recorded"}).encode()
-    # Keras marks objects that several layers share by their addresses; any number does.
-    numbers = {}
+    # Keras numbers objects that several layers share by their memory address; any number will do.
+    numbers: dict[bytes, int] = {}
     contents["config.json"] = re.sub(
         rb'(?<="shared_object_id": )\d+',
         lambda match: str(numbers.setdefault(match[0], len(numbers))).encode(),

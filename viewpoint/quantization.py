@@ -1,29 +1,126 @@
-"""Make a network easy to compute in 8 bits without changing what it computes.
+"""From a SavedModel to TFLite, in four precisions.
 
-Eight bits share 256 steps over the range of a whole tensor. MobileNetV2 has channels whose
-activations stay near zero beside others that reach 6; they get few steps, and the weights
-that read them grow large and coarsen the steps of all the others. So each channel between a
-BatchNorm and a ReLU is scaled up until it fills the range, and the weights that read it are
-scaled down alike. Source: Nagel et al., Data-Free Quantization Through Weight Equalization and
-Bias Correction (2019), https://arxiv.org/abs/1906.04721, here with measured ranges, not assumed.
+int8 needs care. Eight bits give 256 steps to the value range of a whole tensor. MobileNetV2 has
+channels whose activations stay near zero beside others that reach 6: the small channels get few
+steps, and the large weights that read them make the steps of all other weights coarse. So each
+channel between a BatchNorm and a ReLU is scaled up until it fills the range, and the weights
+that read it are scaled down by the same factor, which changes no result.
+Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (2019),
+https://arxiv.org/abs/1906.04721, here with measured instead of assumed ranges.
 """
 
+import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from viewpoint.cli import UserError
+from viewpoint.images import load_image, scale
+from viewpoint.quiet_tensorflow import import_tensorflow, without_startup_lines
+
+import_tensorflow()
 
 import keras
-import numpy as np
+import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
-# A ReLU of at most 6 cuts off what exceeds it, so photos unlike the calibration's need room.
-GREATEST = 6 / 1.1
-MAX_FACTOR = 100.0  # of a channel that hardly ever rises above zero
+# ReLU6 cuts off what exceeds 6; the margin is for photos unlike those of the calibration.
+TARGET_MAXIMUM = 6 / 1.1
+MAX_FACTOR = 100.0  # for channels that hardly ever rise above zero
 BATCH_SIZE = 16
 
 
-def equalize(model: keras.Model, calibration: np.ndarray) -> None:
-    """Scale the channels of `model` in place, by their greatest values on `calibration`.
+@dataclass(frozen=True)
+class Converted:
+    """A TFLite model, and how it compares with the Keras model on validation photos."""
 
-    Takes a model of network.build_model and model inputs (n, size, size, 3). Does nothing to
-    activations other than ReLU, or to those that more than one layer reads.
+    model: bytes
+    precision: str  # one of config.PRECISIONS
+    io: str  # "float32" or "uint8"
+    photos: int
+    agreement: float  # fraction of the photos that get the Keras model's class
+    difference: float  # largest difference of a probability
+    accuracy: float | None  # None when the photos have no labels
+    problem: str | None  # why the model must not be handed over: "it ..."
+
+
+# --- Conversion --------------------------------------------------------------------
+
+
+def convert(
+    saved_model: Path, precision: str = "float16", calibration: np.ndarray | None = None, io: str = "float32"
+) -> bytes:
+    """Convert a SavedModel to TFLite in one of config.PRECISIONS.
+
+    float16 and dynamic (8-bit weights) compute in float32 on a phone's processor. int8 computes
+    in 8 bits throughout and needs `calibration`, model inputs (n, size, size, 3); with `io`
+    "uint8" it takes pixels and gives probabilities in steps of 1/256. Only built-in operators are
+    used, because phones do not have TensorFlow's.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        if calibration is None:
+            raise ValueError("int8 needs calibration images")
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
+        if io == "uint8":
+            converter.inference_input_type = converter.inference_output_type = tf.uint8
+    with without_startup_lines():
+        return converter.convert()
+
+
+def convert_to_int8(keras_model: Path, calibration: np.ndarray, io: str = "float32") -> bytes:
+    """Convert a .keras file to int8, with its channels equalized.
+
+    Without that, 8 bits change two to five times as many decisions (docs/experiments.md).
+    Raises UserError when the file cannot be read.
+    """
+    if not keras_model.is_file():
+        raise UserError(f"{keras_model}, which int8 needs, not found; run train.py")
+    try:
+        model = keras.models.load_model(keras_model)
+    # Keras raises a dozen unrelated types on damaged files.
+    except Exception as error:
+        raise UserError(f"cannot read {keras_model}, which int8 needs: {error}; run train.py") from error
+    equalize(model, calibration)
+    with tempfile.TemporaryDirectory() as folder:
+        with without_startup_lines():
+            model.export(folder, verbose=False)
+        return convert(Path(folder), "int8", calibration, io)
+
+
+def custom_operators(model: bytes) -> list[str]:
+    """The operators of a TFLite model that are not built in."""
+    tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    return [code.customCode.decode() for code in tables.operatorCodes if code.customCode]
+
+
+def load_calibration(files: Sequence[str], size: int) -> np.ndarray:
+    """Photos as model inputs (n, size, size, 3) from which int8 measures its value ranges."""
+    pixels = np.stack([load_image(file, size) for file in tqdm(files, "Calibration photos", unit="photo")])
+    # Black and white must be the ends of the input's range whatever the photos: then the 8-bit
+    # input is the pixel itself.
+    pixels[0, 0, :2] = [[0], [255]]
+    return scale(pixels)
+
+
+# --- Equalization ------------------------------------------------------------------
+
+
+def equalize(model: keras.Model, calibration: np.ndarray) -> None:
+    """Scale the channels of `model` in place, by their maxima on `calibration`.
+
+    Takes a model of network.build_model and model inputs (n, size, size, 3). Leaves alone
+    activations other than ReLU, and those that several layers read.
     """
     [backbone] = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     [dense, *_] = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
@@ -45,17 +142,17 @@ def equalize(model: keras.Model, calibration: np.ndarray) -> None:
     relus = [relu for relu in relus if isinstance(only_reader(relu), readable)]
     if not relus:
         return
-    for relu, greatest in zip(relus, channel_maxima(model, backbone, relus, calibration), strict=True):
-        # A channel that stays at zero may be left alone.
-        factor = np.where(greatest > 1e-4, np.clip(GREATEST / np.maximum(greatest, 1e-4), 1, MAX_FACTOR), 1)
+    for relu, maximum in zip(relus, channel_maxima(model, backbone, relus, calibration), strict=True):
+        # A channel that stays at zero can be left alone.
+        factor = np.where(maximum > 1e-4, np.clip(TARGET_MAXIMUM / np.maximum(maximum, 1e-4), 1, MAX_FACTOR), 1)
         scale_channels(norms[id(relu.input)], only_reader(relu), factor)
 
 
 def channel_maxima(
     model: keras.Model, backbone: keras.Model, layers: list[keras.layers.Layer], calibration: np.ndarray
 ) -> list[np.ndarray]:
-    """The greatest output of each channel of each layer over model inputs (n, size, size, 3)."""
-    # What stands before the backbone, if anything, scales its input.
+    """The largest output of each channel of each layer over model inputs (n, size, size, 3)."""
+    # A layer before the backbone, if there is one, rescales the input.
     before = keras.Model(model.input, model.layers[model.layers.index(backbone) - 1].output)
     probe = keras.Model(backbone.input, [keras.ops.max(layer.output, axis=(0, 1, 2)) for layer in layers])
     parts = [calibration[start : start + BATCH_SIZE] for start in range(0, len(calibration), BATCH_SIZE)]

@@ -57,9 +57,7 @@ def read_dataset(
             return error
 
     rows, photos = [], {}
-    hashes = tqdm(
-        map_in_order(hash_photo, annotations, cpu_count()), "Reading photos", len(annotations), unit="photo"
-    )
+    hashes = tqdm(map_in_order(hash_photo, annotations, cpu_count()), "Reading photos", len(annotations), unit="photo")
     for (image_path, parts), result in zip(annotations.items(), hashes, strict=True):
         if result is None:
             report.skip("annotated but missing", image_path)

@@ -41,6 +41,7 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
     )
     recipe = recipe_parser.parse_known_args(options)[0].recipe
     parser = argparse.ArgumentParser(
+        usage="%(prog)s [options]",  # the full list would fill a screen before the options that matter
         description=description,
         parents=[recipe_parser],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

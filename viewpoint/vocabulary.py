@@ -3,9 +3,7 @@
 import config
 
 DAMAGE = frozenset(config.DAMAGE_PARTS)
-KNOWN = DAMAGE.union(
-    config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.NEUTRAL_PARTS
-)
+KNOWN = DAMAGE.union(config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.NEUTRAL_PARTS)
 
 
 def clean_name(name: str) -> str:

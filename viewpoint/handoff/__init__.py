@@ -1,1 +1,1 @@
-"""What convert_tflite.py puts into models/handoff/ and into the model file for the mobile team."""
+"""What convert_tflite.py hands over to the mobile team: models/handoff/, and the metadata inside the model file."""

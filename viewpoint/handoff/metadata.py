@@ -1,30 +1,59 @@
-"""Metadata inside a .tflite file: what MediaPipe and Android tools read to use the model rightly.
+"""Metadata inside a .tflite file: what MediaPipe and Android tools read to use the model correctly.
 
-Two parts, as https://ai.google.dev/edge/litert/models/metadata describes them: a flatbuffer
-named TFLITE_METADATA in the model, and labels.txt as a zip archive behind it. An interpreter
-overlooks both. The tables come from the schema that the package mediapipe ships.
+It has two parts (https://ai.google.dev/edge/litert/models/metadata): a flatbuffer named
+TFLITE_METADATA in the model, and labels.txt in a zip archive appended to it. Interpreters ignore
+both. The flatbuffer's schema comes with the package mediapipe.
 """
 
+import importlib.util
 import io
 import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import flatbuffers
-from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
+
+import config
+from viewpoint.images import PIXEL_MEAN, PIXEL_STD
+from viewpoint.inference import LABELS_NAME
+from viewpoint.quiet_tensorflow import import_tensorflow
+
+import_tensorflow()
+
 from tensorflow.lite.python import schema_py_generated as tflite_schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-import config
-from images import PIXEL_MEAN, PIXEL_STD
-from test_predict import LABELS_NAME
-
 BUFFER_NAME = "TFLITE_METADATA"
 FILE_IDENTIFIER = b"M001"
-# The oldest reader that knows all the fields below: those of the schema's first release.
+# The oldest parser that knows all the fields below, which are those of the schema's first release.
 MIN_PARSER_VERSION = "1.0.0"
 
 
+def load_schema() -> ModuleType:
+    """mediapipe's module tasks.metadata.metadata_schema_py_generated, loaded without its package.
+
+    `import mediapipe` needs libGL and other libraries that servers and slim containers lack.
+    """
+    package = importlib.util.find_spec("mediapipe")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("mediapipe is not installed; run pip install --requirement requirements.txt")
+    path = Path(package.submodule_search_locations[0]) / "tasks" / "metadata" / "metadata_schema_py_generated.py"
+    spec = importlib.util.spec_from_file_location("metadata_schema_py_generated", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
+else:
+    schema = load_schema()
+
+
 def add_metadata(model: bytes, labels: list[str]) -> bytes:
-    """The same model with its description, its input's normalisation, and its labels inside."""
+    """The same model with its description, its input's normalization, and its labels inside."""
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
@@ -36,13 +65,13 @@ def add_metadata(model: bytes, labels: list[str]) -> bytes:
 
     archive = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(tables))
     with zipfile.ZipFile(archive, "a") as packed:
-        # A date of its own would make each conversion another file.
+        # Without a date, so that equal models are equal files.
         packed.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(labels) + "\n")
     return archive.getvalue()
 
 
-def describe(size: int) -> schema.ModelMetadataT:
-    """The metadata of a model for images of (size, size), from config.py."""
+def describe(size: int) -> "schema.ModelMetadataT":
+    """The metadata of a model that takes images of (size, size), with the texts of config.py."""
     image = schema.TensorMetadataT(
         name="image",
         description="An upright RGB photo, resized as a whole; as float32, pixel / 127.5 - 1.",
@@ -88,13 +117,14 @@ def describe(size: int) -> schema.ModelMetadataT:
     )
 
 
-def pack(metadata: schema.ModelMetadataT) -> bytes:
+def pack(metadata: "schema.ModelMetadataT") -> bytes:
+    """The metadata as a flatbuffer."""
     builder = flatbuffers.Builder(0)
     builder.Finish(metadata.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def read_metadata(model: bytes) -> tuple[schema.ModelMetadataT, list[str]]:
+def read_metadata(model: bytes) -> "tuple[schema.ModelMetadataT, list[str]]":
     """The metadata of a .tflite file and the labels packed with it.
 
     Raises ValueError when either is missing or cannot be read.

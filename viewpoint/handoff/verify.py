@@ -4,8 +4,8 @@
     python verify.py                     # model.tflite beside this file
     python verify.py other_model.tflite
 
-Runs the model on the photos in golden/ and compares its labels, its input and its
-probabilities with golden.json. Exits with 0 when all agree, with 1 when not.
+Runs the model on the photos in golden/ and compares its labels, inputs and probabilities with
+golden.json. Exits with 0 when all agree and with 1 otherwise.
 """
 
 import json
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 
 
 def run(interpreter: Interpreter, tensor: np.ndarray) -> np.ndarray:
-    """The probabilities of one input tensor, float32 (classes,)."""
+    """The probabilities for one input tensor: float32 (classes,)."""
     model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.set_tensor(model_input["index"], tensor)
     interpreter.invoke()
@@ -38,8 +38,9 @@ def main() -> int:
     interpreter = Interpreter(model_path=str(model))
     interpreter.allocate_tensors()
     with zipfile.ZipFile(model) as packed:
-        problems = [] if packed.read("labels.txt").decode().split() == golden["labels"] else ["labels differ"]
-    worst = 0.0
+        labels = packed.read("labels.txt").decode().split()
+    problems = [] if labels == golden["labels"] else ["the labels inside the model differ from golden.json"]
+    largest = 0.0
     for photo in golden["photos"]:
         tensor = np.fromfile(FOLDER / "golden" / photo["input"], golden["dtype"]).reshape(golden["shape"])
         pixels = np.asarray(Image.open(FOLDER / "golden" / photo["photo"]).convert("RGB"))[np.newaxis]
@@ -47,10 +48,10 @@ def main() -> int:
             problems.append(f"{photo['photo']}: its pixels are not the tensor in {photo['input']}")
         probabilities = run(interpreter, tensor)
         difference = float(np.abs(probabilities - photo["probabilities"]).max())
-        worst = max(worst, difference)
+        largest = max(largest, difference)
         if difference > golden["tolerance"]:
-            problems.append(f"{photo['photo']}: a probability is {difference:.3f} away")
-    print(f"{model}: {len(golden['photos'])} photos, largest difference {worst:.6f} (at most {golden['tolerance']})")
+            problems.append(f"{photo['photo']}: a probability differs by {difference:.3f}")
+    print(f"{model}: {len(golden['photos'])} photos, largest difference {largest:.6f} (allowed: {golden['tolerance']})")
     print("\n".join(problems) or "All as expected.")
     return 1 if problems else 0
 

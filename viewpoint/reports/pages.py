@@ -1,4 +1,4 @@
-"""HTML from the templates beside this file; every name in it is escaped."""
+"""HTML pages from the Jinja templates beside this file, with all values escaped."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import jinja2
 
 
 def render(template: str, **values: object) -> str:
-    """The page that a template gives with these values: one file that needs no other."""
+    """Fill in a template: the HTML of a page that needs no other file."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Thumbnails and contact sheets. Needs Pillow only, so that test_predict.py stays light."""
+"""Thumbnails and contact sheets. Needs only Pillow, so that test_predict.py starts fast."""
 
 import base64
 import contextlib
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from images import open_image
+from viewpoint.images import open_image
 
 LINE_HEIGHT, MARGIN = 20, 8
-MIN_COLUMN = 160  # pixels, so that a class and its score fit below a narrow photo
+MIN_COLUMN = 160  # pixels; a class and its score must fit below a narrow photo
 INK, PAPER = "#1a1a1a", "#ffffff"
 
 
 def thumbnail(path: Path | str, size: int) -> Image.Image:
     """A photo, upright and in RGB, at most `size` pixels wide and high.
 
-    Raises ImageError as images.open_image does.
+    Raises ImageError as open_image does.
     """
     image = open_image(path, size)
     image.thumbnail((size, size))
@@ -28,17 +28,17 @@ def thumbnail(path: Path | str, size: int) -> Image.Image:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as a WebP data: address, for pages that must not need a second file."""
+    """The picture as a data: URL with WebP content, for pages that must not need a second file."""
     content = io.BytesIO()
     image.save(content, "WEBP", quality=60)
     return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: int) -> Image.Image:
-    """All (picture, lines of text) side by side on one picture, row by row.
+    """One picture of all tiles, each a picture with lines of text below it, row by row.
 
-    Every column is as wide as the widest picture, or MIN_COLUMN; lines too long for it lose their beginning,
-    for the end of a path tells more.
+    Every column is as wide as the widest picture, and at least MIN_COLUMN. Longer lines are cut at
+    their beginning because the end of a path says more.
     """
     font = load_font(14)
     width = max(MIN_COLUMN, *(picture.width for picture, _ in tiles)) + MARGIN
@@ -63,19 +63,19 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: i
     return sheet
 
 
-def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which knows most alphabets: Matplotlib's or the system's; else Pillow's own, which does not."""
-    matplotlib = importlib.util.find_spec("matplotlib")  # found, not imported, for it is slow
-    folder = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" if matplotlib else Path()
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which covers most alphabets, from Matplotlib or the system; or else Pillow's own font."""
+    matplotlib = importlib.util.find_spec("matplotlib")  # located but not imported, which would be slow
+    folder = Path(matplotlib.origin).parent / "mpl-data/fonts/ttf" if matplotlib and matplotlib.origin else Path()
     for path in (folder / "DejaVuSans.ttf", Path("DejaVuSans.ttf")):
         with contextlib.suppress(OSError):
             return ImageFont.truetype(str(path), size)
     return ImageFont.load_default(size)
 
 
-def shortened(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+def shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """The text, or "..." and as much of its end as fits into `width` pixels."""
-    # A line break in a file name would be drawn as one, a separate accent as a box.
+    # Without this, a line break in a file name would start a new line, and a combining accent would be a box.
     text = unicodedata.normalize("NFC", " ".join(text.split()))
     if font.getlength(text) <= width:
         return text

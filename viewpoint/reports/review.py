@@ -1,32 +1,39 @@
-"""The label review: one page of photos with their parts drawn, the most suspicious labels first.
+"""The label review: one page of photos with their parts drawn, the most doubtful labels first.
 
 The page saves corrections.csv, which data_preparation.py applies before it splits.
 """
 
 import hashlib
 import json
-import math
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 import config
-from annotations import DAMAGE, KNOWN, VOTES, Report, list_regions, region_names
-from common import UserError, map_in_order, write_atomically
-from images import ImageError, upright_size
-from reports.pages import render
-from reports.pictures import data_uri, thumbnail
-from test_predict import Input, Outcome, load_runners, predict_inputs
+from viewpoint.annotations.photo import Part
+from viewpoint.annotations.shapes import ellipse_points
+from viewpoint.cli import UserError
+from viewpoint.files import write_atomically
+from viewpoint.images import ImageError, upright_size
+from viewpoint.inference import Input, Outcome, load_runners, predict_inputs
+from viewpoint.labeling import VOTES, votes_of_names
+from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.reports.pages import render
+from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.scan import Photo
 
-# --- What makes a label suspicious -------------------------------------------------
+TIES = (("front", "rear"), ("left", "right"))
+POINT_RADIUS = 3  # pixels of the thumbnail; a single point is drawn as a circle
+
+# --- What makes a label doubtful ---------------------------------------------------
 
 
 def find_model(models: Path) -> Path | None:
-    """The trained model in a models folder, model.tflite or saved_model/, the newer one; None without any."""
+    """The newer of model.tflite and saved_model/ in a folder of models; None when there is neither."""
     files = {"model.tflite": models / "model.tflite", "saved_model": models / "saved_model" / "saved_model.pb"}
     found = [name for name, file in files.items() if file.is_file()]
     return models / max(found, key=lambda name: files[name].stat().st_mtime) if found else None
@@ -39,7 +46,7 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
     """
     runners, size, labels = load_runners(model, None, len(df))
     if set(labels) != set(config.CLASSES):
-        raise UserError(f"{model} has the classes {', '.join(labels)}, not those of config.py; train it anew")
+        raise UserError(f"{model} has the classes {', '.join(labels)}, not those of config.py; train it again")
     inputs = [Input(image_path, data / image_path) for image_path in df["image_path"]]
     return {
         item.name: dict(zip(labels, map(float, probabilities), strict=True))
@@ -50,10 +57,10 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
 def find_suspicions(
     df: pd.DataFrame, hashes: dict[str, int], predictions: dict[str, dict[str, float]]
 ) -> list[tuple[float, list[str]]]:
-    """How suspicious each label is, and why: (sum of config.SUSPICIONS, reasons), in the rows' order.
+    """How doubtful each label is, and why: (sum of config.SUSPICIONS, reasons), in the rows' order.
 
     `df` has parse_dataset's columns and order; `hashes` maps image_path to a perceptual hash;
-    `predictions` are those of predict_classes, or {}.
+    `predictions` are those of predict_classes, or {} without a model.
     """
     found = []
     for row, (before, after) in zip(df.itertuples(index=False), neighbours(df), strict=True):
@@ -66,7 +73,7 @@ def find_suspicions(
             reasons["neighbours"] = f"the photos before and after it are {before.label}"
         score = sum(config.SUSPICIONS[reason] for reason in reasons)
         if probabilities := predictions.get(row.image_path):
-            best = max(probabilities, key=probabilities.get)
+            best = max(probabilities, key=lambda name: probabilities[name])
             score += config.SUSPICIONS["model"] * (1 - probabilities.get(row.label, 0.0))
             if best != row.label:
                 reasons = {"model": f"the model says {best} ({probabilities[best]:.2f})", **reasons}
@@ -74,10 +81,11 @@ def find_suspicions(
     return found
 
 
-def neighbours(df: pd.DataFrame) -> list[tuple]:
+def neighbours(df: pd.DataFrame) -> list[tuple[Any, Any]]:
     """The rows before and after each row among those of the same folder, None where there is none."""
-    before, after, last = [None] * len(df), [None] * len(df), {}
-    rows = list(df.itertuples(index=False))
+    rows: list[Any] = list(df.itertuples(index=False))
+    before, after = [None] * len(rows), [None] * len(rows)
+    last: dict[PurePosixPath, int] = {}
     for number, row in enumerate(rows):
         folder = PurePosixPath(row.image_path).parent
         if folder in last:
@@ -86,21 +94,26 @@ def neighbours(df: pd.DataFrame) -> list[tuple]:
     return list(zip(before, after, strict=True))
 
 
-def reasons_in_votes(row: tuple) -> dict[str, str]:
+def reasons_in_votes(row: Any) -> dict[str, str]:
     """What in the votes of a row of parse_dataset speaks against its label: {a key of config.SUSPICIONS: why}."""
     front, rear, left, right = row.front_votes, row.rear_votes, row.left_votes, row.right_votes
-    if row.label == "Background":
+    if row.label == config.BACKGROUND:
         return {"single": "parts, but too few for a car"} if front + rear + left + right else {}
     reasons = {}
-    if not (front or rear):
+    is_pure_side = row.label in ("Left", "Right")  # a class of its own, if config.CLASSES has it
+    if not (front or rear or is_pure_side):
         reasons["no end"] = "no part says front or rear"
     if left and right:
         reasons["sides"] = "left and right parts"
     if front and rear:
         reasons["ends"] = "front and rear parts"
-    ties = [name for name, a, b in (("front and rear", front, rear), ("left and right", left, right)) if a == b > 0]
+    ties = [
+        f"as many {a} as {b} parts" for a, b in TIES if getattr(row, f"{a}_votes") == getattr(row, f"{b}_votes") > 0
+    ]
+    if is_pure_side:
+        ties = [tie for tie in ties if "front" not in tie]
     if ties:
-        reasons["tie"] = f"as many {' as many '.join(ties)} parts".replace(" and ", " as ")
+        reasons["tie"] = ", ".join(ties)
     elif 1 in (abs(front - rear), abs(left - right)):
         reasons["margin"] = "one part decides"
     return reasons
@@ -111,20 +124,21 @@ def reasons_in_votes(row: tuple) -> dict[str, str]:
 
 def write_review(
     df: pd.DataFrame,
-    report: Report,
+    photos: dict[str, Photo],
     corrections: dict[str, str],
     data: Path,
     model: Path | None,
     count: int,
     path: Path,
 ) -> None:
-    """Write the page of the `count` most suspicious labels of `df`, those already corrected last.
+    """Write the page with the `count` most doubtful labels of `df`, those already corrected last.
 
-    `df` has the labels that the votes gave, `report` the photos' regions and hashes. Photos
-    that cannot be read any more are left out.
+    `df` has the labels that the votes gave, `photos` the parts and hash of each image_path.
+    Photos that can no longer be read are left out.
     """
     predictions = predict_classes(df, data, model) if model else {}
-    suspicions = find_suspicions(df, report.hashes, predictions)
+    hashes = {image_path: photo.hash for image_path, photo in photos.items()}
+    suspicions = find_suspicions(df, hashes, predictions)
     order = sorted(range(len(df)), key=lambda i: (df["image_path"].iloc[i] in corrections, -suspicions[i][0]))[:count]
 
     def make_card(i: int) -> dict | None:
@@ -141,11 +155,11 @@ def write_review(
             "reasons": suspicions[i][1],
             "picture": data_uri(picture),
             "size": picture.size,
-            "parts": drawn_parts(report.regions[row.image_path], scale),
+            "parts": drawn_parts(photos[row.image_path].parts, scale),
         }
 
-    cards = map_in_order(make_card, order, os.cpu_count() or 1)
-    cards = [card for card in tqdm(cards, "Review page", len(order), unit="image") if card]
+    made = tqdm(map_in_order(make_card, order, cpu_count()), "Review page", len(order), unit="photo")
+    cards = [card for card in made if card]
     content = {
         "cards": cards,
         "total": len(df),
@@ -158,59 +172,21 @@ def write_review(
         temporary.write_text(render("review.html", content=content), encoding="utf-8")
 
 
-def drawn_parts(regions: list | dict, scale: float) -> list[dict]:
-    """The regions as {name, votes, points} for the page, the largest first so that none hides another.
+def drawn_parts(parts: Iterable[Part], scale: float) -> list[dict[str, str]]:
+    """The outlines as {name, votes, points} for the page, the largest first so that none hides another.
 
     `votes` says what the part votes for ("front left"), or "damage", "nothing", "unknown";
-    `points` are SVG's, in pixels of the thumbnail.
+    `points` are in SVG's form, in pixels of the thumbnail, which is `scale` times the photo.
     """
-    parts = []
-    for region in list_regions(regions):
-        shape = region.get("shape_attributes") if isinstance(region, dict) else None
-        points = outline(shape, 3 / scale) if isinstance(shape, dict) else []
-        if len(points) > 1:
-            names = region_names(region)
-            rounded = np.rint(np.clip(np.array(points) * scale, -9999, 9999)).astype(int)
+    drawn = []
+    for part in parts:
+        for outline in part.outlines:
+            points = np.array(outline) * scale
+            if len(points) == 1:
+                [(x, y)] = points.tolist()
+                points = np.array(ellipse_points(x, y, POINT_RADIUS, POINT_RADIUS))
+            rounded = np.rint(np.clip(points, -9999, 9999)).astype(int)
             text = " ".join(dict.fromkeys(f"{x},{y}" for x, y in rounded))
-            parts.append(
-                (np.ptp(rounded, axis=0).prod(), {"name": ", ".join(names), "votes": votes_of(names), "points": text})
-            )
-    return [part for _, part in sorted(parts, key=lambda item: -item[0])]
-
-
-def votes_of(names: list[str]) -> str:
-    """What a region's parts vote for, "front left" for example, or "damage", "nothing" or "unknown"."""
-    votes = [vote for vote, parts in VOTES.items() if parts.intersection(names)]
-    known, damage = KNOWN.intersection(names), DAMAGE.intersection(names)
-    return " ".join(votes) or ("damage" if damage else "nothing" if known else "unknown")
-
-
-def outline(shape: dict, point_radius: float = 4) -> Sequence[tuple[float, float]]:
-    """The points around a VIA shape, in pixels of the photo; [] when its numbers are missing or odd.
-
-    Around a point, a circle of `point_radius`. Source: VIA 2, https://www.robots.ox.ac.uk/~vgg/software/via/.
-    """
-    try:
-        match shape.get("name"):
-            case "polygon" | "polyline":
-                points = list(zip(map(float, shape["all_points_x"]), map(float, shape["all_points_y"]), strict=True))
-            case "rect":
-                x, y, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
-                points = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
-            case "circle" | "ellipse" | "point":
-                x, y = float(shape["cx"]), float(shape["cy"])
-                radius = float(shape.get("r", point_radius))
-                points = ellipse(x, y, float(shape.get("rx", radius)), float(shape.get("ry", radius)), shape)
-            case _:
-                return []
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return []
-    return points if all(map(math.isfinite, (number for point in points for number in point))) else []
-
-
-def ellipse(x: float, y: float, rx: float, ry: float, shape: dict) -> list[tuple[float, float]]:
-    """24 points around an ellipse with the radii rx and ry, turned by VIA's `theta`, in radians."""
-    turn = float(shape.get("theta", 0))
-    cos, sin = math.cos(turn), math.sin(turn)
-    around = [(rx * math.cos(angle), ry * math.sin(angle)) for angle in np.linspace(0, 2 * math.pi, 24, endpoint=False)]
-    return [(x + a * cos - b * sin, y + a * sin + b * cos) for a, b in around]
+            area = float(np.ptp(rounded, axis=0).prod())
+            drawn.append((area, {"name": ", ".join(part.names), "votes": votes_of_names(part.names), "points": text}))
+    return [part for _, part in sorted(drawn, key=lambda item: -item[0])]

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from conftest import arguments, save_photo
+from conftest import save_photo
 
 import config
-from images import ImageError, scale
-from training_data import (
+from viewpoint.batches import (
+    DecodedPhotos,
     ImageBatches,
-    MappedPhotos,
-    Photos,
+    MappedImages,
     TrainingBatches,
     balanced_class_weights,
     change,
@@ -17,6 +16,7 @@ from training_data import (
     one_hot,
     read_through_cache,
 )
+from viewpoint.images import ImageError, scale
 
 
 def numbered_images(count: int, size: int = 8) -> np.ndarray:
@@ -28,8 +28,7 @@ def test_batches_hold_every_photo_once_in_a_new_order_each_epoch():
     targets = one_hot((config.CLASSES * 2)[:10])
 
     def epochs(seed: int) -> list[list[int]]:
-        args = arguments("--recipe", "reference", "--batch-size", 4, "--seed", seed)
-        batches, orders = TrainingBatches(numbered_images(10), targets, 8, args), []
+        batches, orders = TrainingBatches(numbered_images(10), targets, batch_size=4, size=8, seed=seed), []
         for _ in range(2):
             parts = [batches[index] for index in range(len(batches))]
             assert [len(part[0]) for part in parts] == [4, 4, 2]
@@ -81,10 +80,9 @@ def test_the_flip_mirrors_image_and_class_together():
     """Of one FrontLeft photo, white on its left edge, some copies come out mirrored."""
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, :2] = 255
-    args = arguments("--no-augment")
     labels = set()
     for seed in range(20):
-        pixels, target = change(image, one_hot(["FrontLeft"])[0], 8, args, np.random.default_rng(seed))
+        pixels, target = change(image, one_hot(["FrontLeft"])[0], 8, True, None, np.random.default_rng(seed))
         label = config.CLASSES[int(target.argmax())]
         assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
         labels.add(label)
@@ -94,7 +92,7 @@ def test_the_flip_mirrors_image_and_class_together():
 def test_class_weights_count_the_mirrored_images_too():
     """Six FrontLeft and two FrontRight, mirrored half the time, are equally frequent."""
     targets = one_hot(["FrontLeft"] * 6 + ["FrontRight"] * 2 + ["Front"] * 4)
-    weights = TrainingBatches(numbered_images(12), targets, 8, arguments()).class_weights
+    weights = TrainingBatches(numbered_images(12), targets, 16, 8, seed=0, flip=True).class_weights
     # 12 images, 3 classes, 4 of each.
     assert weights[:3] == pytest.approx([1, 1, 1])
 
@@ -109,8 +107,7 @@ def test_class_weights_balance_the_classes():
 
 def test_training_images_carry_the_weight_of_their_class():
     targets = one_hot(["Front"] * 6 + ["Rear"] * 2)
-    args = arguments("--recipe", "reference", "--batch-size", 8)
-    _, batch_targets, weights = TrainingBatches(numbered_images(8), targets, 8, args)[0]
+    _, batch_targets, weights = TrainingBatches(numbered_images(8), targets, batch_size=8, size=8, seed=0)[0]
     for target, weight in zip(batch_targets, weights, strict=True):
         assert weight == pytest.approx(2 if config.CLASSES[int(target.argmax())] == "Rear" else 2 / 3)
 
@@ -119,8 +116,8 @@ def test_training_images_carry_the_weight_of_their_class():
 
 
 @pytest.fixture
-def photos(tmp_path) -> Photos:
-    return Photos([str(save_photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)], 32)
+def photos(tmp_path) -> DecodedPhotos:
+    return DecodedPhotos([str(save_photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)], 32)
 
 
 def test_the_cache_holds_what_decoding_gives_and_is_mapped_not_read(photos, tmp_path):
@@ -131,13 +128,13 @@ def test_the_cache_holds_what_decoding_gives_and_is_mapped_not_read(photos, tmp_
 
 def test_cached_photos_are_not_decoded_again(photos, tmp_path, monkeypatch):
     first = read_through_cache(photos, tmp_path / "cache", "train")
-    monkeypatch.setattr(Photos, "__getitem__", None)
+    monkeypatch.setattr(DecodedPhotos, "__getitem__", None)
     assert np.array_equal(read_through_cache(photos, tmp_path / "cache", "train"), first)
 
 
 def test_a_changed_photo_size_or_order_is_never_served_stale(photos, tmp_path):
-    def cached(files, size) -> MappedPhotos:
-        wanted = Photos(files, size)
+    def cached(files, size) -> MappedImages:
+        wanted = DecodedPhotos(files, size)
         pixels = read_through_cache(wanted, tmp_path / "cache", "train")
         assert np.array_equal(pixels, np.stack(list(wanted)))
         return pixels

@@ -1,0 +1,49 @@
+"""What every command line needs: exit codes, option ranges, printable text, commands to paste."""
+
+import argparse
+
+import pytest
+
+from viewpoint.cli import COUNT, FRACTION, UserError, command, counted, number, printable, run
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(None, 0), (0, 0), (1, 1), (UserError("no such file"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_exit_codes_mean_something(outcome, code, capsys):
+    def main():
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    with pytest.raises(SystemExit) as exit_info:
+        run(main)
+    assert exit_info.value.code == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_option_out_of_range_is_refused():
+    assert COUNT("3") == 3
+    assert FRACTION("0.5") == 0.5
+    for parse, text in (
+        (COUNT, "0"),
+        (COUNT, "1.5"),
+        (FRACTION, "nan"),
+        (number(float, 0), "inf"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not a"):
+            parse(text)
+
+
+def test_a_count_agrees_with_its_noun():
+    assert [counted(n, "photo") for n in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]
+    assert counted(2, "entry", "entries") == "2 entries"
+
+
+def test_a_command_can_be_pasted_into_a_shell():
+    assert command("train.py", [("--dataset", "dataset", "dataset"), ("--data", None, None)]) == "python train.py"
+    assert command("train.py", [("--dataset", "my data", "dataset")]) == "python train.py --dataset 'my data'"
+
+
+def test_control_characters_are_printed_escaped():
+    assert printable("été 車 \r\udce9") == "été 車 \\r\\udce9"

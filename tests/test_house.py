@@ -1,0 +1,60 @@
+"""The rules of the house, read from the source: who may import whom, and that nothing hides."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+SCRIPTS = {"data_preparation", "train", "convert_tflite", "test_predict"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_name(path): path for folder in (".", "viewpoint") for path in (PROJECT / folder).glob("*.py")}
+FILES |= {module_name(path): path for path in (PROJECT / "viewpoint").rglob("*.py")}
+
+
+def imports_of(path: Path) -> dict[str, list[str]]:
+    """The project's modules that a file imports, anywhere in it: {module: names taken from it}."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name: [] for alias in node.names if alias.name in FILES}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in FILES:
+                    found.setdefault(whole, [])
+                elif node.module in FILES:
+                    found.setdefault(node.module, []).append(alias.name)
+    return found
+
+
+def test_the_root_holds_the_four_scripts_and_config_only():
+    assert {path.stem for path in PROJECT.glob("*.py")} == SCRIPTS | {"config"}
+
+
+def test_no_script_is_imported_by_a_script_or_by_the_package():
+    for name, path in FILES.items():
+        assert not SCRIPTS & imports_of(path).keys(), name
+
+
+def test_there_is_no_import_circle():
+    graph = {name: set(imports_of(path)) for name, path in FILES.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError on a circle
+
+
+def test_nobody_imports_a_name_through_a_third_module():
+    for name, path in FILES.items():
+        for module, taken in imports_of(path).items():
+            elsewhere = {alias for names in imports_of(FILES[module]).values() for alias in names}
+            assert not elsewhere & set(taken), f"{name} takes {elsewhere & set(taken)} from {module}"
+
+
+def test_the_package_does_not_import_the_tools():
+    tools = {path.stem for path in (PROJECT / "tools").glob("*.py")}
+    for path in FILES.values():
+        names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert not {name for name in names if name and (name in tools or name.startswith("tools"))}

@@ -1,0 +1,76 @@
+"""Two more classes by two lines of config.py: pure side views, from the labels to the hand-off."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from conftest import regions, save_photo, write_via
+
+PROJECT = Path(__file__).parents[1]
+PARTS = {
+    "Front": ["bonnet", "frontbumper"],
+    "FrontLeft": ["bonnet", "leftheadlamp"],
+    "FrontRight": ["bonnet", "rightheadlamp"],
+    "Rear": ["tailgate", "rearbumper"],
+    "RearLeft": ["tailgate", "lefttaillamp"],
+    "RearRight": ["tailgate", "righttaillamp"],
+    "Left": ["leftfrontdoor", "leftreardoor"],
+    "Right": ["rightheadlamp", "righttaillamp", "rightfrontdoor"],
+    "Background": [],
+}
+
+
+def test_left_and_right_in_config_are_all_it_takes(tmp_path):
+    """A copy of the project with "Left" and "Right" in CLASSES and MIRRORED_CLASS, and the four scripts."""
+    copy = tmp_path / "project"
+    names = ["config.py", "data_preparation.py", "train.py", "convert_tflite.py", "test_predict.py"]
+    for name in names:
+        copy.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, copy / name)
+    shutil.copytree(PROJECT / "viewpoint", copy / "viewpoint")
+    shutil.copytree(PROJECT / "tools", copy / "tools", ignore=shutil.ignore_patterns("node_modules"))
+    settings = (copy / "config.py").read_text(encoding="utf-8")
+    settings = settings.replace('"RearRight", "Background"]', '"RearRight", "Left", "Right", "Background"]', 1)
+    settings = settings.replace(
+        '"Background": "Background",', '"Background": "Background", "Left": "Right", "Right": "Left",'
+    )
+    (copy / "config.py").write_text(settings, encoding="utf-8")
+
+    annotated = {}
+    for number, (label, parts) in enumerate(PARTS.items()):
+        for index in range(5):
+            name = f"{label}_{index}.jpg"
+            save_photo(copy / "dataset" / label / name, seed=10 * number + index)
+            annotated.setdefault(label, {})[name] = regions(*parts)
+    for label, photos in annotated.items():
+        write_via(copy / "dataset" / label / "via.json", photos)
+
+    def run(script: str, *options) -> str:
+        command = [sys.executable, script, *map(str, options)]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("data_preparation.py", "--val-share", 0.2, "--test-share", 0.2, "--review")
+    splits = pd.concat(pd.read_csv(copy / "dataset" / f"{name}.csv") for name in ("train", "val", "test"))
+    assert all(row.image_path.startswith(f"{row.label}/") for row in splits.itertuples())
+    assert set(splits["label"]) == set(PARTS)
+
+    run("train.py", "--weights", "none", "--image-size", 32, "--phase2-epochs", 1, "--robustness-images", 1)
+    classes = ["Front", "FrontLeft", "FrontRight", "Rear", "RearLeft", "RearRight", "Left", "Right", "Background"]
+    assert json.loads((copy / "models" / "report" / "metrics.json").read_text())["test"]["classes"] == classes
+
+    run("convert_tflite.py", "--min-agreement", 0)
+    assert (copy / "models" / "labels.txt").read_text().split() == classes
+    assert "FloatArray(9)" in (copy / "models" / "handoff" / "README.md").read_text()
+    for name in ("Left", "Right"):
+        assert f"![{name}](examples/{name}.jpg)" in (copy / "models" / "handoff" / "MODEL_CARD.md").read_text()
+
+    printed = run("test_predict.py", "--images", "dataset", "--per-folder", "--tta")
+    assert "45 photos predicted" in printed
+    assert "show all 8 viewpoints" in printed
+    per_folder = pd.read_csv(copy / "predictions_per_folder.csv")
+    assert {"Left", "Left_score", "Right", "Right_score"} <= set(per_folder)

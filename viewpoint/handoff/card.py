@@ -1,0 +1,117 @@
+"""The model card: what the model is for, what goes in and out, how good it is.
+
+Source: Mitchell et al., Model Cards for Model Reporting (2018), https://arxiv.org/abs/1810.03993.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import config
+from viewpoint.cli import counted
+from viewpoint.inference import LABELS_NAME
+from viewpoint.quantization import Converted
+
+
+def model_card(
+    converted: Converted,
+    size: int,
+    labels: list[str],
+    examples: dict[str, str],
+    metrics_path: Path,
+    summary_path: Path,
+) -> str:
+    """The card as Markdown; `examples` is a picture of each class: {class: path in the hand-off folder}."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert")]
+    parts = [
+        f"# {config.MODEL_NAME} {config.MODEL_VERSION}",
+        f"{config.MODEL_DESCRIPTION} Author: {config.MODEL_AUTHOR}. License: {config.MODEL_LICENSE}. "
+        f"Made on {datetime.date.today():%Y-%m-%d} with {', '.join(versions)}.",
+        "## Intended use",
+        "Sorting photos of cars by viewpoint, and guiding a person who photographs one. **Not for** trucks, buses and "
+        "motorcycles, several vehicles in one photo, judging damage, or telling vehicles or people apart.",
+        "## Classes",
+        table(
+            ["", "class"],
+            [[f"![{name}]({examples[name]})" if name in examples else "no example", name] for name in labels],
+        ),
+        f"Left and right are the car's own. {config.BACKGROUND} means no vehicle, or a close-up of one.",
+        "## Input and output",
+        describe_tensors(size, len(labels), converted.io),
+        "## File",
+        table(
+            ["precision", "size", "SHA-256"],
+            [[converted.precision, megabytes(converted.model), f"`{hashlib.sha256(converted.model).hexdigest()}`"]],
+        ),
+        f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
+        f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}.",
+        *section(summary_path, "data_preparation.py", lambda summary: describe_data(summary, labels)),
+        *section(metrics_path, "train.py", lambda metrics: describe_results(metrics, labels)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def section(path: Path, script: str, write: Callable[[dict], list[str]]) -> list[str]:
+    """The paragraphs that `write` makes of a script's JSON file; none, with a note, when the file is damaged."""
+    if not path.is_file():
+        return []
+    try:
+        return write(json.loads(path.read_text(encoding="utf-8")))
+    # Not JSON, or JSON without the expected figures.
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        print(f"{path} is damaged, so its figures are not in the model card; run {script} again to get them.")
+        return []
+
+
+def describe_tensors(size: int, class_count: int, io: str) -> str:
+    """The model's input and output, in two lines."""
+    values = "uint8, the pixels as they are" if io == "uint8" else "float32, `pixel / 127.5 - 1`"
+    output = "uint8; divide by 256 for probabilities" if io == "uint8" else "float32 probabilities that add up to 1"
+    return (
+        f"Input: (1, {size}, {size}, 3), RGB, {values}; the photo upright by its EXIF orientation and resized as a "
+        f"whole, not cropped.\nOutput: (1, {class_count}), {output}, in the order of `{LABELS_NAME}`."
+    )
+
+
+def describe_data(summary: dict, labels: list[str]) -> list[str]:
+    """How many photos of each class the splits hold."""
+    rows = [
+        [split, sum(counts.values()), *(counts.get(name, 0) for name in labels)]
+        for split, counts in summary["images"].items()
+    ]
+    return ["## Data", table(["split", "all", *labels], rows)]
+
+
+def describe_results(metrics: dict, labels: list[str]) -> list[str]:
+    """What train.py measured on the test split with the Keras model."""
+    test = metrics["test"]
+    rows = []
+    for name in labels:
+        if scores := test["per_class"].get(name):
+            precision, recall, f1, photos = scores.values()
+            rows.append([name, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", int(photos)])
+    parts = [
+        "## Results",
+        f"On {counted(test['images'], 'photo')} of the test split, before conversion: accuracy "
+        f"{test['accuracy']:.3f}, macro F1 {test['macro_f1']:.3f}, expected calibration error "
+        f"{test['calibration_error']:.3f}.",
+        table(["class", "precision", "recall", "F1", "photos"], rows),
+    ]
+    if "robustness" in test:
+        changes = [[name, f"{value:.3f}"] for name, value in test["robustness"].items()]
+        parts += ["Accuracy on altered photos:", table(["change", "accuracy"], changes)]
+    return parts
+
+
+def megabytes(content: bytes) -> str:
+    """The size of a file, as text."""
+    return f"{len(content) / 2**20:.2f} MiB"
+
+
+def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,285 @@
+"""Run a .tflite file or a SavedModel on photos, in threads. TensorFlow is imported only for a SavedModel."""
+
+import queue
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import config
+from viewpoint.cli import UserError
+from viewpoint.dataset import read_rows
+from viewpoint.files import list_files, relative_name
+from viewpoint.images import ImageError, is_photo, load_batch, unscale
+from viewpoint.parallel import cpu_count, map_in_order
+
+PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
+LABELS_NAME = "labels.txt"
+USE_ITS_LABELS = f"use the {LABELS_NAME} that was written with this model"
+
+# Maps float32 images (n, size, size, 3), -1 to 1, to float32 probabilities (n, classes).
+Runner = Callable[[np.ndarray], np.ndarray]
+
+# The shape of a model's input or output with the batch dimension; None where any number fits.
+Shape = list[int | None]
+
+
+@dataclass
+class Input:
+    """A photo to predict: its name in the output, its file, and its true class if known."""
+
+    name: str
+    file: Path
+    label: str | None = None
+
+
+class Prediction(NamedTuple):
+    """A row of the CSV: the photo's name and file, its class or config.UNKNOWN, and the best score, 0 to 1."""
+
+    name: str
+    file: Path
+    prediction: str
+    score: float
+
+
+@dataclass
+class Outcome:
+    """The result of a run of test_predict.py."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    resumed: int = 0  # the first `resumed` predictions come from an interrupted run
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of each unreadable photo
+    labelled: list[tuple[str, str]] = field(default_factory=list)  # (true, predicted) where both are known
+
+    def add(self, item: Input, row: list[str]) -> None:
+        """Add a row of the CSV."""
+        prediction = Prediction(item.name, item.file, row[1], float(row[2]))
+        self.predictions.append(prediction)
+        if item.label is not None and prediction.prediction != config.UNKNOWN:
+            self.labelled.append((item.label, prediction.prediction))
+
+
+# --- Models ------------------------------------------------------------------------
+
+
+def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
+    """Load a .tflite file or a SavedModel folder: (runner, image size, class count).
+
+    Raises UserError when there is no such model, or when it does not map a square RGB image of
+    one fixed size to class probabilities.
+    """
+    model_path = Path(model_path)
+    if not model_path.exists():
+        raise UserError(f"{model_path} not found; run train.py and convert_tflite.py, or give --model")
+    load = load_saved_model if model_path.is_dir() else load_tflite
+    try:
+        runner, input_shape, output_shape = load(model_path)
+    # LiteRT and TensorFlow raise a dozen unrelated types on damaged files.
+    except Exception as error:
+        raise UserError(f"{model_path} is not a TFLite file or SavedModel folder: {error}") from error
+    match input_shape, output_shape:
+        case [_, int(height), int(width), 3], [_, int(class_count)] if height == width:
+            return runner, height, class_count
+    described = " to ".join(f"({', '.join(map(str, shape))})" for shape in (input_shape, output_shape))
+    raise UserError(
+        f"{model_path} maps {described}, not a square RGB image of a fixed size to classes; "
+        "give a model that was made by this project"
+    )
+
+
+def load_runners(
+    model_path: Path | str, labels_path: Path | str | None, most: int
+) -> tuple[list[Runner], int, list[str]]:
+    """Load a model and its classes for predict_inputs: (runners, image size, class names).
+
+    One runner for each processor core, but at most `most`; a SavedModel gets one, because
+    TensorFlow itself uses all cores. Without `labels_path`, the classes come from labels.txt in
+    the SavedModel folder or beside the .tflite file, or else from inside the .tflite file. Raises
+    UserError as load_runner and read_labels do, and when labels.txt belongs to another model.
+    """
+    model_path = Path(model_path)
+    runner, size, class_count = load_runner(model_path)
+    packed = packed_labels(model_path)
+    source = Path(labels_path or default_labels_path(model_path))
+    if packed and not labels_path and not source.exists():
+        labels = check_labels(packed, class_count, f"{LABELS_NAME} inside {model_path}")
+    else:
+        labels = read_labels(source, class_count)
+        if packed and packed != labels:
+            raise UserError(
+                f"{source} does not name the classes inside {model_path}, {', '.join(packed)}; {USE_ITS_LABELS}"
+            )
+    cores = 1 if model_path.is_dir() else cpu_count()
+    return [runner, *(load_runner(model_path)[0] for _ in range(min(cores, most) - 1))], size, labels
+
+
+def load_tflite(model_path: Path) -> tuple[Runner, Shape, Shape]:
+    """Load a .tflite file: (runner, input shape, output shape).
+
+    A model with 8-bit input gets 8-bit pixels, and 8-bit output is converted to probabilities.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model_path))
+    interpreter.allocate_tensors()
+    model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def runner(batch: np.ndarray) -> np.ndarray:
+        probabilities = []
+        for image in unscale(batch) if model_input["dtype"] == np.uint8 else batch:
+            interpreter.set_tensor(model_input["index"], image[np.newaxis])
+            interpreter.invoke()
+            probabilities.append(interpreter.get_tensor(model_output["index"])[0])
+        if model_output["dtype"] == np.uint8:
+            step, zero_point = model_output["quantization"]
+            return (np.stack(probabilities).astype(np.float32) - zero_point) * np.float32(step)
+        return np.stack(probabilities)
+
+    # "shape" has a 1 where any number fits, "shape_signature" a -1.
+    shapes = [
+        [None if n < 0 else int(n) for n in details["shape_signature"]] for details in (model_input, model_output)
+    ]
+    return runner, shapes[0], shapes[1]
+
+
+def load_saved_model(folder: Path) -> tuple[Runner, Shape, Shape]:
+    """Load a SavedModel folder: (runner, input shape, output shape)."""
+    # Here, because it takes seconds, and many phones and servers have only LiteRT.
+    from viewpoint.quiet_tensorflow import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    # The runner refers to `loaded`, not only to `serve`: otherwise the variables would be freed.
+    loaded = tf.saved_model.load(str(folder))
+    serve = loaded.signatures["serving_default"]
+    [model_input] = serve.structured_input_signature[1].values()
+    [(output_name, model_output)] = serve.structured_outputs.items()
+
+    def runner(batch: np.ndarray) -> np.ndarray:
+        return loaded.signatures["serving_default"](**{model_input.name: tf.constant(batch)})[output_name].numpy()
+
+    input_shape, output_shape = (
+        tensor.shape.as_list() if tensor.shape.rank is not None else [] for tensor in (model_input, model_output)
+    )
+    return runner, input_shape, output_shape
+
+
+# --- Class names -------------------------------------------------------------------
+
+
+def read_labels(labels_path: Path | str, class_count: int) -> list[str]:
+    """Read class names, one on each line, in the order of the model's outputs.
+
+    Raises UserError when the file is missing or does not name `class_count` classes.
+    """
+    try:
+        labels = Path(labels_path).read_text(encoding="utf-8").split()
+    except FileNotFoundError as error:
+        raise UserError(f"{labels_path} not found; {USE_ITS_LABELS}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise UserError(f"cannot read the class names in {labels_path}: {reason}; {USE_ITS_LABELS}") from error
+    return check_labels(labels, class_count, str(labels_path))
+
+
+def check_labels(labels: list[str], class_count: int, source: str) -> list[str]:
+    """The labels. Raises UserError, naming their source, when there are not `class_count`."""
+    if len(labels) != class_count:
+        raise UserError(f"{source} names {len(labels)} classes, but the model has {class_count}; {USE_ITS_LABELS}")
+    return labels
+
+
+def packed_labels(model_path: Path) -> list[str] | None:
+    """The class names in the zip archive at the end of a .tflite file; None without any.
+
+    Raises UserError when the archive is damaged.
+    """
+    if not model_path.is_file() or not zipfile.is_zipfile(model_path):
+        return None
+    try:
+        with zipfile.ZipFile(model_path) as packed:
+            return packed.read(LABELS_NAME).decode().split() if LABELS_NAME in packed.namelist() else None
+    # zipfile raises half a dozen unrelated types on damaged archives.
+    except Exception as error:
+        raise UserError(
+            f"the {LABELS_NAME} inside {model_path} is damaged: {error}; convert the model again"
+        ) from error
+
+
+def default_labels_path(model_path: Path) -> Path:
+    """labels.txt inside a SavedModel folder or beside a .tflite file."""
+    return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
+
+
+def with_mirror(runner: Runner, labels: list[str]) -> Runner:
+    """A runner that averages the probabilities of an image and of its mirror image.
+
+    The classes of the mirror image are mapped back by config.MIRRORED_CLASS. Raises UserError
+    when one of the labels is missing there.
+    """
+    try:
+        mirrored = [labels.index(config.MIRRORED_CLASS[name]) for name in labels]
+    except (KeyError, ValueError) as error:
+        raise UserError(f"cannot mirror the classes {', '.join(labels)}: {error}; predict without --tta") from error
+    return lambda batch: (runner(batch) + runner(batch[:, :, ::-1])[:, mirrored]) / 2
+
+
+# --- Photos ------------------------------------------------------------------------
+
+
+def find_inputs(images_path: Path | str, data_dir: Path | str | None = None) -> list[Input]:
+    """List the photos to predict: a single one, all below a folder (sorted), or the rows of a CSV.
+
+    `data_dir` is the folder that a CSV's paths start from, as in dataset.read_rows. Raises
+    UserError when there is nothing to predict.
+    """
+    images_path = Path(images_path)
+    if images_path.is_dir():
+        inputs = [Input(relative_name(path, images_path), path) for path in list_files(images_path) if is_photo(path)]
+        inputs.sort(key=lambda item: item.name)
+        if not inputs:
+            raise UserError(f"no photos in {images_path} (looked for {', '.join(config.IMAGE_EXTENSIONS)})")
+        return inputs
+    if images_path.suffix.lower() == ".csv":
+        rows = read_rows(images_path, data_dir)
+        if not rows:
+            raise UserError(f"no photos in {images_path}: it has no rows")
+        return [Input(row["image_path"], Path(row["file"]), row.get("label")) for row in rows]
+    if not images_path.exists():
+        raise UserError(f"{images_path} not found; give a photo, a folder or a CSV with --images")
+    return [Input(relative_name(images_path, images_path.parent), images_path)]
+
+
+def predict_inputs(
+    runners: list[Runner], size: int, inputs: list[Input], outcome: Outcome
+) -> Iterator[tuple[Input, np.ndarray]]:
+    """Yield (input, probabilities) in order, with a progress bar; add unreadable photos to outcome.skipped.
+
+    Uses one thread for each runner.
+    """
+    idle: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+    for runner in runners:
+        idle.put(runner)
+
+    def predict_one(item: Input) -> np.ndarray | ImageError:
+        try:
+            batch = load_batch([item.file], size)
+        except ImageError as error:
+            return error
+        runner = idle.get()
+        try:
+            return runner(batch)[0]
+        finally:
+            idle.put(runner)
+
+    results = tqdm(map_in_order(predict_one, inputs, len(runners)), "Predicting", len(inputs), unit="photo")
+    for item, result in zip(inputs, results, strict=True):
+        if isinstance(result, ImageError):
+            outcome.skipped.append((item.name, str(result)))
+        else:
+            yield item, result

@@ -1,0 +1,59 @@
+"""Optimizer, loss and callbacks of a training phase, from the settings of train.py."""
+
+import keras
+from tqdm.keras import TqdmCallback
+
+from viewpoint.settings import Settings
+
+
+def make_optimizer(phase: int, steps: int, settings: Settings) -> keras.optimizers.Optimizer:
+    """Adam with the learning rate schedule over `steps` steps and, in phase 2, weight averaging."""
+    rate = settings.phase1_learning_rate if phase == 1 else settings.phase2_learning_rate
+    if settings.schedule == "cosine":
+        warmup = round(settings.warmup_share * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, decay_steps=steps - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+    if settings.ema and phase == 2:
+        return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=settings.ema)
+    return keras.optimizers.Adam(rate)
+
+
+def make_loss(settings: Settings) -> keras.losses.Loss:
+    """Cross-entropy, or focal loss, on target rows.
+
+    Source: Lin et al., Focal Loss (2017), https://arxiv.org/abs/1708.02002.
+    """
+    if settings.loss == "focal":
+        # alpha=1 weighs all classes equally, because the class weights balance them already.
+        return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, label_smoothing=settings.label_smoothing)
+    return keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
+
+
+def make_callbacks(phase: int, settings: Settings) -> list[keras.callbacks.Callback]:
+    """New callbacks for one phase: a reused EarlyStopping would remember the other phase."""
+    callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+    if settings.early_stopping_patience:
+        patience = settings.early_stopping_patience
+        callbacks.append(
+            keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=patience, restore_best_weights=True)
+        )
+    if settings.ema and phase == 2:
+        # Validates with the averaged weights; Keras leaves them in the model at the end.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    if settings.schedule == "plateau":
+        limits = {"patience": settings.lr_patience, "min_lr": settings.min_learning_rate}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", factor=settings.lr_factor, **limits))
+    return callbacks
+
+
+def make_progress_callbacks(phase: int, settings: Settings) -> list[keras.callbacks.Callback]:
+    """The callbacks that show people the progress of a phase and do not change the training."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if settings.tensorboard:
+        folder = settings.models / "report" / "tensorboard" / f"phase{phase}"
+        callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
+    if not settings.quiet:
+        # One bar for the phase's epochs, below it one for the batches of the epoch.
+        callbacks.append(TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True))
+    return callbacks

@@ -1,0 +1,57 @@
+"""Import TensorFlow without the lines that it prints while it starts.
+
+TensorFlow's C++ code writes them straight to file descriptor 2, where neither Python's warnings
+filter nor TF_CPP_MIN_LOG_LEVEL reaches them. So while TensorFlow starts, a small process reads
+that descriptor and passes on all but the lines known to be harmless. It is a process of its own
+because a crash (a processor without AVX, a broken driver) must still show its message.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+# Information (I), and warnings and errors that only say that there is no GPU, or which instructions are used.
+HARMLESS = (
+    r"^I\d{4} |^\d{4}-\d\d-\d\d \S+: I |All log messages before absl::InitializeLog|oneDNN custom operations"
+    r"|[Cc]ould not find cuda drivers|failed call to cuInit|no CUDA-capable device"
+    r"|Unable to register cu\w+ factory|computation placer already registered|optimized to use available CPU"
+    r"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate"
+)
+FILTER = f"""
+import re, sys
+for line in sys.stdin.buffer:
+    if not re.search({HARMLESS!r}, line.decode(errors="replace")):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+
+
+@contextlib.contextmanager
+def without_startup_lines() -> Iterator[None]:
+    """While the block runs, drop the HARMLESS lines from file descriptor 2 and pass on all others."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    command = [sys.executable, "-S", "-E", "-c", FILTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=original) as line_filter:
+        assert line_filter.stdin
+        os.dup2(line_filter.stdin.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            line_filter.stdin.close()  # the end of its input lets the filter finish
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and let it look for devices; call this before `import keras` or `import tensorflow`."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with without_startup_lines():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()  # otherwise the first computation prints that it found no GPU
