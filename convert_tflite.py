@@ -37,7 +37,7 @@ from viewpoint.handoff.metadata import add_metadata, read_metadata
 from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner, load_runner, read_labels
 from viewpoint.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
-from viewpoint.quiet_tensorflow import without_startup_lines
+from viewpoint.quiet_tensorflow import without_harmless_lines
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def convert_and_check(
 
 def load_model(model: bytes) -> Runner:
     """A runner for the .tflite file with this content."""
-    with tempfile.TemporaryDirectory() as folder, without_startup_lines():
+    with tempfile.TemporaryDirectory() as folder, without_harmless_lines():
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
         return load_runner(path)[0]
@@ -162,7 +162,7 @@ def print_table(converted: Sequence[Converted], val: Validation) -> None:
     print(f"\nCompared with the Keras model on {counted(len(val.rows), 'validation photo')}:")
     columns = [
         ["precision", *(row.precision for row in converted)],
-        ["size", *(f"{len(row.model) / 2**20:.2f} MiB" for row in converted)],
+        ["size", *(row.size for row in converted)],
         ["same class", *(f"{row.agreement:.2%}" for row in converted)],
         ["largest difference", *(f"{row.difference:.4f}" for row in converted)],
     ]
@@ -188,7 +188,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     precisions = [*config.PRECISIONS, "all"]
     images = (config.AGREEMENT_IMAGES, config.CALIBRATION_IMAGES)
-    add("--models", type=Path, default=config.MODELS_DIR, help="folder of saved_model/, also for the output")
+    add("--models", type=Path, default=config.MODELS_DIR, help="folder of saved_model/, and of the output")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of val.csv and train.csv")
     add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
     add("--quantize", choices=precisions, default=config.PRECISIONS[0], help="how numbers are stored")

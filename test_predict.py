@@ -194,7 +194,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--labels", type=Path, help="file of class names; None: labels.txt with the model, or inside it")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
     add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
-    add("--unknown-below", type=FRACTION, default=0.0, help="lowest best score, 0 to 1, that is not Unknown")
+    add("--unknown-below", type=FRACTION, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")

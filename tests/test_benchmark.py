@@ -6,6 +6,7 @@ import benchmark
 import pytest
 from conftest import save_photo
 
+from viewpoint.cli import UserError
 from viewpoint.images import open_image
 from viewpoint.scan import parse_dataset
 
@@ -45,6 +46,20 @@ def test_the_reference_preparation_gives_the_same_labels(tmp_path):
     plain = {name: label for name, label, _ in benchmark.prepare_plainly(tmp_path / "annotated")}
     df = parse_dataset(tmp_path / "annotated")
     assert plain == dict(zip(df["image_path"], df["label"], strict=True))
+
+
+def test_the_peak_memory_is_that_of_the_script_alone(tmp_path):
+    (tmp_path / "script.py").write_text("content = b'x' * 100_000_000")
+    here = b"x" * 300_000_000  # the memory of this process must not count
+    assert 95 < benchmark.peak_memory(tmp_path / "script.py") < 200
+    assert here
+
+
+def test_a_script_that_fails_is_reported_with_its_last_line(tmp_path):
+    (tmp_path / "script.py").write_text("print('first')\nraise SystemExit('the reason')")
+    for run in (benchmark.run_script, benchmark.peak_memory):
+        with pytest.raises(UserError, match="a script failed: the reason"):
+            run(tmp_path / "script.py")
 
 
 def test_a_number_of_photos_must_be_positive(monkeypatch, capsys):

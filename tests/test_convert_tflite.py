@@ -103,10 +103,8 @@ def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
     assert (trained / "models" / "labels.txt").read_text().splitlines() == config.CLASSES
     assert not list((trained / "models").glob(".*tmp*"))
     # A command that can be pasted, although the folder's name has a space.
-    next_command = (
-        f"python test_predict.py --images '{trained}/dataset/test.csv' --model '{trained}/models/model.tflite'"
-    )
-    assert f"Next: {next_command}" in printed
+    options = f"--images '{trained}/dataset/test.csv' --model '{trained}/models/model.tflite'"
+    assert f"Next: python test_predict.py {options}" in printed
 
 
 def test_too_little_agreement_leaves_the_earlier_model(trained, run_script):
@@ -149,14 +147,13 @@ def test_the_photos_to_compare_on_are_all_or_a_reproducible_draw():
 
 def test_missing_inputs_are_one_sentence(trained, run_script):
     road = ["--models", trained / "models", "--dataset", trained / "dataset", "--quantize", "int8"]
-    train_csv, val_csv, model = (
-        trained / name for name in ("dataset/train.csv", "dataset/val.csv", "models/model.keras")
-    )
+    train_csv, val_csv = trained / "dataset" / "train.csv", trained / "dataset" / "val.csv"
+    model = trained / "models" / "model.keras"
     train_csv.write_bytes(val_csv.read_bytes())
     model.write_bytes(b"not a model")
     assert f"cannot read {model}, which int8 needs" in run_script(*road)[2]
     model.unlink()
-    assert f"{model}, which int8 needs, not found; run train.py" in run_script(*road)[2]
+    assert f"{model} not found, which int8 needs; run train.py" in run_script(*road)[2]
     train_csv.write_text("image_path,label\n")
     assert f"{train_csv} has no photos, which int8 needs" in run_script(*road)[2]
     val_csv.write_text("image_path,label\n")
@@ -221,15 +218,18 @@ def test_all_precisions_make_a_table_and_a_file_each(untrained, run_script):
 
 def test_a_precision_that_fails_is_left_out_and_told(untrained, run_script, monkeypatch):
     compare = convert_tflite.compare
-    calls = iter(range(4))  # float16, float32, dynamic, int8
-    monkeypatch.setattr(convert_tflite, "compare", lambda *pair: (0.5, 0.1) if next(calls) == 3 else compare(*pair))
-    (untrained / "models" / "model_int8.tflite").write_bytes(b"earlier")
+    monkeypatch.setattr(config, "PRECISIONS", ["float16", "float32"])
+    calls = iter(config.PRECISIONS)
+    monkeypatch.setattr(
+        convert_tflite, "compare", lambda *pair: (0.5, 0.1) if next(calls) == "float32" else compare(*pair)
+    )
+    path = untrained / "models" / "model_float32.tflite"
+    path.write_bytes(b"earlier")
     road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
     exit_code, printed, _ = run_script(*road, "--quantize", "all", "--min-agreement", 0.51)
     assert exit_code == 1
-    path = untrained / "models" / "model_int8.tflite"
     assert f"Not written: {path}, because it agrees on only 50.00% of the photos" in printed
-    assert (untrained / "models" / "model_int8.tflite").read_bytes() == b"earlier"
+    assert path.read_bytes() == b"earlier"
 
 
 def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(uint8_run, untrained, tmp_path):
@@ -244,7 +244,7 @@ def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(uint8_run, untr
     photo = untrained / "dataset" / "0.png"
     interpreter.set_tensor(model_input["index"], load_image(photo, SIZE)[np.newaxis])
     interpreter.invoke()
-    runner, _, _ = load_runner(untrained / "models" / "model.tflite")
+    runner, _, _ = load_runner(tmp_path / "model.tflite")
     by_hand = interpreter.get_tensor(model_output["index"]) / 256
     assert runner(load_batch([photo], SIZE)) == pytest.approx(by_hand, abs=1e-6)
 

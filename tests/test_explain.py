@@ -5,12 +5,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 import config
 from viewpoint.batches import one_hot
 from viewpoint.cli import UserError
-from viewpoint.images import load_batch
+from viewpoint.images import load_batch, open_image
 from viewpoint.inference import Input
 from viewpoint.scan import parse_dataset
 
@@ -105,7 +104,7 @@ def test_a_picture_for_each_photo_and_one_contact_sheet(trained, drawn_cars, tmp
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     expected = [f"{number:05}_{item.name.replace('/', '__')}.png" for number, item in enumerate(inputs[:3], 1)]
     assert names == [*expected, "contact_sheet.png"]
-    widths = [Image.open(tmp_path / "out" / name).width for name in expected[:2]]
+    widths = [open_image(tmp_path / "out" / name).width for name in expected[:2]]
     assert widths == [3 * explain.PANEL + 2 * explain.GAP, 2 * explain.PANEL + explain.GAP]
 
 

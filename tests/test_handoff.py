@@ -254,8 +254,18 @@ def test_a_card_without_these_files_says_nothing_about_them(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "damaged",
-    [b"", b'{"test": {', b"\xff\xfe", b"[]", b"3", b"null", b"{}", b'{"test": 1, "images": 2}', b"[" * 100_000]
-    + [json.dumps({"test": METRICS | {"per_class": {"Rear": [1]}}, "images": {"train": [1]}}).encode()],
+    [
+        b"",
+        b'{"test": {',
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"null",
+        b"{}",
+        b'{"test": 1, "images": 2}',
+        b"[" * 100_000,
+        json.dumps({"test": METRICS | {"per_class": {"Rear": [1]}}, "images": {"train": [1]}}).encode(),
+    ],
 )
 def test_damaged_figures_are_left_out_of_the_card_and_named(tmp_path, capsys, damaged):
     card = write_card(tmp_path, damaged, damaged)
@@ -311,9 +321,8 @@ def test_a_clean_environment_of_four_packages_verifies_and_predicts(handed_over,
         if line.startswith("COPY "):
             *sources, target = line.split()[1:]
             for source in sources:
-                copy_as_docker_does(
-                    models.parent / source if source.startswith("models/") else PROJECT / source, app / target
-                )
+                folder = handed_over if source.startswith("models/") else PROJECT
+                copy_as_docker_does(folder / source, app / target)
     for images in (handed_over / "dataset", handed_over / "dataset" / "val.csv"):
         output = tmp_path / f"{images.stem}.csv"
         command = [python, "test_predict.py", "--images", images, "--output", output]

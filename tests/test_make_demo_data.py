@@ -5,10 +5,10 @@ import make_demo_data
 import numpy as np
 import pytest
 from make_demo_data import Region, draw_car, draw_close_up, draw_image
-from PIL import Image
 
 import config
 from viewpoint.annotations.via import read_regions
+from viewpoint.images import open_image
 from viewpoint.labeling import extract_viewpoint_label, part_names
 from viewpoint.vocabulary import KNOWN
 
@@ -37,7 +37,7 @@ def test_the_parts_give_the_label_of_the_view(classes):
 def test_the_picture_of_the_readme_shows_every_class(classes, tmp_path):
     draw_viewpoints.draw_viewpoints(tmp_path / "viewpoints.png", seed=11)
     rows = 3 if "Left" in classes else 2
-    assert Image.open(tmp_path / "viewpoints.png").size == (840, 180 * rows)
+    assert open_image(tmp_path / "viewpoints.png").size == (840, 180 * rows)
 
 
 @pytest.mark.parametrize(

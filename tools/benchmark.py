@@ -73,6 +73,16 @@ interpreter.invoke()
 print(interpreter.get_tensor(result["index"]))
 """
 
+# Runs a script from a small process, because Linux counts the memory of the process that starts another one
+# as the other one's peak.
+MEASURING_SCRIPT = """
+import resource, subprocess, sys
+exit_code = subprocess.call([sys.executable, *sys.argv[1:]])
+if exit_code:
+    sys.exit(exit_code)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
 # --- Timing ------------------------------------------------------------------------
 
 
@@ -108,20 +118,25 @@ def silently(action: Callable[..., object], *arguments: object) -> Callable[[], 
     return call
 
 
-def run_script(*command: str | Path) -> float:
-    """Run a Python script silently and return its peak memory in MiB.
+def run_script(*command: str | Path) -> str:
+    """Run a Python script and return what it printed. Raises UserError, with the last line of that, when it fails."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        reason = done.stdout.strip().rpartition("\n")[2]
+        raise UserError(f"a script failed: {reason}")
+    return done.stdout
 
-    Raises UserError, with the last line of its output, when it fails.
-    """
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            reason = output.read().strip().rpartition("\n")[2]
-            raise UserError(f"{command[0]} failed: {reason}")
-    return usage.ru_maxrss / 1024
+
+def peak_memory(*command: str | Path) -> float:
+    """Run a Python script and return its peak memory in MiB. Raises UserError as run_script does."""
+    return float(run_script("-c", MEASURING_SCRIPT, *command).split()[-1])
 
 
 # --- Start-up ----------------------------------------------------------------------
@@ -232,7 +247,7 @@ def benchmark_growth(model: Path, folder: Path) -> None:
         name = f"data preparation, {count:,} photos"
         compare(name, partial(prepare_plainly, photos), partial(run_script, *prepare), rounds=1)
         started = time.perf_counter()
-        memory = run_script(PROJECT / "test_predict.py", "--model", model, "--images", photos, "--output", output)
+        memory = peak_memory(PROJECT / "test_predict.py", "--model", model, "--images", photos, "--output", output)
         seconds = time.perf_counter() - started
         print(f"prediction, {count:,} photos: {seconds:.1f} s, {1000 * seconds / count:.2f} ms a photo", end=", ")
         print(f"{memory:.0f} MiB of memory", flush=True)
@@ -246,9 +261,9 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
     run_script(PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "splits")
 
     def train(recipe: str) -> dict[str, float]:
-        command = [PROJECT / "train.py", "--dataset", folder / "splits", "--models", folder / recipe]
+        command: list[str | Path] = [PROJECT / "train.py", "--dataset", folder / "splits", "--models", folder / recipe]
         started = time.perf_counter()
-        memory = run_script(*command, "--weights", weights, "--recipe", recipe)
+        memory = peak_memory(*command, "--weights", weights, "--recipe", recipe)
         seconds = time.perf_counter() - started
         history = json.loads((folder / recipe / "report" / "metrics.json").read_text(encoding="utf-8"))["history"]
         times = {phase: [log["mean_seconds"] for log in history if log["phase"] == phase] for phase in (1, 2)}

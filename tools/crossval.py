@@ -107,7 +107,8 @@ def code_of_training() -> list[Path]:
     """train.py and the modules of the project that it imports, directly or not, sorted."""
     finder = modulefinder.ModuleFinder([str(PROJECT)])
     finder.run_script(str(PROJECT / "train.py"))
-    return sorted(Path(module.__file__) for module in finder.modules.values() if module.__file__)
+    files = [getattr(module, "__file__", None) for module in finder.modules.values()]
+    return sorted(Path(file) for file in files if file)
 
 
 def read_finished(path: Path) -> dict[str, dict]:

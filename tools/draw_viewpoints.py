@@ -17,6 +17,7 @@ matplotlib.use("Agg")  # draws to a file, so it needs no screen
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch, Polygon
+from matplotlib.typing import HashableList
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
@@ -30,7 +31,7 @@ from viewpoint.files import write_atomically
 from viewpoint.labeling import label_parts, part_names, votes_of_names
 
 # Where each class is drawn, so that a class and its mirror image are in the same row.
-PLACES = [
+PLACES: list[HashableList[str]] = [
     ["FrontLeft", "Front", "FrontRight", config.BACKGROUND],
     ["Left", ".", "Right", "."],
     ["RearLeft", "Rear", "RearRight", "key"],

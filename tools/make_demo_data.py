@@ -164,7 +164,7 @@ def draw_backdrop(random: np.random.Generator) -> Image.Image:
     draw = ImageDraw.Draw(image)
     horizon = int(HEIGHT * random.uniform(0.35, 0.6))
     for _ in range(random.integers(2, 8)):
-        x, w, h = random.integers(-40, WIDTH), random.integers(30, 160), random.integers(20, 160)
+        x, w, h = (int(random.integers(low, high)) for low, high in ((-40, WIDTH), (30, 160), (20, 160)))
         colour = tuple(int(c) for c in random.integers(60, 220, 3))
         if random.random() < 0.5:
             draw.rectangle((x, horizon - h, x + w, horizon), fill=colour)
@@ -172,8 +172,8 @@ def draw_backdrop(random: np.random.Generator) -> Image.Image:
             draw.ellipse((x, horizon - h, x + 0.7 * h, horizon + 10), fill=colour)
     draw.rectangle((0, horizon, WIDTH, HEIGHT), fill=tuple(int(c) for c in random.integers(70, 170, 3)))
     for _ in range(random.integers(0, 4)):
-        y = random.integers(horizon, HEIGHT)
-        draw.line((0, y, WIDTH, y + random.integers(-30, 30)), fill="#d8d8d8", width=3)
+        y = int(random.integers(horizon, HEIGHT))
+        draw.line((0, y, WIDTH, y + int(random.integers(-30, 30))), fill="#d8d8d8", width=3)
     return image
 
 
@@ -216,7 +216,7 @@ def draw_car(
     outlines: list[Outline] = []
     for index, panel in enumerate(panels, start=1):
         normal = outward_normal(panel.corners)
-        outline = [tuple(p) for p in project(panel.corners, camera, target, focal).round(1).tolist()]
+        outline: Outline = [(x, y) for x, y in project(panel.corners, camera, target, focal).round(1).tolist()]
         outlines.append(outline)
         if normal @ (camera - panel.corners.mean(axis=0)) <= 0:
             continue

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from viewpoint.cli import UserError
 from viewpoint.images import load_image, scale
-from viewpoint.quiet_tensorflow import import_tensorflow, without_startup_lines
+from viewpoint.quiet_tensorflow import import_tensorflow, without_harmless_lines
 
 import_tensorflow()
 
@@ -46,6 +46,11 @@ class Converted:
     difference: float  # largest difference of a probability
     accuracy: float | None  # None when the photos have no labels
     problem: str | None  # why the model must not be handed over: "it ..."
+
+    @property
+    def size(self) -> str:
+        """The size of the model's file, as text."""
+        return f"{len(self.model) / 2**20:.2f} MiB"
 
 
 # --- Conversion --------------------------------------------------------------------
@@ -74,7 +79,7 @@ def convert(
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
         if io == "uint8":
             converter.inference_input_type = converter.inference_output_type = tf.uint8
-    with without_startup_lines():
+    with without_harmless_lines():
         return converter.convert()
 
 
@@ -85,7 +90,7 @@ def convert_to_int8(keras_model: Path, calibration: np.ndarray, io: str = "float
     Raises UserError when the file cannot be read.
     """
     if not keras_model.is_file():
-        raise UserError(f"{keras_model}, which int8 needs, not found; run train.py")
+        raise UserError(f"{keras_model} not found, which int8 needs; run train.py")
     try:
         model = keras.models.load_model(keras_model)
     # Keras raises a dozen unrelated types on damaged files.
@@ -93,7 +98,7 @@ def convert_to_int8(keras_model: Path, calibration: np.ndarray, io: str = "float
         raise UserError(f"cannot read {keras_model}, which int8 needs: {error}; run train.py") from error
     equalize(model, calibration)
     with tempfile.TemporaryDirectory() as folder:
-        with without_startup_lines():
+        with without_harmless_lines():
             model.export(folder, verbose=False)
         return convert(Path(folder), "int8", calibration, io)
 

@@ -1,8 +1,8 @@
-"""Import TensorFlow without the lines that it prints while it starts.
+"""Use TensorFlow without the lines that it prints while it starts or converts a model.
 
 TensorFlow's C++ code writes them straight to file descriptor 2, where neither Python's warnings
-filter nor TF_CPP_MIN_LOG_LEVEL reaches them. So while TensorFlow starts, a small process reads
-that descriptor and passes on all but the lines known to be harmless. It is a process of its own
+filter nor TF_CPP_MIN_LOG_LEVEL reaches them. So for that time a small process reads the
+descriptor and passes on all but the lines known to be harmless. It is a process of its own
 because a crash (a processor without AVX, a broken driver) must still show its message.
 """
 
@@ -17,7 +17,7 @@ HARMLESS = (
     r"^I\d{4} |^\d{4}-\d\d-\d\d \S+: I |All log messages before absl::InitializeLog|oneDNN custom operations"
     r"|[Cc]ould not find cuda drivers|failed call to cuInit|no CUDA-capable device"
     r"|Unable to register cu\w+ factory|computation placer already registered|optimized to use available CPU"
-    r"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate"
+    r"|To enable the following instructions|Created TensorFlow Lite XNNPACK delegate|^fully_quantize: "
 )
 FILTER = f"""
 import re, sys
@@ -29,7 +29,7 @@ for line in sys.stdin.buffer:
 
 
 @contextlib.contextmanager
-def without_startup_lines() -> Iterator[None]:
+def without_harmless_lines() -> Iterator[None]:
     """While the block runs, drop the HARMLESS lines from file descriptor 2 and pass on all others."""
     sys.stderr.flush()
     original = os.dup(2)
@@ -51,7 +51,7 @@ def import_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with without_startup_lines():
+    with without_harmless_lines():
         import tensorflow as tf
 
         tf.config.list_logical_devices()  # otherwise the first computation prints that it found no GPU

@@ -44,7 +44,7 @@ def model_card(
         "## File",
         table(
             ["precision", "size", "SHA-256"],
-            [[converted.precision, megabytes(converted.model), f"`{hashlib.sha256(converted.model).hexdigest()}`"]],
+            [[converted.precision, converted.size, f"`{hashlib.sha256(converted.model).hexdigest()}`"]],
         ),
         f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
         f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}.",
@@ -104,11 +104,6 @@ def describe_results(metrics: dict, labels: list[str]) -> list[str]:
         changes = [[name, f"{value:.3f}"] for name, value in test["robustness"].items()]
         parts += ["Accuracy on altered photos:", table(["change", "accuracy"], changes)]
     return parts
-
-
-def megabytes(content: bytes) -> str:
-    """The size of a file, as text."""
-    return f"{len(content) / 2**20:.2f} MiB"
 
 
 def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
