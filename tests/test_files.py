@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_network_mount_that_cannot_flush_a_folder_is_no_reason_to_fail(tmp_pat
     fsync = os.fsync
 
     def refuse_folders(descriptor):
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+        if Path(f"/proc/self/fd/{descriptor}").is_dir():
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         fsync(descriptor)
 

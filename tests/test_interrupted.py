@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_training(tmp_path):
 def test_a_finished_training_is_not_resumed_but_said_to_be_finished(tmp_path):
     splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
     (tmp_path / "model.keras").write_bytes(b"finished")
-    with pytest.raises(UserError, match="nothing to resume: the training of .*model.keras is finished"):
+    with pytest.raises(UserError, match=r"nothing to resume: the training of .*model\.keras is finished"):
         train.refuse_finished(tmp_path)
     train.begin(Settings(models=tmp_path), splits)
     train.refuse_finished(tmp_path)

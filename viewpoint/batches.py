@@ -28,6 +28,7 @@ from viewpoint.parallel import cpu_count, map_in_order
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
 MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])
 
+
 class Images(Protocol):
     """Uint8 images (size, size, 3) by row: a list, an array, or one of the classes below."""
 
@@ -93,9 +94,7 @@ class MirroredImages:
         return self.images[row][:, ::-1]
 
 
-def load_photos(
-    name: str, files: Sequence[str], size: int, cache: Path | None, quiet: bool = False
-) -> Images:
+def load_photos(name: str, files: Sequence[str], size: int, cache: Path | None, quiet: bool = False) -> Images:
     """The photos of the split `name` as uint8 images (size, size, 3).
 
     They come from the folder `cache`, or are decoded at each access when it is None.

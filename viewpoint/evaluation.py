@@ -15,9 +15,7 @@ from viewpoint.parallel import map_in_order
 # --- Calibration -------------------------------------------------------------------
 
 
-def calibrate(
-    model: keras.Model, images: Images, targets: np.ndarray, flip: bool, batch_size: int
-) -> float:
+def calibrate(model: keras.Model, images: Images, targets: np.ndarray, flip: bool, batch_size: int) -> float:
     """Fit a temperature on the validation images, fold it into `model`, and return it.
 
     With `flip` the mirrored images are used as well, because a validation split is small.
