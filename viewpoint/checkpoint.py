@@ -78,7 +78,8 @@ def load_state(path: Path, settings: dict[str, str]) -> State | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because np.load leaves a damaged file open.
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             state = State(**json.loads(file["rest"].tobytes()))
             for name in ARRAYS:
                 count = sum(key.startswith(f"{name}/") for key in file.files)

@@ -47,7 +47,7 @@ def number(kind: type[int] | type[float], low: float, high: float = math.inf) ->
             if low <= kind(text) <= high and math.isfinite(kind(text)):
                 return kind(text)
         name = "whole number" if kind is int else "number"
-        limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:.10g}"
         raise argparse.ArgumentTypeError(f"{text} is not a {name} {limits}")
 
     return parse
