@@ -32,7 +32,11 @@ MIRRORED_CLASS = {
 IMAGE_SIZE = 224
 
 # Files that count as photos; compared in lower case.
-IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".heic", ".heif"]
+IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"]
+IMAGE_EXTENSIONS += [".heic", ".heif", ".avif", ".mpo"]
+
+# Photos in formats that are not read: they are reported, so that nobody misses them in silence.
+UNREAD_EXTENSIONS = [".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2", ".jp2", ".jxl", ".psd"]
 
 # Larger images are refused before they are decoded, because a file of a few bytes can claim any size.
 MAX_MEGAPIXELS = 200
@@ -246,7 +250,9 @@ LEFT_PARTS = [
     "leftstoplamp",
     "lefttaillamp",
     "lefttaillight",
+    "lefttyre",
     "leftwa",
+    "leftwheel",
     "leftwheelarch",
 ]
 

@@ -4,21 +4,26 @@
     python data_preparation.py --data photos
     python data_preparation.py --review             # also a page to look at the labels
 
-Reads every VIA 1, VIA 2 or COCO file at any depth below --data, and the photos beside each of
-them. Writes to dataset/:
+Reads every VIA, COCO or LabelMe file at any depth below --data, and the photos that they name.
+A photo that was not understood gets no label, and the summary says why. Writes to dataset/:
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
+    labels.csv                     the same in one file, with --split none
     class_distribution.png         photos per class and split
     summary.json                   where the photos are, everything left out, near-duplicates
+    part_names.csv                 the part names that no list knows, to fill in what they mean
     review.html                    with --review: the labels to look at, the most doubtful first
 
 With --split grouped every folder (one vehicle, one inspection) stays in one split. The review
-page saves corrections.csv; put it into dataset/, and the next run applies it before the split.
+page saves corrections.csv; put it into dataset/. The next run applies it before the split, and
+reads the meanings in part_names.csv. Exits with 1 when something was left out and --strict was
+given, with 2 when the annotations were not understood or are too few to split.
 """
 
 import argparse
 import contextlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -27,13 +32,22 @@ import config
 from viewpoint.annotations.photo import Report
 from viewpoint.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, printable, run
 from viewpoint.corrections import apply_corrections, read_corrections
-from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, SPLITS, SUMMARY_NAME, class_counts, refuse_to_overwrite
+from viewpoint.dataset import (
+    CORRECTIONS_NAME,
+    LABELS_NAME,
+    REVIEW_NAME,
+    SPLITS,
+    SUMMARY_NAME,
+    class_counts,
+    refuse_to_overwrite,
+)
 from viewpoint.files import relative_path, write_atomically
 from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
+from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.review import find_model, write_review
-from viewpoint.scan import Photo, parse_dataset, read_dataset
+from viewpoint.scan import Photo, Reading, nothing_found, parse_dataset, read_dataset
 from viewpoint.splits import create_grouped_splits, create_stratified_splits, straddling_duplicates
 
 # The part lists belong to config.py; people import them together with the functions that use them.
@@ -53,38 +67,50 @@ __all__ = [
     "parse_dataset",
 ]
 
+# At most this many unknown names are printed; all are in part_names.csv.
+NAMES_PRINTED = 20
+
 # --- Outputs -----------------------------------------------------------------------
 
 
-def write_dataset(
-    splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], data: Path, output: Path
-) -> None:
-    """Write the three CSVs, the chart and summary.json into `output`: all of them, or on an error none.
+def write_dataset(tables: dict[str, pd.DataFrame], summary: dict, output: Path) -> None:
+    """Write a CSV for each table, the chart and summary.json into `output`: all of them, or on an error none.
 
-    After a kill or a power cut some may be missing, but old and new ones are never mixed.
+    `tables` are the three splits by name, or only "labels". After a kill or a power cut some files
+    may be missing, but old and new ones are never mixed.
     """
-    summary = {
-        # Relative, so that a project folder can be moved as a whole.
-        "data_dir": relative_path(data, output),
-        "annotation_files": report.annotation_files,
-        "images": {name: class_counts(split["label"]) for name, split in splits.items()},
-        "notes": report.notes,
-        "corrections": report.corrections,
-        "skipped": report.skipped,
-        "unknown_parts": dict(report.unknown_parts.most_common()),
-        "near_duplicates": duplicates,
-    }
     # All are written before the first is renamed: a new train.csv with an old test.csv would share photos.
     with contextlib.ExitStack() as files:
-        for name, split in splits.items():
+        for name, table in tables.items():
             path = files.enter_context(write_atomically(output / f"{name}.csv"))
-            split.to_csv(path, index=False, lineterminator="\n")
-        draw_class_distribution(splits, files.enter_context(write_atomically(output / CHART_NAME)))
+            table.to_csv(path, index=False, lineterminator="\n")
+        draw_class_distribution(tables, files.enter_context(write_atomically(output / CHART_NAME)))
         path = files.enter_context(write_atomically(output / SUMMARY_NAME))
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         # The old CSVs go first, so that a kill between the renames leaves no mixture.
-        for name in splits:
+        for name in tables:
             (output / f"{name}.csv").unlink(missing_ok=True)
+
+
+def describe_dataset(
+    tables: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], data: Path, output: Path
+) -> dict:
+    """The content of summary.json."""
+    return {
+        # Relative, so that a project folder can be moved as a whole.
+        "data_dir": relative_path(data, output),
+        "annotation_files": report.annotation_files,
+        "photos_found": report.photos_found,
+        "images": {name: class_counts(table["label"]) for name, table in tables.items()},
+        "without_any_region": report.empty,
+        "warnings": report.warnings,
+        "notes": report.notes,
+        "corrections": report.corrections,
+        "skipped": report.skipped,
+        "names_read_as": {f"{name} = {part}": count for (name, part), count in report.spellings.most_common() if count},
+        "unknown_parts": dict(report.unknown_parts.most_common()),
+        "near_duplicates": duplicates,
+    }
 
 
 def review_labels(
@@ -104,11 +130,16 @@ def review_labels(
 # --- The summary -------------------------------------------------------------------
 
 
-def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], output: Path) -> None:
+def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path) -> None:
     """Print what was labelled, what was left out and why, and what the user should look at."""
-    total = sum(len(split) for split in splits.values())
+    total = sum(len(table) for table in tables.values())
     print(f"\n{counted(report.annotation_files, 'annotation file')} read, {counted(total, 'photo')} labelled\n")
-    print_class_table(splits, total)
+    print_class_table(tables, total)
+    print(f"\nPhotos found: {report.photos_found} = {total} labelled + {len(report.left_out)} left out")
+    if report.empty:
+        print(f"{report.empty} of the labelled photos are {config.BACKGROUND} because they have no region")
+    for warning in report.warnings:
+        print(f"WARNING: {warning}")
     if any(report.corrections.values()):
         counts = report.corrections
         print(f"\nCorrections of {output / CORRECTIONS_NAME}: {counted(counts['changed'], 'label')} changed, ", end="")
@@ -116,35 +147,49 @@ def print_summary(splits: dict[str, pd.DataFrame], report: Report, duplicates: l
     if report.notes:
         print("\nUnusual, but read:")
         print_some(report.notes, output)
+    spellings = [
+        f"{printable(name)} as {part}: {count}" for (name, part), count in report.spellings.most_common() if count
+    ]
+    if spellings:
+        print("\nPart names in other spellings, and how they were read:")
+        print_some(spellings, output)
     print("\nSkipped:" if report.skipped else "\nSkipped: nothing")
     for reason, items in report.skipped.items():
         print(f"  {reason}: {len(items)}")
         print_some(items, output)
-    print("\nNear-duplicates in different splits: ", end="")
-    if duplicates:
-        print(f"at least {counted(len(duplicates), 'pair')}; they make the test figures too good")
-        print_some([printable(f"{a} ({a_split}) and {b} ({b_split})") for a, a_split, b, b_split in duplicates], output)
-    else:
-        print("none")
     if report.unknown_parts:
-        print("\nParts that no list in config.py has (they do not vote; add them there):")
-        for name, count in report.unknown_parts.most_common():
+        print("\nPart names that no list knows, with the photos that have them; they do not vote:")
+        for name, count in report.unknown_parts.most_common(NAMES_PRINTED):
             print(f"  {count:>6} x {printable(name)}")
-    print(f"\nThe splits and {CHART_NAME} are in {output}/.")
+        more = len(report.unknown_parts) - NAMES_PRINTED
+        print(f"  ... and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
+        print(f"Write into the column means of {output / PART_NAMES_NAME} what they mean, then run this script again.")
 
 
-def print_class_table(splits: dict[str, pd.DataFrame], total: int) -> None:
-    """Print the photos of each class in all splits together and in each."""
-    per_split = [class_counts(split["label"]) for split in splits.values()]
-    print(f"{'class':<12}{'photos':>8}{'fraction':>10}" + "".join(f"{name:>8}" for name in splits))
-    for name in config.CLASSES:
-        counts = [counts[name] for counts in per_split]
-        row = "".join(f"{count:>8}" for count in counts)
-        absent = [split for split, count in zip(splits, counts, strict=True) if not count]
+def print_class_table(tables: dict[str, pd.DataFrame], total: int) -> None:
+    """Print the photos of each class in all tables together and, if there are several, in each."""
+    names = list(tables) if len(tables) > 1 else []
+    per_table = [class_counts(tables[name]["label"]) for name in names]
+    overall = class_counts(label for table in tables.values() for label in table["label"])
+    print(f"{'class':<12}{'photos':>8}{'fraction':>10}" + "".join(f"{name:>8}" for name in names))
+    for name, count in overall.items():
+        counts = [counts[name] for counts in per_table]
+        row = "".join(f"{one:>8}" for one in counts)
+        absent = [split for split, one in zip(names, counts, strict=True) if not one]
         note = f"   none in {' and '.join(absent)}: not measured there" if absent else ""
-        note = note if sum(counts) else "   no photos: the model cannot learn this class"
-        print(f"{name:<12}{sum(counts):>8}{sum(counts) / total:>10.1%}{row}{note}")
-    print(f"{'all':<12}{total:>8}{1:>10.1%}" + "".join(f"{len(split):>8}" for split in splits.values()))
+        note = note if count else "   no photos: the model cannot learn this class"
+        print(f"{name:<12}{count:>8}{count / max(total, 1):>10.1%}{row}{note}")
+    print(f"{'all':<12}{total:>8}{1:>10.1%}" + "".join(f"{len(tables[name]):>8}" for name in names))
+
+
+def print_duplicates(duplicates: list[tuple], output: Path) -> None:
+    """Print how many near-duplicates are in different splits, and some of them."""
+    if not duplicates:
+        print("\nNear-duplicates in different splits: none")
+        return
+    print(f"\nNear-duplicates in different splits: at least {counted(len(duplicates), 'pair')}; ", end="")
+    print("they make the test figures too good")
+    print_some([printable(f"{a} ({a_split}) and {b} ({b_split})") for a, a_split, b, b_split in duplicates], output)
 
 
 def print_some(items: list[str], output: Path) -> None:
@@ -153,6 +198,34 @@ def print_some(items: list[str], output: Path) -> None:
         print(f"    {item}")
     if len(items) > 5:
         print(f"    ... the rest is in {output / SUMMARY_NAME}")
+
+
+# --- Refusals ----------------------------------------------------------------------
+
+
+def refuse_what_was_not_understood(df: pd.DataFrame, report: Report, data: Path, output: Path) -> None:
+    """Raise UserError when the annotations as a whole were not understood, so that no label can be trusted."""
+    if df.empty:
+        raise UserError(nothing_found(data, report))
+    if report.without_known_part > report.annotated / 2:
+        raise UserError(
+            f"{report.without_known_part} of {report.annotated} annotated photos have no known part besides damage, "
+            f"so their labels would be wrong; write into {output / PART_NAMES_NAME} what the names mean, or name the "
+            "parts, then run this script again"
+        )
+    if set(df["label"]) == {config.BACKGROUND}:
+        raise UserError(
+            f"all {len(df)} labelled photos are {config.BACKGROUND}, so there is nothing to train; "
+            "check that the annotations name the parts of vehicles"
+        )
+
+
+def split(df: pd.DataFrame, args: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """The tables to write: three splits, or one table with --split none. Raises UserError for too few photos."""
+    if args.split == "none":
+        return {LABELS_NAME: df}
+    create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
+    return dict(zip(SPLITS, create_splits(df, args.val_share, args.test_share, args.seed), strict=True))
 
 
 # --- The whole ---------------------------------------------------------------------
@@ -169,10 +242,23 @@ def parse_arguments() -> argparse.Namespace:
     add("--label-key", default=config.IDENTITY_KEY, help="region attribute that names the part")
     add(
         "--split",
-        choices=["stratified", "grouped"],
+        choices=["stratified", "grouped", "none"],
         default="stratified",
-        help="by photo with equal class fractions, or with each folder in one split",
+        help="by photo with equal class fractions, with each folder in one split, or one file with all labels",
     )
+    add(
+        "--empty",
+        choices=["background", "skip"],
+        default="background",
+        help=f"photos without any region are {config.BACKGROUND}, or are left out",
+    )
+    add(
+        "--merge",
+        choices=["fuller", "union"],
+        default="fuller",
+        help="of several annotations of a photo, use the one with most parts, or the parts of all",
+    )
+    add("--follow-links", action="store_true", help="also read what links in the folder lead to outside of it")
     add("--val-share", type=FRACTION, default=config.VAL_SHARE, help="fraction of the photos for validation")
     add("--test-share", type=FRACTION, default=config.TEST_SHARE, help="fraction of the photos for the test")
     add(
@@ -199,21 +285,44 @@ def main() -> int:
     args = parse_arguments()
     refuse_to_overwrite(args.output)
     corrections = read_corrections(args.output / CORRECTIONS_NAME)
-    labelled, photos, report = read_dataset(args.data, args.label_key)
+    filled_in = read_part_names(args.output / PART_NAMES_NAME)
+    meanings = known_meanings(filled_in, args.output / PART_NAMES_NAME)
+    reading = Reading(args.label_key, args.empty, args.merge, args.follow_links, meanings)
+    labelled, photos, report = read_dataset(args.data, reading)
+    if report.unknown_parts or filled_in:
+        read = Counter({name: count for (name, _), count in report.spellings.items()})
+        write_part_names(args.output / PART_NAMES_NAME, report.unknown_parts, filled_in, read)
     df = apply_corrections(labelled, corrections, report)
-    if df.empty:
-        raise UserError(f"{args.output / CORRECTIONS_NAME} marks every photo as wrong; correct or remove it")
-    create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
-    parts = create_splits(df, args.val_share, args.test_share, args.seed)
-    splits = dict(zip(SPLITS, parts, strict=True))
+    # A refusal comes last, because the summary and the review page say what is behind it.
+    tables, refusal = {LABELS_NAME: df}, None
+    try:
+        refuse_what_was_not_understood(df, report, args.data, args.output)
+        tables = split(df, args)
+    except UserError as error:
+        refusal = error
     hashes = {image_path: photo.hash for image_path, photo in photos.items()}
-    duplicates = straddling_duplicates(splits, hashes, args.duplicate_bits)
-    write_dataset(splits, report, duplicates, args.data, args.output)
-    print_summary(splits, report, duplicates, args.output)
-    if args.review:
+    duplicates = straddling_duplicates(tables, hashes, args.duplicate_bits)
+    if not refusal:
+        write_dataset(tables, describe_dataset(tables, report, duplicates, args.data, args.output), args.output)
+    print_summary(tables, report, args.output)
+    if len(tables) > 1:
+        print_duplicates(duplicates, args.output)
+    if not refusal:
+        print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
+    if args.review and not labelled.empty:
         review_labels(labelled, photos, corrections, args)
-    print(f"Next: {command('train.py', [('--dataset', args.output, config.DATASET_DIR)])}")
+    if refusal:
+        raise UserError(f"no splits were written: {refusal}") from refusal
+    print_next_step(args)
     return int(args.strict and bool(report.skipped))
+
+
+def print_next_step(args: argparse.Namespace) -> None:
+    """Print the command to run next."""
+    if args.split == "none":
+        print(f"Next: {command('test_predict.py', [('--images', args.output / f'{LABELS_NAME}.csv', None)])}")
+    else:
+        print(f"Next: {command('train.py', [('--dataset', args.output, config.DATASET_DIR)])}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@
     python test_predict.py --images car.jpg --model models/saved_model
     python test_predict.py --images vehicles --per-folder --unknown-below 0.6
 
-Reads a photo, a folder with its subfolders, or a CSV such as those of data_preparation.py.
+Reads a photo, a folder with its subfolders, or a CSV such as those of data_preparation.py. In a
+folder, links that leave it are followed only with --follow-links, and what systems and other
+programs leave there (._*, @eaDir and the like) is passed over; the summary lists what was.
 Writes predictions.csv with the columns image_name (relative to the folder), prediction and
 score; a score lower than --unknown-below makes the prediction Unknown. Until the run is
 complete, its rows are in a hidden file beside predictions.csv, from which --resume continues.
@@ -15,7 +17,7 @@ best photo of each, and the viewpoints that are missing. --contact-sheet FILE dr
 the least certain predictions.
 
 Exits with 0 when all went well, with 1 when a photo that a CSV names could not be read (with
---strict: any photo), and with 2 when nothing was predicted.
+--strict: when anything was left out), and with 2 when nothing was predicted.
 
 Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A SavedModel as
 --model also needs TensorFlow.
@@ -37,12 +39,15 @@ from viewpoint.inference import (
     PREDICTION_COLUMNS,
     Input,
     Outcome,
-    find_inputs,
+    list_inputs,
     load_runners,
     predict_inputs,
     with_mirror,
 )
 from viewpoint.metrics import accuracy_and_macro_f1
+
+# Of everything left out for one reason, the summary shows this many names.
+NAMES_SHOWN = 5
 
 # --- Predictions -------------------------------------------------------------------
 
@@ -57,24 +62,26 @@ def predict_images(
     tta: bool = False,
     all_probabilities: bool = False,
     resume: bool = False,
+    follow_links: bool = False,
 ) -> Outcome:
     """Predict every photo of `images_path` and write `output_path`, a CSV.
 
     Without `labels_path`, the class names come from the model's labels.txt or from inside the
     model. A best score (0 to 1) lower than `unknown_below` gives config.UNKNOWN; `tta` averages
     each image with its mirror image; `all_probabilities` adds a column for each class; `resume`
-    keeps the rows of an interrupted run with the same model and options. Unreadable photos get
-    no row; they are returned with the reason. Raises UserError when the model, its labels or the
+    keeps the rows of an interrupted run with the same model and options; `follow_links` also reads
+    what links that leave a folder lead to. Unreadable photos get no row; they are returned with the
+    reason, as is what was not read in a folder. Raises UserError when the model, its labels or the
     photos cannot be found, or when no photo at all could be read.
     """
-    inputs = find_inputs(images_path, data_dir)
+    inputs, left_out = list_inputs(images_path, data_dir, follow_links)
     runners, size, labels = load_runners(model_path, labels_path, len(inputs))
     if tta:
         runners = [with_mirror(runner, labels) for runner in runners]
     columns = [*PREDICTION_COLUMNS, *(labels if all_probabilities else [])]
     options = [columns, labels, unknown_below, tta, Path(images_path).resolve(), data_dir]
     partial = partial_path(Path(output_path), Path(model_path), str(options))
-    outcome = Outcome()
+    outcome = Outcome(left_out=left_out)
     todo = start_partial(partial, columns, inputs, resume, outcome)
     with rename_when_done(partial, Path(output_path)), partial.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -159,12 +166,21 @@ def read_partial(path: Path, columns: list[str]) -> dict[str, list[list[str]]]:
 
 
 def print_summary(outcome: Outcome, output_path: Path) -> None:
-    """Print how many photos were predicted, which were skipped and why, and how many predictions are right."""
-    print(f"\n{counted(len(outcome.predictions), 'photo')} predicted, {len(outcome.skipped)} skipped")
+    """Print how many photos were predicted, what was skipped and why, and how many predictions are right."""
+    print(f"\n{counted(len(outcome.predictions) + len(outcome.skipped), 'photo')} found:")
+    print(f"{counted(len(outcome.predictions), 'photo')} predicted, {len(outcome.skipped)} skipped")
     if outcome.resumed:
         print(f"{outcome.resumed} of them had been predicted before the interruption")
     for name, reason in outcome.skipped:
         print(f"  {printable(name)}: {printable(reason)}")
+    if outcome.left_out:
+        print("Not read:")
+    for reason, names in outcome.left_out.items():
+        print(f"  {reason}: {len(names)}")
+        for name in names[:NAMES_SHOWN]:
+            print(f"    {name}")
+        if len(names) > NAMES_SHOWN:
+            print(f"    ... and {len(names) - NAMES_SHOWN} more")
     unknown = sum(prediction.prediction == config.UNKNOWN for prediction in outcome.predictions)
     if unknown:
         print(f"{config.UNKNOWN}, because the best score is lower than --unknown-below: {counted(unknown, 'photo')}")
@@ -200,13 +216,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
-    add("--strict", action="store_true", help="exit with 1 when any photo was skipped, also in a folder")
+    add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
+    add("--strict", action="store_true", help="exit with 1 when anything was left out, also in a folder")
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_arguments()
-    options = (args.unknown_below, args.tta, args.probabilities, args.resume)
+    options = (args.unknown_below, args.tta, args.probabilities, args.resume, args.follow_links)
     outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
     if args.per_folder or args.contact_sheet:
@@ -217,8 +234,10 @@ def main() -> int:
             write_folder_summary(outcome.predictions, args.output.with_name(f"{args.output.stem}_per_folder.csv"))
         if args.contact_sheet:
             draw_predictions(outcome.predictions, args.contact_sheet)
+    if args.strict:
+        return int(bool(outcome.skipped or outcome.left_out))
     # A CSV names the photos that it wants; a folder may hold anything.
-    return int(bool(outcome.skipped) and (args.strict or not args.images.is_dir()))
+    return int(bool(outcome.skipped) and not args.images.is_dir())
 
 
 if __name__ == "__main__":

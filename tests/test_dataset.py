@@ -23,9 +23,9 @@ def test_read_split_finds_the_photos_again_and_checks_labels(tmp_path):
         read_split(tmp_path / "dataset" / "nothing.csv")
 
 
-def test_a_row_with_a_cell_too_few_is_a_sentence_with_its_number(tmp_path):
+def test_a_row_with_a_cell_too_few_is_a_sentence_with_its_line(tmp_path):
     (tmp_path / "val.csv").write_text("image_path,label\na.jpg,Rear\nb.jpg\n")
-    with pytest.raises(UserError, match=r"row 2 of .*val\.csv does not have one cell for each column"):
+    with pytest.raises(UserError, match=r"line 3 of .*val\.csv does not have one cell for each of the columns"):
         read_rows(tmp_path / "val.csv")
 
 

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import save_photo
 from PIL import Image
 
 import config
-from viewpoint.annotations.photo import Report
 from viewpoint.cli import UserError
 from viewpoint.images import load_image, upright_size
-from viewpoint.labeling import label_parts, part_names
 from viewpoint.reports.review import drawn_parts
-from viewpoint.scan import choose_annotations, nothing_found
+from viewpoint.scan import nothing_found, read_dataset
 
 REGION = {
     "shape_attributes": {"name": "polygon", "all_points_x": [1, 9.5, 9], "all_points_y": [1, -1, 9]},
@@ -34,12 +33,24 @@ COCO = {
     "annotations": [{"image_id": 1, "category_id": 2, "segmentation": [[1, 2, 3, 4, 5, 6]], "bbox": [1, 2, 3, 4]}],
     "categories": [{"id": 2, "name": "tailgate"}],
 }
+LABELME = {"imagePath": "car.jpg", "shapes": [{"label": "hood", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"}]}
+CSV = """filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes
+car.jpg,9,"{}",2,0,"{""name"":""rect"",""x"":1,""y"":2,""width"":3,""height"":4}","{""identity"":""bonnet""}"
+car.jpg,9,"{}",2,1,"{""name"":""point"",""cx"":1,""cy"":2}","{""identity"":""grille""}"
+"""
 
 
 def annotation_files() -> list[bytes]:
     """A valid file of every kind that is read."""
     named = {**ENTRY, "regions": [{"region_attributes": {"name": "bonnet"}}]}
-    contents = [{"k": ENTRY}, {"k": VIA_1, "l": ENTRY}, {"_via_img_metadata": {"k": ENTRY}}, {"k": named}, COCO]
+    contents = [
+        {"k": ENTRY},
+        {"k": VIA_1, "l": ENTRY},
+        {"_via_img_metadata": {"k": ENTRY}},
+        {"k": named},
+        COCO,
+        LABELME,
+    ]
     files = [json.dumps(content).encode() for content in contents]
     return [*files, b"\xef\xbb\xbf" + files[0], json.dumps({"é": ENTRY}, ensure_ascii=False).encode("latin-1")]
 
@@ -81,15 +92,15 @@ def damaged(content: bytes, other: bytes, chance: random.Random) -> bytes:
 
 def read_annotations(path: Path) -> None:
     """Label what an annotation file says, as data_preparation.py does. Raises UserError when it says nothing usable."""
-    report = Report()
-    annotations = choose_annotations(path.parent.resolve(), report)
-    json.dumps(report.skipped, ensure_ascii=False).encode()
-    if not annotations:
+    if not (path.parent / "car.jpg").exists():
+        save_photo(path.parent / "car.jpg", size=(24, 16))
+    table, photos, report = read_dataset(path.parent)
+    json.dumps([report.skipped, report.notes, report.warnings], ensure_ascii=False).encode()
+    assert [*table["image_path"], *report.left_out] == ["car.jpg"]
+    if table.empty:
         raise UserError(nothing_found(path.parent, report))
-    for image_path, parts in annotations.items():
-        assert ".." not in Path(image_path).parts
-        assert label_parts(part_names(parts)) in config.CLASSES
-        drawn_parts(parts, 1.0)
+    assert table["label"][0] in config.CLASSES
+    drawn_parts(photos["car.jpg"].parts, 1.0)
 
 
 def read_photo(path: Path) -> None:
@@ -103,8 +114,12 @@ def read_photo(path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "seed"), [(1, 1), pytest.param(300, None, marks=pytest.mark.stress)])
 @pytest.mark.parametrize(
     ("files", "name", "read"),
-    [(annotation_files(), "via.json", read_annotations), (photo_files(), "photo.jpg", read_photo)],
-    ids=["annotation files", "photos"],
+    [
+        (annotation_files(), "via.json", read_annotations),
+        ([CSV.encode(), CSV.replace(",", ";").encode("utf-16")], "via.csv", read_annotations),
+        (photo_files(), "photo.jpg", read_photo),
+    ],
+    ids=["annotation files", "CSV files", "photos"],
 )
 def test_damaged_files_are_read_or_refused(tmp_path, files, name, read, seconds, seed):
     path = tmp_path / "data" / name

@@ -1,10 +1,13 @@
 """Labels from parts, worked out by hand."""
 
+from collections import Counter
+
 import pytest
 from conftest import regions
 
 import config
-from viewpoint.labeling import extract_viewpoint_label, label_parts
+from viewpoint.annotations.photo import Part
+from viewpoint.labeling import NAMELESS, UNKNOWN, decide, extract_viewpoint_label, label_parts, read_names
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,56 @@ def test_regions_without_a_usable_name_are_passed_over():
 def test_pure_side_views_are_classes_of_their_own_when_config_lists_them(monkeypatch, names, label):
     monkeypatch.setattr(config, "CLASSES", [*config.CLASSES, "Left", "Right"])
     assert label_parts(names) == label
+
+
+# --- What was not understood gets no label -----------------------------------------
+
+
+def parts(*names: str) -> tuple[Part, ...]:
+    """Parts with one name each; "" is a region without a name."""
+    return read_names([Part((name,) if name else ()) for name in names], {}, Counter())
+
+
+@pytest.mark.parametrize(
+    ("names", "decision"),
+    [
+        ([], ("Background", "")),
+        (["bonnet", "leftheadlamp"], ("FrontLeft", "")),
+        # Nothing has a name.
+        (["", ""], (None, NAMELESS)),
+        (["undefined", "n/a", "3"], (None, NAMELESS)),
+        # One region without a name could be a right lamp and turn FrontLeft into Front.
+        (["bonnet", "leftheadlamp", ""], (None, NAMELESS)),
+        # Two votes more for the front and for the left than one region could undo.
+        (["bonnet", "frontbumper", "leftheadlamp", "leftorvm", ""], ("FrontLeft", "")),
+        (["bonnet", "frontbumper", "leftheadlamp", "leftorvm", "", "", ""], (None, NAMELESS)),
+        # One stray click among six regions changes nothing; one of five may.
+        (["bonnet", "frontbumper", "frontws", "grille", "tyre", ""], ("Front", "")),
+        (["bonnet", "frontbumper", "frontws", "grille", ""], (None, NAMELESS)),
+        # A name that no list knows could vote like any other, also among many.
+        (["bonnet", "frontbumper", "frontws", "grille", "tyre", "lefheadlamp"], (None, UNKNOWN)),
+        (["bonnet", "frontbumper", "leftheadlamp", "leftorvm", "stossfaenger"], ("FrontLeft", "")),
+        (["motorhaube", "stossfaenger"], (None, UNKNOWN)),
+        # A number plate as a region's name is no part.
+        (["bonnet", "leftheadlamp", "KA01AB1234"], ("FrontLeft", "")),
+        (["KA01AB1234"], ("Background", "")),
+        # Damage alone, and one part, are close-ups.
+        (["scratch", "dent"], ("Background", "")),
+        (["bonnet", "scratch"], ("Background", "")),
+    ],
+)
+def test_a_photo_that_was_half_understood_is_labelled_only_when_that_is_safe(names, decision):
+    assert decide(parts(*names)) == decision
+
+
+def test_names_are_read_by_what_people_filled_in_and_spellings_are_counted():
+    spellings: Counter[tuple[str, str]] = Counter()
+    meanings = {"motorhaube": "bonnet"}
+    given = [Part(("Motorhaube",)), Part(("front_left_door",)), Part(("tailgate",)), Part(("front_left_door",))]
+    assert [part.names for part in read_names(given, meanings, spellings)] == [
+        ("bonnet",),
+        ("leftfrontdoor",),
+        ("tailgate",),
+        ("leftfrontdoor",),
+    ]
+    assert +spellings == {("motorhaube", "bonnet"): 1, ("front_left_door", "leftfrontdoor"): 2}

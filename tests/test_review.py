@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from viewpoint.annotations.via import read_regions
 from viewpoint.cli import UserError
 from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import COLUMNS, SPLITS
+from viewpoint.labeling import read_names
 from viewpoint.reports import review
 from viewpoint.scan import read_dataset
 
@@ -126,7 +128,7 @@ def test_parts_are_drawn_in_pixels_of_the_thumbnail_with_their_votes():
         "2": {"shape_attributes": rect, "region_attributes": {"identity": "flux capacitor"}},
         "3": "no region",
     }
-    parts = review.drawn_parts(read_regions(regions_of_photo), 0.5)
+    parts = review.drawn_parts(read_names(read_regions(regions_of_photo), {}, Counter()), 0.5)
     # The largest first, which is drawn below the others.
     assert [part["votes"] for part in parts] == ["damage", "front left", "unknown"]
     assert parts[1] == {"name": "leftheadlamp", "votes": "front left", "points": "10,20 60,20 60,25 10,25"}
@@ -289,11 +291,11 @@ def test_odd_corrections_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"corrections\.csv calls a\.jpg 'Sideways'; use one of Front, "):
         read_corrections(path)
     path.write_text("image_path,label\nlot/a,b.jpg,Front\n")
-    with pytest.raises(UserError, match=r"line 2 .* does not fit the columns"):
+    with pytest.raises(UserError, match=r"line 2 .* does not have one cell for each of the columns"):
         read_corrections(path)
     path.write_text("image_path,label\na.jpg,Front\na.jpg,Rear\n")
     with pytest.raises(UserError, match=r"a\.jpg both Front and Rear"):
         read_corrections(path)
     path.write_text("photo,class\na.jpg,Front\n")
-    with pytest.raises(UserError, match=r"line 2 .* does not fit the columns image_path and label"):
+    with pytest.raises(UserError, match="does not have the columns image_path and label"):
         read_corrections(path)

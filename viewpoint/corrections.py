@@ -1,6 +1,5 @@
 """What people said of labels on the review page: read corrections.csv and apply it."""
 
-import csv
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import config
 from viewpoint.annotations.photo import Report
 from viewpoint.cli import UserError
 from viewpoint.dataset import CORRECTIONS_NAME
+from viewpoint.tables import read_table
 
 
 def read_corrections(path: Path | str) -> dict[str, str]:
@@ -21,19 +21,11 @@ def read_corrections(path: Path | str) -> dict[str, str]:
     path = Path(path)
     if not path.exists():
         return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not a readable CSV file: {error}; save it again from review.html") from error
+    columns, rows = read_table(path)
+    if not {"image_path", "label"} <= set(columns):
+        raise UserError(f"{path} does not have the columns image_path and label; save it again from review.html")
     corrections: dict[str, str] = {}
-    for line, row in enumerate(rows, 2):
-        # DictReader puts surplus cells under the key None, and None into missing cells.
-        if not {"image_path", "label"} <= set(row) or None in row or None in row.values():
-            raise UserError(
-                f"line {line} of {path} does not fit the columns image_path and label; "
-                'put a path with a comma into "quotes", or save the file again from review.html'
-            )
+    for row in rows:
         image_path, label = row["image_path"], row["label"].strip()
         if label not in (*config.CLASSES, config.WRONG):
             known = ", ".join([*config.CLASSES, config.WRONG])
@@ -53,7 +45,7 @@ def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Rep
     given = df["image_path"].map(corrections)
     wrong = given == config.WRONG
     for image_path in df["image_path"][wrong]:
-        report.skip(f"marked as wrong in {CORRECTIONS_NAME}, without a right class", image_path)
+        report.leave_out(f"marked as wrong in {CORRECTIONS_NAME}, without a right class", image_path)
     report.corrections = Counter(
         changed=int((given.notna() & ~wrong & (given != df["label"])).sum()),
         confirmed=int((given == df["label"]).sum()),

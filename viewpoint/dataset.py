@@ -4,7 +4,6 @@ Starts fast: pandas is imported only by the functions that give a table, so that
 can predict a CSV without it.
 """
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ import config
 from viewpoint.cli import UserError
 from viewpoint.files import is_file
 from viewpoint.images import CHART_NAME, is_own_chart
+from viewpoint.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,7 @@ SPLITS = ("train", "val", "test")
 COLUMNS = ["image_path", "label", "front_votes", "rear_votes", "left_votes", "right_votes"]
 SUMMARY_NAME = "summary.json"
 CORRECTIONS_NAME = "corrections.csv"
+LABELS_NAME = "labels"  # the table, and with .csv the file, of --split none
 REVIEW_NAME = "review.html"
 
 
@@ -43,21 +44,13 @@ def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[
     UserError when the file is missing, not such a CSV, or has a label that is not a class.
     """
     csv_path = Path(csv_path)
-    try:
-        with csv_path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError as error:
-        raise UserError(f"{csv_path} not found; run data_preparation.py first") from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{csv_path} is not a readable CSV file: {error}") from error
-    if "image_path" not in (reader.fieldnames or []):
+    if not csv_path.exists():
+        raise UserError(f"{csv_path} not found; run data_preparation.py first")
+    columns, rows = read_table(csv_path)
+    if "image_path" not in columns:
         raise UserError(f"{csv_path} has no column image_path; make it with data_preparation.py")
     root = Path(data_dir) if data_dir else recorded_data_dir(csv_path.parent)
-    for number, row in enumerate(rows, 1):
-        # DictReader puts surplus cells under the key None, and None into missing cells.
-        if None in row or None in row.values():
-            raise UserError(f"row {number} of {csv_path} does not have one cell for each column; mend the file")
+    for row in rows:
         if "label" in row and row["label"] not in config.CLASSES:
             raise UserError(
                 f"{csv_path} has the unknown class {row['label']!r}; "
@@ -102,7 +95,7 @@ def refuse_to_overwrite(folder: Path) -> None:
 
     The folder may be the user's own folder of photos, with files of these names in it.
     """
-    for name in (f"{split}.csv" for split in SPLITS):
+    for name in (f"{table}.csv" for table in (*SPLITS, LABELS_NAME)):
         check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
     check_own(folder / SUMMARY_NAME, is_summary)
     check_own(folder / CHART_NAME, is_own_chart)

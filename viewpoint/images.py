@@ -5,12 +5,15 @@ was validated and tested on; training images are then changed by augmentation.py
 Needs Pillow and NumPy only.
 """
 
+import contextlib
 import functools
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL.TiffImagePlugin import TiffImageFile
 
 import config
 from viewpoint.cli import UserError
@@ -24,8 +27,25 @@ CHART_NAME = "class_distribution.png"
 # Pillow's own limit warns at one size and raises at another; open_header refuses by config.MAX_MEGAPIXELS.
 Image.MAX_IMAGE_PIXELS = None
 
-# Pillow reads many more formats; some of them, like EPS, run other programs.
+# Pillow reads many more formats; some of them, like EPS, run other programs. MPO, several JPEGs in
+# one file, is read as a JPEG.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
+
+# How a viewer turns a stored image upright, by its EXIF orientation (EXIF 2.3, tag 0x0112).
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+UPRIGHT = 1
+SHORT = 3  # EXIF's type of a 16-bit number
+
+# Points (x, y) around a part of a photo, in pixels.
+Points = tuple[tuple[float, float], ...]
 
 
 class ImageError(UserError):
@@ -33,19 +53,19 @@ class ImageError(UserError):
 
 
 def open_image(path: Path | str, size: int | None = None) -> Image.Image:
-    """Decode an image file: upright by its EXIF orientation, mode RGB, transparency on white.
+    """Decode an image file: upright by its orientation, mode RGB, transparency on white.
 
-    An animation gives its first frame, 16 bits a channel give the upper eight. When `size` is
-    given, a JPEG is decoded at reduced scale, to no less than twice that width and height: much
-    faster, with hardly a difference after resizing to `size`. Raises ImageError when the file is
-    missing, empty, truncated, too large or not an image.
+    Of several pictures in one file the first counts; 16 bits a channel give the upper eight. When
+    `size` is given, a JPEG is decoded at reduced scale, to no less than twice that width and height:
+    much faster, with hardly a difference after resizing to `size`. Raises ImageError when the file
+    is missing, empty, truncated, too large or not an image.
     """
     try:
         with open_header(path) as image:
             if size:
                 image.draft(None, (2 * size, 2 * size))
             image.load()
-            return to_rgb(turn_upright(image))
+            return to_rgb(turn(image, read_orientation(image)))
     # Pillow's decoders raise a dozen unrelated types for damaged files.
     except Exception as error:
         raise ImageError(f"cannot read {path}: {reason_of(error, path)}") from error
@@ -55,6 +75,8 @@ def open_header(path: Path | str) -> Image.Image:
     """Open an image file without decoding it. Raises ValueError when it is too large, else what Pillow raises."""
     if is_heic(path) and not can_read_heic():
         raise ValueError("a HEIC photo; install pillow-heif to read it (pip install pillow-heif), or export it as JPEG")
+    if "AVIF" not in FORMATS and is_avif(path):
+        raise ValueError("an AVIF photo, which this version of Pillow cannot read; update Pillow, or export it as JPEG")
     image = Image.open(path, formats=[*FORMATS, "HEIF"] if is_heic(path) else FORMATS)
     if image.width * image.height > config.MAX_MEGAPIXELS * 1e6:
         size = f"{image.width}x{image.height}"
@@ -65,10 +87,21 @@ def open_header(path: Path | str) -> Image.Image:
 
 def is_heic(path: Path | str) -> bool:
     """Whether a file's first bytes are those of HEIC or HEIF, whatever its name."""
+    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+    return brands_of(path).startswith(brands) and not is_avif(path)
+
+
+def is_avif(path: Path | str) -> bool:
+    """Whether a file's first bytes are those of AVIF, whatever its name."""
+    brands = brands_of(path)
+    return b"avif" in brands or b"avis" in brands
+
+
+def brands_of(path: Path | str) -> bytes:
+    """The first brands of a file in the ISO base media format; empty for any other file."""
     with Path(path).open("rb") as file:
         start = file.read(32)
-    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-    return start[4:8] == b"ftyp" and start[8:12] in brands and b"avif" not in start
+    return start[8:] if start[4:8] == b"ftyp" else b""
 
 
 @functools.cache
@@ -82,12 +115,106 @@ def can_read_heic() -> bool:
     return True
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """The image rotated by its EXIF orientation; unchanged when the EXIF data is broken."""
+# --- Orientation -------------------------------------------------------------------
+
+
+def read_orientation(image: Image.Image) -> int:
+    """How an image file that Pillow opened is to be turned, 1 to 8 as in EXIF; 1, upright, when it does not say.
+
+    Only the orientation is read, so that other tags, however odd, cannot hide it.
+    """
+    # For a PNG this also reads what follows the pixels, so it comes first. It can raise almost any type.
+    with contextlib.suppress(Exception):
+        image.getexif()
+    if orientation := find_orientation(image.info.get("exif")):
+        return orientation
+    # From XMP, PNG's text chunks or the tags of a TIFF.
+    with contextlib.suppress(Exception):
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        return next((orientation for orientation in TURNS if orientation == value), UPRIGHT)
+    return UPRIGHT
+
+
+def find_orientation(exif: object) -> int | None:
+    """The orientation in a block of EXIF data; None without one.
+
+    Pillow stops reading a block at a tag that points outside it. Browsers do not, and so show the photo upright.
+    """
+    if not isinstance(exif, bytes):
+        return None
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    byte_order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if byte_order is None:
+        return None
+    with contextlib.suppress(struct.error):  # the block is cut off
+        [start] = struct.unpack_from(f"{byte_order}L", exif, 4)
+        [count] = struct.unpack_from(f"{byte_order}H", exif, start)
+        for offset in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, values, value = struct.unpack_from(f"{byte_order}HHLH", exif, offset)
+            if tag == ExifTags.Base.Orientation and kind == SHORT and values == 1 and UPRIGHT <= value <= 8:
+                return value
+    return None
+
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """A stored image turned upright."""
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def stored_geometry(path: Path | str) -> tuple[int, int, int]:
+    """Width and height of the photo as it is stored in a file, and its orientation, 1 to 8 as in EXIF.
+
+    Mostly without decoding it. Raises ImageError when the file is missing or not an image.
+    """
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF can raise almost any type
-        return image
+        with open_header(path) as image:
+            width, height = image.size
+            if isinstance(image, TiffImageFile):  # Pillow gives the size of the upright photo
+                width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+            return width, height, read_orientation(image)
+    except Exception as error:
+        raise ImageError(f"cannot read {path}: {reason_of(error, path)}") from error
+
+
+def upright_size(path: Path | str) -> tuple[int, int]:
+    """Width and height of the upright photo in an image file, mostly without decoding it.
+
+    Raises ImageError when the file is missing or not an image.
+    """
+    width, height, orientation = stored_geometry(path)
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def turn_outlines(outlines: Sequence[Points], width: int, height: int, orientation: int) -> list[Points]:
+    """The outlines of a photo's parts on the upright photo, for a photo that is stored as stored_geometry says.
+
+    Browsers show photos upright, and annotation tools in them save what they show: such outlines are
+    left as they are. Older tools show photos as stored: outlines that leave the upright photo but fit
+    the stored one were drawn there and are turned with it.
+    """
+    points = [point for outline in outlines for point in outline]
+    upright = (height, width) if orientation >= 5 else (width, height)
+    if fit(points, *upright) or not fit(points, width, height):
+        return list(outlines)
+    return [tuple(turn_point(x, y, width, height, orientation) for x, y in outline) for outline in outlines]
+
+
+def fit(points: Iterable[tuple[float, float]], width: int, height: int) -> bool:
+    """Whether points lie inside a photo of this size, give or take a pixel."""
+    return all(-1 <= x <= width + 1 and -1 <= y <= height + 1 for x, y in points)
+
+
+def turn_point(x: float, y: float, width: int, height: int, orientation: int) -> tuple[float, float]:
+    """Where a point of a stored photo of this size is in the upright photo; (0, 0) is the corner of the first pixel."""
+    if orientation in (2, 3, 7, 8):
+        x = width - x
+    if orientation in (3, 4, 6, 7):
+        y = height - y
+    return (y, x) if orientation >= 5 else (x, y)
+
+
+# --- Decoding ----------------------------------------------------------------------
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -116,29 +243,16 @@ def reason_of(error: Exception, path: Path | str) -> str:
     return str(error).replace(f" {str(path)!r}", "") or type(error).__name__
 
 
-def upright_size(path: Path | str) -> tuple[int, int]:
-    """Width and height of the upright photo in an image file, without decoding it.
-
-    Raises ImageError when the file is missing or not an image.
-    """
-    try:
-        with open_header(path) as image:
-            try:
-                on_its_side = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            except Exception:  # broken EXIF data, as in turn_upright
-                on_its_side = False
-            return image.size[::-1] if on_its_side else image.size
-    except Exception as error:
-        raise ImageError(f"cannot read {path}: {reason_of(error, path)}") from error
-
-
 def is_photo(path: Path) -> bool:
     """Whether a file counts as a photo: by its extension, or, without one, by its content.
 
     The chart of data_preparation.py, which may lie among the photos, does not count.
     """
-    if not path.is_file():  # opening a pipe would wait forever
-        return False
+    try:
+        if not path.is_file():  # opening a pipe would wait forever
+            return False
+    except OSError:
+        pass  # it may be a photo, and opening it will give the reason
     if path.suffix:
         return path.suffix.lower() in config.IMAGE_EXTENSIONS and not is_own_chart(path)
     try:

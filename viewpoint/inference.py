@@ -13,7 +13,7 @@ from tqdm import tqdm
 import config
 from viewpoint.cli import UserError
 from viewpoint.dataset import read_rows
-from viewpoint.files import list_files, relative_name
+from viewpoint.files import list_folder, relative_name
 from viewpoint.images import ImageError, is_photo, load_batch, unscale
 from viewpoint.parallel import cpu_count, map_in_order
 
@@ -48,11 +48,16 @@ class Prediction(NamedTuple):
 
 @dataclass
 class Outcome:
-    """The result of a run of test_predict.py."""
+    """The result of a run of test_predict.py.
+
+    Every photo that was found is in `predictions` or in `skipped`. `left_out` has the names of
+    what was not read at all, by reason, as in files.Listing.
+    """
 
     predictions: list[Prediction] = field(default_factory=list)
     resumed: int = 0  # the first `resumed` predictions come from an interrupted run
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of each unreadable photo
+    left_out: dict[str, list[str]] = field(default_factory=dict)
     labelled: list[tuple[str, str]] = field(default_factory=list)  # (true, predicted) where both are known
 
     def add(self, item: Input, row: list[str]) -> None:
@@ -233,26 +238,41 @@ def with_mirror(runner: Runner, labels: list[str]) -> Runner:
 
 
 def find_inputs(images_path: Path | str, data_dir: Path | str | None = None) -> list[Input]:
+    """The photos that list_inputs lists, without following links that leave a folder."""
+    return list_inputs(images_path, data_dir)[0]
+
+
+def list_inputs(
+    images_path: Path | str, data_dir: Path | str | None = None, follow_links: bool = False
+) -> tuple[list[Input], dict[str, list[str]]]:
     """List the photos to predict: a single one, all below a folder (sorted), or the rows of a CSV.
 
-    `data_dir` is the folder that a CSV's paths start from, as in dataset.read_rows. Raises
-    UserError when there is nothing to predict.
+    Also returns what lies in a folder but is not read: names by reason, as in files.Listing.
+    `data_dir` is the folder that a CSV's paths start from, as in dataset.read_rows; `follow_links`
+    also reads what links outside a folder lead to. Raises UserError when there is nothing to predict.
     """
     images_path = Path(images_path)
     if images_path.is_dir():
-        inputs = [Input(relative_name(path, images_path), path) for path in list_files(images_path) if is_photo(path)]
-        inputs.sort(key=lambda item: item.name)
+        listing = list_folder(images_path, follow_links, config.IMAGE_EXTENSIONS)
+        inputs = [Input(relative_name(path, images_path), path) for path in listing.files if is_photo(path)]
         if not inputs:
-            raise UserError(f"no photos in {images_path} (looked for {', '.join(config.IMAGE_EXTENSIONS)})")
-        return inputs
+            raise UserError(nothing_found(images_path, listing.left_out))
+        return sorted(inputs, key=lambda item: item.name), listing.left_out
     if images_path.suffix.lower() == ".csv":
         rows = read_rows(images_path, data_dir)
         if not rows:
             raise UserError(f"no photos in {images_path}: it has no rows")
-        return [Input(row["image_path"], Path(row["file"]), row.get("label")) for row in rows]
+        return [Input(row["image_path"], Path(row["file"]), row.get("label")) for row in rows], {}
     if not images_path.exists():
         raise UserError(f"{images_path} not found; give a photo, a folder or a CSV with --images")
-    return [Input(relative_name(images_path, images_path.parent), images_path)]
+    return [Input(relative_name(images_path, images_path.parent), images_path)], {}
+
+
+def nothing_found(folder: Path, left_out: dict[str, list[str]]) -> str:
+    """What to tell people whose folder has no photos: the extensions, and what was not read."""
+    reasons = [f"{reason}: {names[0]}" for reason, names in left_out.items()]
+    besides = f"; not read: {', '.join(reasons)}" if reasons else ""
+    return f"no photos in {folder} (looked for {', '.join(config.IMAGE_EXTENSIONS)}){besides}"
 
 
 def predict_inputs(

@@ -1,11 +1,12 @@
-"""From part names to votes and a label. Standard library only."""
+"""From part names to votes and a label, or to the reason why there is none. Standard library only."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import config
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import Part
-from viewpoint.vocabulary import DAMAGE, KNOWN
+from viewpoint.vocabulary import DAMAGE, KNOWN, clean_name, is_note, is_placeholder, part_of
 
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
@@ -16,9 +17,48 @@ VOTES = {
 VIEWPOINTS = tuple(name for name in config.CLASSES if name != config.BACKGROUND)
 
 
+# A photo may have this fraction of regions without a name, such as stray clicks, and still be labelled.
+STRAY_FRACTION = 1 / 6
+
+NAMELESS = "regions without a part name"
+UNKNOWN = "part names that no list knows"
+
+# --- Names -------------------------------------------------------------------------
+
+
+def read_names(
+    parts: Iterable[Part], meanings: Mapping[str, str], spellings: Counter[tuple[str, str]]
+) -> tuple[Part, ...]:
+    """The parts under the names of config.py; names that mean none of them stay, cleaned.
+
+    `meanings` says what further cleaned names mean (see part_names.py). Placeholders such as
+    "undefined" and numbers are no names; number plates and other notes are dropped with their
+    region. Counts in `spellings` each name that is not spelled as in config.py, with its meaning.
+    """
+    understood = []
+    for part in parts:
+        names, notes = [], 0
+        for text in part.names:
+            cleaned = clean_name(text)
+            known = meanings.get(cleaned) or part_of(text)
+            if known:
+                spellings[(cleaned, known)] += cleaned != known
+                names.append(known)
+            elif is_note(cleaned):
+                notes += 1
+            elif not is_placeholder(cleaned):
+                names.append(cleaned)
+        if names or not notes:
+            understood.append(Part(tuple(dict.fromkeys(names)), part.outlines))
+    return tuple(understood)
+
+
 def part_names(parts: Iterable[Part]) -> set[str]:
     """The distinct names of a photo's parts."""
     return {name for part in parts for name in part.names}
+
+
+# --- Votes and labels --------------------------------------------------------------
 
 
 def count_votes(names: Iterable[str]) -> dict[str, int]:
@@ -44,7 +84,7 @@ def label_parts(names: Iterable[str]) -> str:
     votes the side. When the ends are tied or have no vote, the end is Front, unless
     config.CLASSES has the pure side views "Left" and "Right".
     """
-    names = set(names)
+    names = frozenset(names)
     votes = count_votes(names)
     if len(names - DAMAGE) < 2 or not any(votes.values()):
         return config.BACKGROUND
@@ -57,9 +97,32 @@ def label_parts(names: Iterable[str]) -> str:
     return end + side
 
 
+def decide(parts: tuple[Part, ...]) -> tuple[str | None, str]:
+    """The label of a photo and "", or None and the reason when its parts do not decide safely.
+
+    Takes parts as read_names gives them. Regions without a name and unknown names could vote for
+    anything. So with some of them, the named parts must decide by a larger majority than their
+    number; a few stray regions among many named ones are passed over.
+    """
+    names = part_names(parts)
+    known, unknown = names & KNOWN, names - KNOWN
+    nameless = sum(not part.names for part in parts)
+    if parts and not names:
+        return None, NAMELESS
+    if not unknown and nameless <= STRAY_FRACTION * len(parts):
+        return label_parts(known), ""
+    votes, doubtful = count_votes(known), nameless + len(unknown)
+    margins = abs(votes["front"] - votes["rear"]), abs(votes["left"] - votes["right"])
+    if len(known - DAMAGE) >= 2 and min(margins) > doubtful:
+        return label_parts(known), ""
+    return None, UNKNOWN if unknown else NAMELESS
+
+
 def extract_viewpoint_label(regions: list | dict) -> str:
     """The class of a photo, one of config.CLASSES, from its VIA regions: VIA 2's list or VIA 1's dict.
 
     The part names are read from region_attributes[config.IDENTITY_KEY]; see label_parts for the rule.
+    Regions without a name and unknown names are passed over, so the label may be wrong when there
+    are such; data_preparation.py leaves out a photo whose label they could change.
     """
-    return label_parts(part_names(via.read_regions(regions)))
+    return label_parts(part_names(read_names(via.read_regions(regions), {}, Counter())))

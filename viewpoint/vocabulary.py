@@ -1,15 +1,206 @@
-"""From the spellings in annotation files to the part names of config.py. Standard library only."""
+"""From the spellings in annotation files to the part names of config.py. Standard library only.
+
+A name is normalized, cut into words, its synonyms are replaced, and the words are looked up,
+whatever their order, among the names of config.py: "Back_Left-Light 2" has the words of
+"leftrearlamp". Nothing is guessed beyond that: "FR" may mean front or front right, so it is unknown.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable
 
 import config
 
 DAMAGE = frozenset(config.DAMAGE_PARTS)
 KNOWN = DAMAGE.union(config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.NEUTRAL_PARTS)
 
+# Words that the names of config.py are made of.
+WORDS = frozenset(
+    "alloy antenna apillar arch bar board bonnet boot bpillar brake bumper cap car cladding cover cpillar "
+    "defogger dickey door dpillar drl fender fog front fuel glass grille handle head indicator lamp left lid "
+    "logo lower mirror number orvm others panel plate qpanel quarter radiator rail rear reflector right rim "
+    "rocker roof running screen side silencer skid skirt spoiler stop sun tail tailgate tow trunk tyre upper "
+    "vent wa wheel wiper ws".split()
+)
+# Other words for them. Phrases come before the single words in them.
+SYNONYMS = {
+    "rear view mirror": "orvm",
+    "side view mirror": "orvm",
+    "side mirror": "orvm",
+    "wing mirror": "orvm",
+    "door mirror": "orvm",
+    "left hand": "left",
+    "right hand": "right",
+    "wind screen": "ws",
+    "wind shield": "ws",
+    "quarter panel": "qpanel",
+    "wheel arch": "wa",
+    "turn signal": "indicator",
+    "turn lamp": "indicator",
+    "brake lamp": "stop lamp",
+    "licence plate": "number plate",
+    "license plate": "number plate",
+    "registration plate": "number plate",
+    "boot lid": "trunk lid",
+    "deck lid": "trunk lid",
+    "foot board": "running board",
+    "side step": "running board",
+    "a pillar": "apillar",
+    "b pillar": "bpillar",
+    "c pillar": "cpillar",
+    "d pillar": "dpillar",
+    "back": "rear",
+    "hood": "bonnet",
+    "light": "lamp",
+    "windscreen": "ws",
+    "windshield": "ws",
+    "mirror": "orvm",
+    "blinker": "indicator",
+    "grill": "grille",
+    "tire": "tyre",
+    "tail gate": "tailgate",
+    "bumper cover": "bumper",
+    "muffler": "silencer",
+    "lh": "left",
+    "lhs": "left",
+    "rh": "right",
+    "rhs": "right",
+    "window": "door glass",
+    "object": "others",
+    "other": "others",
+}
+# Words that say nothing about which part it is.
+FILLERS = frozenset("the of a an car vehicle outer outside exterior partial partially".split())
+# Words that lead to a name which has other words.
+ALIASES = {
+    "front glass": "frontws",
+    "rear glass": "rearws",
+    "front lamp": "headlamp",
+    "front left lamp": "leftheadlamp",
+    "front right lamp": "rightheadlamp",
+    "rear lamp": "taillamp",
+    "stop lamp": "taillamp",
+    "ws wiper": "wiper",
+}
+# Parts that are seen from both ends, so that "front" or "rear" before them says nothing about the view.
+SEEN_FROM_BOTH_ENDS = frozenset("door doorhandle fender orvm rim tyre wheel wheelrim leftorvm rightorvm".split())
+ENDS = {"front": frozenset(config.FRONT_PARTS), "rear": frozenset(config.REAR_PARTS)}
 
-def clean_name(name: str) -> str:
-    """A part name trimmed, in lower case, without "partial_".
+# What annotators and tools write where nobody named the part.
+PLACEHOLDERS = frozenset(
+    "notdefined undefined unknown none na nan null nil noname unnamed unlabeled unlabelled untitled "
+    "default tbd todo".split()
+)
+MAX_NAME_WORDS = 6  # longer texts are notes, not part names
 
+
+# --- From a text to a name ---------------------------------------------------------
+
+
+def clean_name(text: str) -> str:
+    """A part name normalized for comparison: one form of each character, trimmed, in lower case, without "partial_".
+
+    Full-width letters become plain ones, invisible characters, quotes and trailing punctuation go.
     Unpaired surrogates, which JSON can hold and no file can, are escaped.
     """
-    name = name.encode(errors="backslashreplace").decode()
-    return name.strip().lower().removeprefix(config.PARTIAL_PREFIX).strip()
+    return normalize(text).lower().removeprefix(config.PARTIAL_PREFIX).strip()
+
+
+def normalize(text: str) -> str:
+    """clean_name() before lower case, for the words that capital letters separate."""
+    text = unicodedata.normalize("NFKC", text.encode(errors="backslashreplace").decode())
+    text = "".join(" " if character.isspace() else character for character in text)
+    visible = (character for character in text if unicodedata.category(character) not in ("Cc", "Cf"))
+    return " ".join("".join(visible).split()).strip(" \"'`´‘’“”«»„.,;:!?")
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether a cleaned name names no part: empty, a number, punctuation, or a word such as "unknown"."""
+    letters = "".join(character for character in name if character.isalpha())
+    return not letters or re.sub(r"[\W_]", "", name) in PLACEHOLDERS
+
+
+def is_note(name: str) -> bool:
+    """Whether a cleaned name is a number plate or other free text, which cannot name a part."""
+    digits = sum(character.isdigit() for character in name)
+    return digits > 2 or bool(re.search(r"\d\W*[^\W\d_]+\W*\d", name)) or len(name.split()) > MAX_NAME_WORDS
+
+
+@functools.cache
+def part_of(text: str) -> str | None:
+    """The name in config.py that a text means, None when it means none of them."""
+    cleaned = clean_name(text)
+    if cleaned in KNOWN:
+        return cleaned
+    tokens = tokens_of(text)
+    tokens = [token for token in tokens if token not in FILLERS] or tokens
+    if (joined := "".join(tokens)) in KNOWN:
+        return joined
+    cut = [cut_into_words(token) for token in tokens]
+    damage = [token for token in tokens if token in DAMAGE]
+    if damage and not any(cut):  # "deep scratch", but not "bumper scratch", which may be either
+        return damage[0]
+    if not tokens or None in cut:
+        return None
+    words = replace_synonyms(word for words in cut for word in words or ())
+    names = known_by_words()
+    if found := names.get(words):
+        return found
+    # "front bonnet" and "rear left taillamp": the end says again what the part says.
+    for end, parts in ENDS.items():
+        shorter = names.get(words - {end})
+        if end in words and shorter and (shorter in parts or shorter in SEEN_FROM_BOTH_ENDS):
+            return shorter
+    return None
+
+
+def tokens_of(text: str) -> list[str]:
+    """The runs of letters in a text, in lower case; capital letters begin a new one. Numbering is dropped."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", normalize(text))
+    return re.findall(r"[^\W\d_]+", spaced.lower())
+
+
+@functools.cache
+def cut_into_words(token: str) -> tuple[str, ...] | None:
+    """A token as the fewest known words that it is made of ("frontleftdoor", "wheels"); None if it is not."""
+    vocabulary = known_words()
+    best: list[tuple[str, ...] | None] = [()] + [None] * len(token)
+    for end in range(1, len(token) + 1):
+        for start in range(end):
+            before, piece = best[start], token[start:end]
+            word = piece if piece in vocabulary else piece.removesuffix("s")
+            if before is not None and word in vocabulary and (len(piece) > 1 or piece == token):
+                candidate = (*before, word)
+                current = best[end]
+                if current is None or len(candidate) < len(current):
+                    best[end] = candidate
+    return best[-1]
+
+
+@functools.cache
+def known_words() -> frozenset[str]:
+    """Every single word that a name may contain."""
+    phrases = [*SYNONYMS, *SYNONYMS.values()]
+    return WORDS | FILLERS | {word for phrase in phrases for word in phrase.split()}
+
+
+def replace_synonyms(words: Iterable[str]) -> frozenset[str]:
+    """The set of words with every synonym replaced, until nothing changes any more."""
+    found, before = frozenset(words), frozenset[str]()
+    while found != before:
+        before = found
+        for phrase, replacement in SYNONYMS.items():
+            if found.issuperset(phrase.split()):
+                found = found.difference(phrase.split()).union(replacement.split())
+    return found
+
+
+@functools.cache
+def known_by_words() -> dict[frozenset[str], str]:
+    """The names of config.py by their words; of several with the same words, the one without synonyms."""
+    names: dict[frozenset[str], str] = {}
+    cut = {name: cut_into_words(name) or (name,) for name in sorted(KNOWN - DAMAGE)}
+    for name, words in sorted(cut.items(), key=lambda item: frozenset(item[1]) != replace_synonyms(item[1])):
+        names.setdefault(replace_synonyms(words), name)
+    return names | {frozenset(words.split()): name for words, name in ALIASES.items()}

@@ -1,42 +1,193 @@
 """Reader of COCO object annotations. Standard library only.
 
-Source: https://cocodataset.org/#format-data. Parts of a file that are not as described there
-are passed over.
+Source: https://cocodataset.org/#format-data. Ids lead from an annotation to its image and its
+category. Exports of many tools break them, so an id is followed only where it leads without
+doubt; everything else is counted and said.
 """
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.shapes import coco_outlines
-from viewpoint.vocabulary import clean_name
+from viewpoint.cli import counted
+from viewpoint.vocabulary import part_of
+
+# An image of the file: its id as id_text gives it, and its file name.
+Target = tuple[str, str]
+
+# When more than this fraction of the annotations leads nowhere, an image without annotations may be their target.
+LOST_FRACTION = 0.1
+
+LOST = "without annotations in a COCO file whose annotations lead nowhere"
+SHARED_ID = "shares its COCO image id with other photos"
 
 
 def read(content: object, label_key: str) -> AnnotationFile | None:
     """The photos of a parsed COCO file, None when it is not one.
 
-    The categories name the parts, so `label_key` is not used. An image without annotations has no parts.
+    The categories name the parts, so `label_key` is not used. An image without annotations has no
+    parts. Raises ValueError when ids seem to be off by some number, or most annotations lead nowhere.
     """
     if not isinstance(content, dict):
         return None
     images, annotations = content.get("images"), content.get("annotations")
     if not isinstance(images, list) or not isinstance(annotations, list):
         return None
-    categories = content.get("categories")
-    names = {
-        str(category.get("id")): category.get("name")
-        for category in (categories if isinstance(categories, list) else [])
-        if isinstance(category, dict)
-    }
-    parts: dict[str, list[Part]] = {}
-    for annotation in annotations:
-        if isinstance(annotation, dict):
-            name = names.get(str(annotation.get("category_id")))
-            cleaned = clean_name(name) if isinstance(name, str) else ""
-            outlines = coco_outlines(annotation.get("segmentation"), annotation.get("bbox"))
-            parts.setdefault(str(annotation.get("image_id")), []).append(Part((cleaned,) if cleaned else (), outlines))
     file = AnnotationFile()
+    entries: dict[Target, str] = {}
     for number, image in enumerate(images):
         name = image.get("file_name") if isinstance(image, dict) else None
         if isinstance(name, str) and name:
-            file.entries.append(Entry(f"image {number}", name, tuple(parts.get(str(image.get("id")), []))))
+            entries.setdefault((id_text(image.get("id")), name), f"image {number}")
         else:
             file.malformed.append(f"image {number}")
+    proper = [annotation for annotation in annotations if isinstance(annotation, dict)]
+    targets = find_targets(list(entries), proper)
+    names, name_notes = find_names(content.get("categories"), proper)
+    parts: dict[Target, list[Part]] = defaultdict(list)
+    shared: Counter[tuple[Target, ...]] = Counter()
+    lost = 0
+    for annotation, found, part_name in zip(proper, targets, names, strict=True):
+        outlines = coco_outlines(annotation.get("segmentation"), annotation.get("bbox"))
+        part = Part((part_name,) if part_name else (), outlines)
+        lost += not found
+        if len(found) > 1:
+            shared[found] += 1
+        for target in found:
+            parts[target].append(part)
+    lost += len(annotations) - len(proper)
+    if lost > len(annotations) / 2:
+        raise ValueError(f"{lost} of its {counted(len(annotations), 'annotation')} lead to no image; export it again")
+    if shared:
+        photos = {target for group in shared for target in group}
+        file.notes.append(
+            f"has {counted(shared.total(), 'annotation')} that point at {counted(len(shared), 'image id')} "
+            f"that {len(photos)} photos share; export the photos as VIA JSON, which keeps them apart"
+        )
+    if lost:
+        file.notes.append(f"has {counted(lost, 'annotation')} that lead to no image")
+    file.notes += name_notes
+    for target, key in entries.items():
+        problem = SHARED_ID if any(target in group for group in shared) else ""
+        if not parts[target] and lost > LOST_FRACTION * len(annotations):
+            problem = LOST
+        file.entries.append(Entry(key, target[1], tuple(parts[target]), problem))
     return file
+
+
+# --- From an annotation to its image -------------------------------------------------
+
+
+def id_text(value: object) -> str:
+    """An id in one form: 7, 7.0, "7" and "007" are the same; "" for a missing one."""
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    return str(int(text.split(".")[0])) if re.fullmatch(r"[0-9]{1,40}(\.0*)?", text) else text
+
+
+def find_targets(images: list[Target], annotations: list[dict]) -> list[tuple[Target, ...]]:
+    """The images that each annotation may belong to: one, none, or several that share the id.
+
+    An image_id that is not a number and no image's id may be a file name, with or without its
+    extension or folders. Raises ValueError when the ids seem to be off by some number.
+    """
+    by_id, by_name = defaultdict(list), defaultdict(set)
+    for target in images:
+        id, name = target
+        if id:
+            by_id[id].append(target)
+        path = PurePosixPath(name.replace("\\", "/"))
+        for text in {name, path.name, path.stem}:
+            by_name[text].add(target)
+    references = [id_text(annotation.get("image_id", annotation.get("file_name"))) for annotation in annotations]
+    refuse_shifted(references, by_id, "image")
+    return [
+        tuple(by_id[reference])
+        if reference in by_id
+        else ()
+        if reference.isdigit()
+        else tuple(sorted(by_name.get(reference, ())))
+        for reference in references
+    ]
+
+
+def refuse_shifted(references: Iterable[str], ids: Iterable[str], what: str) -> None:
+    """Raise ValueError when some ids lead nowhere and all would lead somewhere after adding one number to them.
+
+    Then the others lead to the wrong place, without an error: ids from 1 where the file counts from 0.
+    """
+    used = {int(reference) for reference in references if reference.isdigit()}
+    given = {int(id) for id in ids if id.isdigit()}
+    if not given or used <= given:
+        return
+    for shift in (max(used) - max(given), min(used) - min(given)):
+        if {number - shift for number in used} <= given:
+            raise ValueError(
+                f"its annotations have {what} ids from {min(used)} to {max(used)}, but its list has {min(given)} to "
+                f"{max(given)}, so the ids seem to be off by {abs(shift)}; correct them, or export the file again"
+            )
+
+
+# --- From an annotation to its part name ---------------------------------------------
+
+
+def find_names(categories: object, annotations: list[dict]) -> tuple[list[str], list[str]]:
+    """The part name of each annotation, "" when nothing leads to one; and notes for people.
+
+    Raises ValueError when the ids of the categories seem to be off by some number.
+    """
+    ids = [id_text(annotation.get("category_id")) for annotation in annotations]
+    names_of = read_categories(categories, set(ids))
+    refuse_shifted(ids, names_of, "category")
+    names, contradictions = [], 0
+    for id, annotation in zip(ids, annotations, strict=True):
+        by_id, own = names_of.get(id, ""), annotation.get("category_name")
+        own = own if isinstance(own, str) else ""
+        contradicts = bool(by_id and own) and (part_of(by_id) or by_id) != (part_of(own) or own)
+        contradictions += contradicts
+        names.append("" if contradicts else own or by_id)
+    notes = []
+    if contradictions:
+        notes.append(f"has {counted(contradictions, 'annotation')} whose category_id and category_name differ")
+    if nameless := names.count("") - contradictions:
+        count = counted(nameless, "annotation")
+        notes.append(f"has {count} without a category that names a part; export them as VIA JSON")
+    return names, notes
+
+
+def read_categories(categories: object, used: set[str]) -> dict[str, str]:
+    """The names of the categories by id, "" where a category has no name or an id has several.
+
+    Also read: {id: name}, {id: {"name": name}}, {name: id}, and a list of names when the ids that
+    are `used` show whether it counts from 0 or from 1.
+    """
+    pairs: list[tuple[object, object]] = []
+    if isinstance(categories, dict):
+        for key, value in categories.items():
+            if isinstance(value, dict):
+                pairs.append((key, value.get("name")))
+            elif isinstance(value, (int, float)):
+                pairs.append((value, key))
+            else:
+                pairs.append((key, value))
+    elif isinstance(categories, list) and categories and all(isinstance(name, str) for name in categories):
+        from_zero, from_one = "0" in used, str(len(categories)) in used
+        if from_zero != from_one:
+            pairs = list(enumerate(categories, start=int(from_one)))
+    elif isinstance(categories, list):
+        proper = [category for category in categories if isinstance(category, dict)]
+        pairs = [(category.get("id"), category.get("name")) for category in proper]
+    names: dict[str, str] = {}
+    for id, name in pairs:
+        text = name.strip() if isinstance(name, str) else ""
+        key = id_text(id)
+        names[key] = text if names.get(key, text) == text else ""
+    names.pop("", None)
+    return names

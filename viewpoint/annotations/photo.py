@@ -25,12 +25,14 @@ class Part:
 class Entry:
     """What an annotation file says of one photo: the photo's name as written there, and its parts.
 
-    `key` is how the file itself calls the entry, for messages.
+    `key` is how the file itself calls the entry, for messages. `problem`, if any, says why the
+    parts cannot be trusted to be those of this photo.
     """
 
     key: str
     filename: str
     parts: tuple[Part, ...]
+    problem: str = ""
 
 
 @dataclass
@@ -48,14 +50,34 @@ class AnnotationFile:
 
 @dataclass
 class Report:
-    """What reading a folder met: how many files were read, what was left out by reason, what was unusual."""
+    """What reading a folder met.
+
+    `skipped` lists everything left out by reason, in printable form; `left_out` has the reason for
+    each photo file among it, so that photos_found = labelled + left_out. `spellings` counts the
+    names that are not spelled as in config.py, as (name, its meaning); `unknown_parts` the photos of
+    each name that means no part. `annotated` counts photos with regions, `without_known_part` those
+    of them with no known part besides damage, `empty` labelled photos without any region. `notes`
+    tell what was unusual but read, `warnings` what probably makes labels wrong.
+    """
 
     annotation_files: int = 0
+    photos_found: int = 0
+    annotated: int = 0
+    without_known_part: int = 0
+    empty: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    spellings: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown_parts: Counter[str] = field(default_factory=Counter)
     corrections: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def skip(self, reason: str, what: str) -> None:
         """Note that something was left out, in a printable form."""
         self.skipped.setdefault(reason, []).append(printable(what))
+
+    def leave_out(self, reason: str, image_path: str, detail: str = "") -> None:
+        """Note that a photo was left out; `detail` is added to its path."""
+        self.left_out[image_path] = reason
+        self.skip(reason, image_path + detail)

@@ -37,7 +37,10 @@ def coco_outlines(segmentation: object, box: object) -> tuple[Outline, ...]:
     Source: https://cocodataset.org/#format-data. Run-length masks are not decoded: their box is used.
     """
     outlines = []
-    for flat in segmentation if isinstance(segmentation, list) else []:
+    polygons = segmentation if isinstance(segmentation, list) else []
+    if polygons and isinstance(polygons[0], (int, float)):
+        polygons = [polygons]  # VIA 2.0 writes one polygon without the list around it
+    for flat in polygons:
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             numbers = [float(value) for value in flat]
             outlines.append(finite(list(zip(numbers[::2], numbers[1::2], strict=True))))
@@ -64,3 +67,24 @@ def ellipse_points(x: float, y: float, rx: float, ry: float, theta: float = 0) -
 def finite(points: list[tuple[float, float]]) -> Outline:
     """The points as an outline; () when a coordinate is infinite or not a number."""
     return tuple(points) if all(math.isfinite(value) for point in points for value in point) else ()
+
+
+def labelme_outline(shape: dict) -> Outline:
+    """The points around a LabelMe shape; () when its points are missing, infinite or not pairs of numbers.
+
+    A rectangle has two opposite corners in any order, X-AnyLabeling writes all four; a mask has the
+    corners of its box; a circle has its centre and a point on its rim. Every other shape, and those
+    of old files that do not name their kind, are their points.
+    Source: https://github.com/wkentaro/labelme, shape_to_mask().
+    """
+    points: list[tuple[float, float]] = []
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+        points = list(finite([(float(x), float(y)) for x, y in shape["points"]]))
+    kind = shape.get("shape_type")
+    if points and kind in ("rectangle", "mask"):
+        (left, right), (top, bottom) = ((min(values), max(values)) for values in zip(*points, strict=True))
+        points = box_points(left, top, right - left, bottom - top)
+    elif kind == "circle":
+        radius = math.dist(*points) if len(points) == 2 else math.nan
+        points = ellipse_points(*points[0], radius, radius) if points else []
+    return finite(points)

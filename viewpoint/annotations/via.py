@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import config
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.shapes import via_outline
-from viewpoint.vocabulary import KNOWN, clean_name
+from viewpoint.vocabulary import clean_name, part_of
 
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]
@@ -27,6 +27,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         return None
     if {"project", "metadata", "view"} <= content.keys():
         raise ValueError("a VIA 3 project; export the photos' annotations with VIA 2")
+    options = read_options(content.get("_via_attributes"))
     content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
         return None
@@ -39,7 +40,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         name = entry.get("filename") if isinstance(entry, dict) else None
         regions = entry.get("regions") if isinstance(entry, dict) else None
         if isinstance(name, str) and name and isinstance(regions, (list, dict)):
-            regions_of[key] = (name, list_regions(regions))
+            regions_of[key] = (name, [(name_options(one, options), shape) for one, shape in list_regions(regions)])
         else:
             file.malformed.append(key)
     attributes = [attributes for _, regions in regions_of.values() for attributes, _ in regions]
@@ -71,8 +72,7 @@ def make_parts(regions: list[tuple[dict, dict]], names_of: NameFinder) -> tuple[
     parts = []
     for attributes, shape in regions:
         outline = via_outline(shape)
-        names = dict.fromkeys(map(clean_name, names_of(attributes)))
-        parts.append(Part(tuple(filter(None, names)), (outline,) if outline else ()))
+        parts.append(Part(tuple(dict.fromkeys(names_of(attributes))), (outline,) if outline else ()))
     return tuple(parts)
 
 
@@ -101,11 +101,11 @@ def find_names(regions: list[dict], label_key: str) -> tuple[NameFinder, str]:
     keys: Counter[str] = Counter()
     nameless = 0
     for attributes in regions:
-        used = [key for key, value in attributes.items() if texts_of(value) or clean_name(key) in KNOWN]
+        used = [key for key, value in attributes.items() if texts_of(value) or part_of(key)]
         keys.update(used)
         nameless += bool(used) and clean_name(label_key) not in map(clean_name, used)
     wanted = [key for key in keys if clean_name(key) == clean_name(label_key)]
-    as_keys = sum(clean_name(key) in KNOWN for key in keys)
+    as_keys = sum(part_of(key) is not None for key in keys)
     if not keys or wanted:
         note = f'has regions without "{label_key}", which name no part, but with other attributes: {nameless}'
         return lambda attributes: [t for key in wanted for t in texts_of(attributes.get(key))], note * bool(nameless)
@@ -122,3 +122,39 @@ def filled_keys(attributes: dict, keys: Iterable[str]) -> list[str]:
     """Those of `keys` to which a region gives a value; where it gives none a value, those that it has."""
     present = [key for key in attributes if key in keys]
     return [key for key in present if says_yes(attributes[key])] or [key for key in present if attributes[key] == ""]
+
+
+# --- Options of a dropdown, radio button or checkbox ---------------------------------
+
+
+def read_options(attributes: object) -> dict[str, dict[str, str]]:
+    """The names that a project gives the option ids of each region attribute: {attribute: {id: name}}."""
+    regions = attributes.get("region") if isinstance(attributes, dict) else None
+    found = {}
+    for key, attribute in (regions if isinstance(regions, dict) else {}).items():
+        options = attribute.get("options") if isinstance(attribute, dict) else None
+        if isinstance(options, dict):
+            found[key] = {id: option_name(id, name) for id, name in options.items() if isinstance(name, str)}
+    return found
+
+
+def option_name(id: str, description: str) -> str:
+    """The part name of an option: its description, or its id; "" when both name parts, but different ones."""
+    by_id, by_description = part_of(id), part_of(description)
+    if by_id and by_description and by_id != by_description:
+        return ""
+    return id if by_id or not description.strip() else description
+
+
+def name_options(attributes: dict, options: dict[str, dict[str, str]]) -> dict:
+    """The attributes of a region with names in the place of option ids."""
+
+    def name(key: str, value: object) -> object:
+        names = options[key]
+        if isinstance(value, dict):
+            return {names.get(id, id): ticked for id, ticked in value.items()}
+        if isinstance(value, list):
+            return [name(key, item) for item in value]
+        return names.get(str(value), value)
+
+    return {key: name(key, value) if key in options else value for key, value in attributes.items()}

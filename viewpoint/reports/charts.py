@@ -27,7 +27,7 @@ def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> None
     """Draw the photos of each class, stacked by split, to a PNG file."""
     figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     bottom = [0] * len(config.CLASSES)
-    for (name, split), colour in zip(splits.items(), SPLIT_COLOURS, strict=True):
+    for (name, split), colour in zip(splits.items(), SPLIT_COLOURS, strict=False):
         counts = list(class_counts(split["label"]).values())
         bars = axes.bar(config.CLASSES, counts, bottom=bottom, label=name, color=colour)
         bottom = [below + count for below, count in zip(bottom, counts, strict=True)]

@@ -1,0 +1,111 @@
+"""From spellings to the part names of config.py: what is understood, what is not, and nothing in between."""
+
+import pytest
+
+import config
+from viewpoint.vocabulary import KNOWN, clean_name, cut_into_words, is_note, is_placeholder, known_by_words, part_of
+
+LISTS = (config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.DAMAGE_PARTS)
+
+
+def votes(name: str) -> list[bool]:
+    return [name in parts for parts in LISTS]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        # Separators, capitals, order of the words.
+        ("front_left_door", "leftfrontdoor"),
+        ("Front-Left Door", "leftfrontdoor"),
+        ("FrontLeftDoor", "leftfrontdoor"),
+        ("doorFrontLeft", "leftfrontdoor"),
+        ("FRONTLEFTDOOR", "leftfrontdoor"),
+        ("front.left/door", "leftfrontdoor"),
+        # Synonyms.
+        ("back_bumper", "rearbumper"),
+        ("back_glass", "rearws"),
+        ("front_glass", "frontws"),
+        ("windscreen rear", "rearws"),
+        ("back_left_light", "leftrearlamp"),
+        ("front_right_light", "rightheadlamp"),
+        ("front light", "headlamp"),
+        ("LH headlight", "leftheadlamp"),
+        ("left wing mirror", "leftorvm"),
+        ("right front window", "rightfrontdoorglass"),
+        ("left front tire", "leftfronttyre"),
+        ("right brake light", "rightstoplamp"),
+        ("front licence plate", "frontnumberplate"),
+        # An end that the part says already.
+        ("rear left taillight", "lefttaillamp"),
+        ("front bonnet", "bonnet"),
+        # Parts that are seen from both ends keep silent about the end.
+        ("back_door", "door"),
+        ("front wheel", "wheel"),
+        # Numbering, quotes, punctuation, plurals, partial.
+        ("bonnet_1", "bonnet"),
+        ("bonnet (2)", "bonnet"),
+        ('"bonnet"', "bonnet"),
+        ("bonnet.", "bonnet"),
+        ("Headlights", "headlamp"),
+        ("partial_front_bumper", "frontbumper"),
+        ("bonnet (partial)", "bonnet"),
+        # Invisible and full-width characters.
+        ("bon\u200bnet", "bonnet"),
+        ("\ufeffbonnet\u00a0", "bonnet"),
+        ("ＦｒｏｎｔＢｕｍｐｅｒ", "frontbumper"),
+        # Damage with a word that names no part.
+        ("deep scratch", "scratch"),
+        ("minor dents", "dents"),
+    ],
+)
+def test_a_spelling_is_read_as_the_part_that_it_means(text, part):
+    assert part_of(text) == part
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("FR", "fr_door", "R headlamp", "left", "front", "bumper", "light"),  # may be several parts
+        "rear window",  # of the rear door, or the rear windscreen
+        *("bumper scratch", "bonnet dent"),  # a part, or a damage of it
+        *("motorhaube", "lefheadlamp", "flux capacitor", "rear bonnet", ""),
+    ],
+)
+def test_what_is_not_understood_is_not_guessed(text):
+    assert part_of(text) is None
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_a_name_of_config_is_itself_in_any_spelling(name):
+    assert part_of(name) == part_of(name.upper()) == part_of(f" {name}_3.") == name
+    words = cut_into_words(name)
+    if words and name not in config.DAMAGE_PARTS:
+        for spelling in ("_".join(words), " ".join(reversed(words)), "".join(word.title() for word in words)):
+            assert votes(part_of(spelling)) == votes(name), spelling
+
+
+def test_names_with_the_same_words_vote_alike():
+    for name in KNOWN - set(config.DAMAGE_PARTS):
+        same = part_of("_".join(cut_into_words(name) or (name,)))
+        assert votes(same) == votes(name)
+    assert set(known_by_words().values()) <= KNOWN
+
+
+def test_placeholders_and_numbers_are_no_names():
+    for text in ("not_defined", "undefined", "Unknown", "none", "N/A", "n.a.", "-", "?", "12", "3.0", "", " "):
+        assert is_placeholder(clean_name(text)), text
+    for text in ("bonnet", "part 1", "nonet"):
+        assert not is_placeholder(clean_name(text)), text
+
+
+def test_number_plates_and_notes_are_told_from_part_names():
+    for text in (
+        "KA01AB1234",
+        "B-MW 4711",
+        "taken on 2024-05-01",
+        "the customer says that it was like that",
+    ):
+        assert is_note(clean_name(text)), text
+    for text in ("left front door outer handle", "motorhaube 2", "door1"):
+        assert not is_note(clean_name(text)), text

@@ -1,0 +1,131 @@
+"""Reader of the CSV files that VIA 1 and VIA 2 export: a row for each region. Standard library only.
+
+Source: https://www.robots.ox.ac.uk/~vgg/software/via/, pack_via_metadata(). VIA writes file names
+without quotes, so a name with a comma takes several cells. A photo without regions has one row,
+whose region_count is 0 and whose attributes are "{}". VIA 1.0 begins the header with "#".
+"""
+
+import codecs
+import csv
+import io
+import json
+from pathlib import Path
+
+import config
+from viewpoint.annotations import via
+from viewpoint.annotations.photo import AnnotationFile, Entry
+from viewpoint.cli import counted
+
+SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"
+HEADER_BYTES = 1000  # more than a header can have
+
+
+def is_via_csv(path: Path) -> bool:
+    """Whether the first line of a file is the header of VIA's CSV; True when it cannot be read, which is to be told."""
+    try:
+        with path.open("rb") as file:
+            start = file.readline(HEADER_BYTES)
+    except OSError:
+        return True
+    return read_header(start.decode(encoding_of(start), errors="ignore")) is not None
+
+
+def read_header(text: str) -> tuple[str, list[str]] | None:
+    """The delimiter and the columns of VIA's CSV, from the beginning of a file; None for any other file.
+
+    Spreadsheets in many countries save a CSV file with semicolons.
+    """
+    line = next(iter(text[:HEADER_BYTES].splitlines()), "")
+    for delimiter in (",", ";"):
+        columns = [column.strip(' "#') for column in line.split(delimiter)]
+        if {"filename", SHAPE, ATTRIBUTES} <= set(columns):
+            return delimiter, columns
+    return None
+
+
+def encoding_of(content: bytes) -> str:
+    """UTF-16 where a file begins with its mark, else UTF-8 with or without one."""
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def read_text(path: Path) -> tuple[str, list[str]]:
+    """The text of a file in UTF-8, UTF-16 (with a BOM) or Latin-1, and notes on it.
+
+    Raises ValueError when the file is too large or cannot be read.
+    """
+    try:
+        if path.stat().st_size > config.MAX_JSON_MEGABYTES * 1e6:
+            raise ValueError(f"larger than {config.MAX_JSON_MEGABYTES} MB; split it, or raise MAX_JSON_MEGABYTES")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"not readable: {error}") from error
+    try:
+        return content.decode(encoding_of(content)), []
+    except UnicodeDecodeError:
+        return content.decode("latin-1"), ["is not UTF-8; it was read as Latin-1"]
+
+
+def read(content: object, label_key: str) -> AnnotationFile | None:
+    """The photos of the text of a VIA CSV, None when it is not one.
+
+    The part names are found as in VIA's JSON. A region whose cells are damaged has no name. Raises
+    ValueError when several attributes could name the parts, or the text is not CSV.
+    """
+    if not isinstance(content, str) or (header := read_header(content)) is None:
+        return None
+    file = AnnotationFile()
+    try:
+        joined = join_rows(content, *header, file)
+    except csv.Error as error:
+        raise ValueError(f"not readable as CSV: {error}") from error
+    wrong = sum(count.isdigit() and count != str(len(found)) for count, found in joined.values())
+    if wrong:
+        file.notes.append(f"has another number of regions than its region_count says for {counted(wrong, 'photo')}")
+    regions_of = {photo: via.list_regions(found) for photo, (_, found) in joined.items()}
+    attributes = [attributes for regions in regions_of.values() for attributes, _ in regions]
+    names_of, note = via.find_names(attributes, label_key)
+    file.notes += [note] if note else []
+    for (name, size), regions in regions_of.items():
+        file.entries.append(Entry(name + size, name, via.make_parts(regions, names_of)))
+    return file
+
+
+def join_rows(
+    text: str, delimiter: str, columns: list[str], file: AnnotationFile
+) -> dict[tuple[str, str], tuple[str, list[dict]]]:
+    """The rows of each photo: {(file name, size): (region_count, regions as in VIA's JSON)}.
+
+    As in VIA, photos of one name but different size are different photos. Rows without a file name
+    are added to the malformed entries of `file`.
+    """
+    joined: dict[tuple[str, str], tuple[str, list[dict]]] = {}
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for row in reader:
+        if reader.line_num == 1 or not any(row):
+            continue
+        cells = cells_of(row, columns, delimiter)
+        name, count = cells.get("filename", ""), cells.get("region_count", "").strip()
+        if not name.strip():
+            file.malformed.append(f"line {reader.line_num}")
+            continue
+        _, found = joined.setdefault((name, cells.get("file_size", "")), (count, []))
+        shape, attributes = parse(cells.get(SHAPE)), parse(cells.get(ATTRIBUTES))
+        if shape != {} or attributes != {} or count not in ("", "0"):
+            found.append({"shape_attributes": shape, "region_attributes": attributes})
+    return joined
+
+
+def cells_of(row: list[str], columns: list[str], delimiter: str) -> dict[str, str]:
+    """A row by column, without the columns that it is too short for; surplus cells belong to the file name."""
+    start, surplus = columns.index("filename"), max(0, len(row) - len(columns))
+    name = delimiter.join(row[start : start + surplus + 1])
+    return dict(zip(columns, [*row[:start], name, *row[start + surplus + 1 :]], strict=False))
+
+
+def parse(cell: str | None) -> dict | None:
+    """The JSON object in a cell, {} for an empty cell, None when the cell is missing or holds anything else."""
+    try:
+        value = json.loads(cell or "{}") if cell is not None else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
