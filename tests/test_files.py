@@ -1,14 +1,180 @@
-"""Files are written whole or not at all."""
+"""Files are listed once each, or reported; they are written whole or not at all."""
 
 import errno
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from viewpoint.cli import UserError
-from viewpoint.files import write_atomically
+from viewpoint.files import list_folder, write_atomically
+
+JUNK = "made by the system or another program"
+LEAVES = "link that leaves the folder; --follow-links reads it"
+
+# --- Listing -----------------------------------------------------------------------
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Make empty files, and return their folder."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def listed(folder: Path, **options) -> tuple[list[str], dict[str, list[str]]]:
+    """The names of the files in list_folder's listing, and what it leaves out."""
+    listing = list_folder(folder, **options)
+    return [path.relative_to(folder).as_posix() for path in listing.files], listing.left_out
+
+
+def test_the_files_of_all_folders_are_listed_in_order(tmp_path):
+    names = ["B.jpg", "a b/c.json", "a.txt", "no extension", "é/ü.png"]
+    assert listed(touch(tmp_path, *reversed(names))) == (names, {})
+
+
+def test_the_folder_may_be_written_in_any_way(tmp_path, monkeypatch):
+    touch(tmp_path, "photos/a.jpg", "photos/b/c.jpg")
+    (tmp_path / "link").symlink_to("photos")
+    for folder, files in ((".", ["photos/a.jpg", "photos/b/c.jpg"]), ("photos", ["a.jpg", "b/c.jpg"])):
+        assert list_folder(Path(folder)).files == [Path(folder, file) for file in files]
+    assert list_folder(tmp_path / "link").files == [tmp_path / "link" / "a.jpg", tmp_path / "link" / "b" / "c.jpg"]
+    monkeypatch.chdir("photos")
+    (tmp_path / "photos" / "d.jpg").symlink_to("b/c.jpg")
+    assert list_folder(Path()).files == [Path("a.jpg"), Path("b/c.jpg")]
+
+
+def test_what_systems_and_programs_leave_is_passed_over_and_said(tmp_path):
+    junk = [
+        "._car.jpg",
+        ".car.4711.tmp.jpg",
+        ".handoff.4711.tmp/golden/car.png",
+        ".ipynb_checkpoints/via-checkpoint.json",
+        ".Trash-1000/files/car.jpg",
+        "lot/@eaDir/car.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "lot/._via.JSON",
+        "__MACOSX/lot/car.jpg",
+    ]
+    touch(tmp_path, *junk, "lot/car.jpg")
+    # These are not read anyway, and so nobody misses them.
+    touch(tmp_path, ".git/config", "lot/@eaDir/car.jpg@SynoEAStream", "._notes.txt")
+    assert listed(tmp_path) == (["lot/car.jpg"], {JUNK: sorted(junk)})
+
+
+def test_names_that_only_look_like_junk_are_listed(tmp_path):
+    names = [".hidden.jpg", "_.jpg", "a.1.tmp.jpg", "eaDir/a.jpg", "git/a.jpg"]
+    assert listed(touch(tmp_path, *names)) == (names, {})
+    assert listed(touch(tmp_path / ".git", "a.jpg")) == (["a.jpg"], {})  # asked for by name
+
+
+def test_photos_in_formats_that_are_not_read_are_said(tmp_path):
+    assert listed(touch(tmp_path, "a.CR2", "a.jpg", "b.nef")) == (
+        ["a.jpg"],
+        {"photo in a format that is not read": ["a.CR2", "b.nef"]},
+    )
+
+
+def test_only_files_that_would_count_are_said_to_be_left_out(tmp_path):
+    touch(tmp_path, "._a.json", "._a.jpg", "a.jpg")
+    assert listed(tmp_path, extensions=[".jpg"]) == (["a.jpg"], {JUNK: ["._a.jpg"]})
+
+
+def test_a_linked_folder_inside_lists_every_photo_once(tmp_path):
+    touch(tmp_path, "real/a.jpg", "z/b.jpg")
+    (tmp_path / "a link").symlink_to("real")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path)
+    (tmp_path / "z" / "to real").symlink_to(tmp_path / "real")
+    assert listed(tmp_path) == (["real/a.jpg", "z/b.jpg"], {})
+
+
+def test_a_linked_photo_inside_is_listed_once_under_its_own_path(tmp_path):
+    touch(tmp_path, "z/a.jpg")
+    (tmp_path / "front.jpg").symlink_to("z/a.jpg")
+    (tmp_path / "rear").symlink_to("z/a.jpg")
+    assert listed(tmp_path) == (["z/a.jpg"], {})
+
+
+def test_a_linked_annotation_file_inside_counts_in_both_folders(tmp_path):
+    touch(tmp_path, "z/via.json")
+    (tmp_path / "via.json").symlink_to("z/via.json")
+    assert listed(tmp_path) == (["via.json", "z/via.json"], {})
+
+
+def test_links_to_stored_contents_count_under_their_own_names(tmp_path):
+    """As git-annex and DVC keep large files."""
+    touch(tmp_path, ".git/annex/objects/SHA256-12.jpg", ".dvc/cache/ab/cdef")
+    (tmp_path / "annex.jpg").symlink_to(".git/annex/objects/SHA256-12.jpg")
+    (tmp_path / "dvc.jpg").symlink_to(".dvc/cache/ab/cdef")
+    assert listed(tmp_path) == (["annex.jpg", "dvc.jpg"], {})
+
+
+def test_links_that_leave_the_folder_are_said_and_followed_on_demand(tmp_path):
+    outside, data = touch(tmp_path / "outside", "a.jpg", "b.jpg", "via.json", "notes.txt"), tmp_path / "data"
+    touch(data, "c.jpg")
+    links = {"folder": "", "a.jpg": "a.jpg", "again.jpg": "a.jpg", "via.json": "via.json", "no extension": "b.jpg"}
+    for name, target in {**links, "notes.txt": "notes.txt"}.items():
+        (data / name).symlink_to(outside / target)
+    assert listed(data) == (["c.jpg"], {LEAVES: sorted(links)})
+    files, left_out = listed(data, follow_links=True)
+    folder = [f"folder/{name}" for name in ("a.jpg", "b.jpg", "notes.txt", "via.json")]
+    assert files == ["c.jpg", *folder, "no extension", "notes.txt", "via.json"]
+    assert left_out == {}
+
+
+def test_a_photo_outside_is_listed_once(tmp_path):
+    touch(tmp_path / "outside", "1.jpg")
+    (tmp_path / "data").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "outside" / "1.jpg")
+    assert listed(tmp_path / "data", follow_links=True) == (["a.jpg"], {})
+
+
+def test_following_links_ends_and_prefers_paths_without_links(tmp_path):
+    data = touch(tmp_path / "outer" / "data", "a.jpg")
+    touch(tmp_path / "outer", "b.jpg", "other/c.jpg")
+    (data / "up").symlink_to("..")
+    (tmp_path / "outer" / "other" / "back").symlink_to(data)
+    (tmp_path / "outer" / "other" / "up").symlink_to("..")
+    assert listed(data, follow_links=True) == (["a.jpg", "up/b.jpg", "up/other/c.jpg"], {})
+
+
+def test_links_that_lead_nowhere_are_said(tmp_path):
+    touch(tmp_path, "a.jpg")
+    for link, target in (("b.jpg", "gone.jpg"), ("loop.jpg", "loop.jpg"), ("drive", "/nowhere/x"), ("c.txt", "gone")):
+        (tmp_path / link).symlink_to(target)
+    assert listed(tmp_path) == (["a.jpg"], {"link that leads nowhere": ["b.jpg", "drive", "loop.jpg"]})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes here")
+def test_pipes_are_said_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    assert listed(tmp_path) == ([], {"neither a file nor a folder": ["link.jpg", "pipe.jpg"]})
+
+
+def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "@eaDir/c.jpg")
+    scandir = os.scandir
+
+    def refuse_some(path):
+        if path.name in ("locked", "@eaDir"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_some)
+    assert listed(tmp_path) == (["a.jpg"], {"folder that cannot be read": ["locked (Permission denied)"]})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_names_in_the_report_are_printable(tmp_path):
+    touch(tmp_path, os.fsdecode(b"._caf\xe9\r\x1b.jpg"))
+    assert listed(tmp_path) == ([], {JUNK: [r"._caf\udce9\r\x1b.jpg"]})
+
+
+# --- Writing -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("folder", [False, True])

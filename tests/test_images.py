@@ -9,13 +9,27 @@ import keras
 import numpy as np
 import pytest
 from conftest import save_photo
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 import config
 from test_predict import predict_images
 from viewpoint import images, inference
 from viewpoint.batches import DecodedPhotos, ImageBatches, one_hot
-from viewpoint.images import ImageError, is_photo, load_batch, load_image, open_image, resize, scale, upright_size
+from viewpoint.images import (
+    ImageError,
+    is_photo,
+    load_batch,
+    load_image,
+    open_image,
+    resize,
+    scale,
+    stored_geometry,
+    turn_outlines,
+    turn_point,
+    upright_size,
+)
 
 # How a camera stores an upright photo for each EXIF orientation: the inverse of the turn
 # that a viewer makes (EXIF 2.3, tag 0x0112).
@@ -30,13 +44,130 @@ STORED_AS = {
 }
 
 
-@pytest.mark.parametrize("orientation", STORED_AS)
-def test_photos_are_turned_upright_by_exif(tmp_path, orientation):
-    upright = Image.open(save_photo(tmp_path / "upright.png"))
+def orientation_exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright.transpose(STORED_AS[orientation]).save(tmp_path / "stored.png", exif=exif)
-    assert np.array_equal(load_image(tmp_path / "stored.png"), load_image(tmp_path / "upright.png"))
+    return exif
+
+
+def save_stored(path: Path, orientation: int, **options) -> np.ndarray:
+    """Save a photo as a camera stores it for an orientation, in the format of the suffix; return its upright pixels."""
+    upright = Image.open(save_photo(path.with_name("upright.png"), size=(60, 40)))
+    stored = upright.transpose(STORED_AS[orientation]) if orientation in STORED_AS else upright
+    stored.save(path, **options)
+    return np.asarray(upright)
+
+
+def looks_like(image: Image.Image, pixels: np.ndarray) -> bool:
+    """Whether an image shows these pixels, give or take a lossy compression."""
+    return image.size == pixels.shape[1::-1] and np.abs(np.asarray(image).astype(int) - pixels).mean() < 8
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "avif", "tif", "mpo"])
+def test_photos_are_turned_upright_by_exif(tmp_path, orientation, suffix):
+    path = tmp_path / f"stored.{suffix}"
+    pixels = save_stored(path, orientation, exif=orientation_exif(orientation))
+    assert looks_like(open_image(path), pixels)
+    assert upright_size(path) == (60, 40)
+    stored_size = (40, 60) if orientation >= 5 else (60, 40)
+    assert stored_geometry(path) == (*stored_size, orientation)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_photos_are_turned_upright_by_xmp(tmp_path, suffix):
+    path, xmp = tmp_path / f"stored.{suffix}", XMP.format(6).encode()
+    options: dict = {"xmp": xmp}
+    if suffix == "png":
+        options = {"pnginfo": PngImagePlugin.PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif suffix == "tif":
+        options = {"tiffinfo": {700: xmp}}
+    pixels = save_stored(path, 6, **options)
+    assert looks_like(open_image(path), pixels)
+    assert stored_geometry(path) == (40, 60, 6)
+
+
+def test_the_orientation_after_the_pixels_of_a_png_counts(tmp_path):
+    pixels = save_stored(tmp_path / "stored.png", 6)
+    content = (tmp_path / "stored.png").read_bytes()
+    exif = b"eXIf" + orientation_exif(6).tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    (tmp_path / "stored.png").write_bytes(content[:-12] + chunk + content[-12:])
+    assert looks_like(open_image(tmp_path / "stored.png"), pixels)
+    assert stored_geometry(tmp_path / "stored.png") == (40, 60, 6)
+
+
+# A tag of a random number, type, count and content. Pillow reads XResolution (0x011A) while it
+# opens a JPEG, and refuses the photo when that is odd.
+ODD_TAGS = st.tuples(
+    st.integers(0, 0xFFFF).filter(lambda tag: tag not in (0x0112, 0x011A)),
+    st.integers(0, 13),
+    st.integers(0, 5) | st.integers(0, 2**32 - 1),
+    st.binary(min_size=4, max_size=4),
+)
+
+
+def exif_block(byte_order: str, tags: list[tuple[int, int, int, bytes]]) -> bytes:
+    """A block of EXIF data with these tags in this order."""
+    mark = b"II*\0" if byte_order == "<" else b"MM\0*"
+    entries = b"".join(struct.pack(f"{byte_order}HHL", *tag[:3]) + tag[3] for tag in tags)
+    return b"Exif\0\0" + mark + struct.pack(f"{byte_order}LH", 8, len(tags)) + entries + bytes(4)
+
+
+# Pillow warns of damaged metadata, and then reads the pixels.
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@settings(deadline=None, derandomize=True)
+@given(
+    byte_order=st.sampled_from("<>"),
+    before=st.lists(ODD_TAGS, max_size=3),
+    after=st.lists(ODD_TAGS, max_size=3),
+    orientation=st.integers(1, 8),
+    suffix=st.sampled_from(["jpg", "png", "webp"]),
+)
+def test_no_other_tag_hides_the_orientation(tmp_path_factory, byte_order, before, after, orientation, suffix):
+    path = tmp_path_factory.mktemp("exif") / f"stored.{suffix}"
+    value = struct.pack(f"{byte_order}HH", orientation, 0)
+    exif = exif_block(byte_order, [*before, (0x0112, 3, 1, value), *after])
+    pixels = save_stored(path, orientation, exif=exif)
+    assert looks_like(open_image(path), pixels)
+    assert upright_size(path) == (60, 40)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@settings(deadline=None, derandomize=True)
+@given(exif=st.binary(max_size=60) | st.binary(max_size=60).map(lambda content: b"MM\0*\0\0\0\x08\0\x03" + content))
+def test_whatever_the_exif_data_the_size_is_that_of_the_image(tmp_path_factory, exif):
+    path = tmp_path_factory.mktemp("exif") / "stored.jpg"
+    save_stored(path, 1, exif=b"Exif\0\0" + exif, dpi=(72, 72))
+    assert upright_size(path) == open_image(path).size
+
+
+def test_outlines_drawn_on_the_stored_photo_are_turned_with_it():
+    """A photo of 60x40 pixels that lies on its side: its left end is the top of the upright photo of 40x60."""
+    drawn_on_stored = ((0, 10), (50, 10), (50, 20))
+    assert turn_outlines([drawn_on_stored], 60, 40, 6) == [((30, 0), (30, 50), (20, 50))]
+    # As browsers show it, and what fits both; what fits neither says nothing.
+    for outlines in ([((0, 10), (10, 55))], [((1, 1), (39, 39))], [((0, 10), (70, 10))], []):
+        assert turn_outlines(outlines, 60, 40, 6) == outlines
+    # All outlines of a photo were drawn in the same way.
+    assert turn_outlines([drawn_on_stored, ((1, 2),)], 60, 40, 6)[1] == ((38, 1),)
+    assert turn_outlines([drawn_on_stored, ((0, 10), (10, 55))], 60, 40, 6)[0] == drawn_on_stored
+    assert turn_outlines([drawn_on_stored], 60, 40, 1) == [drawn_on_stored]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_points_are_turned_as_the_pixels_are(tmp_path, orientation):
+    stored = np.zeros((4, 6, 3), np.uint8)
+    stored[1, 4] = 255  # the pixel whose middle is at (4.5, 1.5)
+    Image.fromarray(stored).save(tmp_path / "stored.png", exif=orientation_exif(orientation))
+    width, height, _ = stored_geometry(tmp_path / "stored.png")
+    x, y = turn_point(4.5, 1.5, width, height, orientation)
+    [[row, column]] = np.argwhere(np.asarray(open_image(tmp_path / "stored.png"))[..., 0])
+    assert (x, y) == (column + 0.5, row + 0.5)
 
 
 def test_pixels_keep_their_colour_and_place(tmp_path):
@@ -81,7 +212,7 @@ def test_unreadable_files_raise_an_error_that_names_them(tmp_path):
             load_image(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "gif", "bmp"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif", "bmp", "tif", "avif", "mpo"])
 def test_other_formats_under_a_jpg_name_and_without_an_extension_are_read(tmp_path, suffix):
     save_photo(tmp_path / f"photo.{suffix}").rename(tmp_path / "photo.jpg")
     assert load_image(tmp_path / "photo.jpg").shape == (224, 224, 3)
@@ -90,11 +221,31 @@ def test_other_formats_under_a_jpg_name_and_without_an_extension_are_read(tmp_pa
     assert load_image(tmp_path / "IMG_0001").shape == (224, 224, 3)
 
 
+@pytest.mark.parametrize("extension", set(config.IMAGE_EXTENSIONS) - {".heic", ".heif"})
+def test_a_photo_of_every_extension_is_read(tmp_path, extension):
+    save_photo(tmp_path / f"photo{extension}")
+    for name in (f"photo{extension}", f"PHOTO{extension.upper()}"):
+        (tmp_path / f"photo{extension}").rename(tmp_path / name)
+        assert is_photo(tmp_path / name)
+        assert load_image(tmp_path / name).shape == (224, 224, 3)
+
+
 def test_what_counts_as_a_photo(tmp_path):
     for name in ("a.JPG", "b.Heic", "c.json", "README", "folder.jpg/x"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
     assert sorted(path.name for path in tmp_path.iterdir() if is_photo(path)) == ["a.JPG", "b.Heic"]
+
+
+def test_a_photo_that_cannot_be_looked_at_counts(tmp_path, monkeypatch):
+    """In a folder that may be listed but not entered; opening the photo gives the reason."""
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert is_photo(tmp_path / "a.jpg")
+    assert not is_photo(tmp_path / "README")
 
 
 def test_sixteen_bits_keep_their_greys(tmp_path):
@@ -128,22 +279,25 @@ def test_what_is_transparent_is_white(tmp_path, mode):
     assert pixels[10, 17].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_of_an_animation_the_first_picture_counts(tmp_path, suffix):
-    first, second = (Image.new("RGB", (30, 30), colour) for colour in ("red", "blue"))
-    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[second])
-    red, _, blue = open_image(tmp_path / f"moving.{suffix}").getpixel((15, 15))
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "avif", "tif", "mpo"])
+@pytest.mark.parametrize("size", [None, 8])
+def test_of_several_pictures_the_first_counts(tmp_path, suffix, size):
+    first, second = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / f"several.{suffix}", save_all=True, append_images=[second])
+    with Image.open(tmp_path / f"several.{suffix}") as image:
+        assert image.n_frames == 2
+    red, _, blue = open_image(tmp_path / f"several.{suffix}", size).getpixel((5, 5))
     assert (red > 200, blue < 50) == (True, True)
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (64, 32)), (3, (64, 32)), (6, (32, 64))])
-def test_the_upright_size_is_known_without_decoding(tmp_path, orientation, size):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.new("RGB", (64, 32)).save(tmp_path / "photo.jpg", exif=exif)
-    assert upright_size(tmp_path / "photo.jpg") == size == open_image(tmp_path / "photo.jpg").size
+def test_the_size_of_a_jpeg_is_known_without_decoding(tmp_path, monkeypatch):
+    save_photo(tmp_path / "photo.jpg", size=(64, 32))
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", None)  # raises a TypeError
+    assert upright_size(tmp_path / "photo.jpg") == (64, 32)
 
 
+# Pillow warns of damaged metadata, and then reads the pixels.
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0" + 40 * b"\xff", b"x"])
 def test_broken_exif_costs_no_photo(tmp_path, exif):
     save_photo(tmp_path / "photo.jpg", size=(64, 32))
@@ -176,6 +330,13 @@ def test_a_heic_photo_is_read_or_the_package_is_named_that_would(tmp_path, monke
     (tmp_path / "IMG_1.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     monkeypatch.setattr(images, "can_read_heic", lambda: False)
     with pytest.raises(ImageError, match=r"IMG_1\.jpg: a HEIC photo; install pillow-heif"):
+        open_image(tmp_path / "IMG_1.jpg")
+
+
+def test_an_avif_photo_without_the_codec_is_a_sentence(tmp_path, monkeypatch):
+    save_photo(tmp_path / "photo.avif").rename(tmp_path / "IMG_1.jpg")
+    monkeypatch.setattr(images, "FORMATS", ["JPEG", "PNG"])
+    with pytest.raises(ImageError, match=r"IMG_1\.jpg: an AVIF photo, which this version of Pillow cannot read"):
         open_image(tmp_path / "IMG_1.jpg")
 
 

@@ -1,4 +1,4 @@
-"""From names in annotation files to photos: whatever the spelling, moved files too, and never the photo of another lot."""
+"""From names in annotation files to photos: under any spelling, moved files too, never the photo of another lot."""
 
 import sys
 import unicodedata
@@ -131,7 +131,7 @@ def test_the_last_folders_of_a_name_tell_lots_apart(tmp_path):
 def test_a_photo_that_is_not_in_the_folder_that_its_name_gives_is_missing(tmp_path):
     photos = [*numbered("lot1/", range(5)), *numbered("lot2/", range(4))]
     names = numbered("E:\\lot2\\", range(5))
-    assert match(tmp_path, photos, {"via.json": names}) == {"via.json": [*numbered("lot2/", range(4)), MISSING]}
+    assert match(tmp_path, photos, {"via.json": names}) == {"via.json": [*numbered("lot2/", range(4)), OUTSIDE]}
 
 
 def test_several_photos_of_a_name_are_left_out_and_the_others_are_found(tmp_path):

@@ -239,7 +239,8 @@ def test_exit_codes_tell_what_was_skipped(run_script, tmp_path):
     (tmp_path / "list.csv").write_text("image_path\nphotos/a.png\nphotos/gone.png\n")
     code, printed, _ = run_script("--images", photos)
     assert code == 0  # nobody asked for the bad one by name
-    assert "1 photo predicted, 1 skipped\n  bad\\x1b.png: cannot read" in printed
+    assert "2 photos found:\n1 photo predicted, 1 skipped\n  bad\\x1b.png: cannot read" in printed
+    assert "Not read" not in printed
     assert run_script("--images", photos, "--strict")[0] == 1
     assert run_script("--images", photos / "a.png")[0] == 0
     code, printed, _ = run_script("--images", tmp_path / "list.csv")
@@ -250,6 +251,74 @@ def test_exit_codes_tell_what_was_skipped(run_script, tmp_path):
     assert "none of 1 photo could be read" in error
     for mistake in (["--unknown-below", "60"], ["--contact-sheet", "sheet.txt"], ["--images", tmp_path / "nowhere"]):
         assert run_script("--images", photos, *mistake)[0] == 2
+
+
+def test_every_photo_of_a_folder_is_in_the_summary(run_script, tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("a.png", "b.jfif", "c.TIF", "lot/a.png"):
+        save_grey(photos / name, 10)
+    for number in range(7):
+        save_grey(photos / f"._{number}.png", 10)
+    (photos / "._notes.json").write_text("{}")
+    (photos / "bad.jpg").write_bytes(b"no image")
+    (photos / "raw.CR2").write_bytes(b"")
+    outside = save_grey(tmp_path / "outside" / "d.png", 10)
+    (photos / "linked lot").symlink_to(outside.parent)
+    (photos / "same lot").symlink_to("lot")
+    code, printed, _ = run_script("--images", photos)
+    assert code == 0
+    assert "5 photos found:\n4 photos predicted, 1 skipped\n  bad.jpg: " in printed
+    assert printed.partition("Not read:\n")[2].startswith(
+        "  link that leaves the folder; --follow-links reads it: 1\n    linked lot\n"
+        "  made by the system or another program: 7\n"
+        "    ._0.png\n    ._1.png\n    ._2.png\n    ._3.png\n    ._4.png\n    ... and 2 more\n"
+        "  photo in a format that is not read: 1\n    raw.CR2\n"
+        "Predictions are in"
+    )
+    names = pd.read_csv(tmp_path / "predictions.csv")["image_name"].tolist()
+    assert names == ["a.png", "b.jfif", "c.TIF", "lot/a.png"]
+    _, printed, _ = run_script("--images", photos, "--follow-links")
+    assert "6 photos found:\n5 photos predicted, 1 skipped\n" in printed
+    assert "--follow-links" not in printed
+    assert "linked lot/d.png" in pd.read_csv(tmp_path / "predictions.csv")["image_name"].tolist()
+
+
+@pytest.mark.parametrize("left_out", ["._a.png", "link.png", "linked lot", "broken.png", "a.NEF"])
+def test_strict_means_nothing_was_left_out(run_script, tmp_path, left_out):
+    photos = save_grey(tmp_path / "photos" / "a.png", 10).parent
+    outside = save_grey(tmp_path / "outside" / "b.png", 10)
+    assert run_script("--images", photos, "--strict")[0] == 0
+    targets = {"link.png": outside, "linked lot": outside.parent, "broken.png": "gone.png"}
+    if left_out in targets:
+        (photos / left_out).symlink_to(targets[left_out])
+    else:
+        (photos / left_out).write_bytes(b"")
+    assert run_script("--images", photos)[0] == 0
+    code, printed, _ = run_script("--images", photos, "--strict")
+    assert code == 1
+    assert f"    {left_out}\n" in printed
+
+
+def test_a_path_that_is_given_is_always_read(run_script, tmp_path):
+    outside = save_grey(tmp_path / "outside" / "._a.png", 10)
+    (tmp_path / "link.png").symlink_to(outside)
+    (tmp_path / "folder").symlink_to(save_grey(tmp_path / "@eaDir" / "a.png", 10).parent)
+    (tmp_path / "list.csv").write_text("image_path\noutside/._a.png\nlink.png\n")
+    for images, count in (
+        (outside, 1),
+        (tmp_path / "link.png", 1),
+        (tmp_path / "folder", 1),
+        (tmp_path / "list.csv", 2),
+    ):
+        assert run_script("--images", images, "--strict")[0] == 0
+        assert len(pd.read_csv(tmp_path / "predictions.csv")) == count
+
+
+def test_a_folder_without_photos_says_what_was_not_read(run_script, tmp_path):
+    save_grey(tmp_path / "photos" / "._a.png", 10)
+    code, _, error = run_script("--images", tmp_path / "photos")
+    assert code == 2
+    assert "; not read: made by the system or another program: ._a.png" in error
 
 
 def test_the_options_write_what_they_say(run_script, tmp_path):

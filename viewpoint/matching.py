@@ -302,7 +302,10 @@ def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
     found = index.find(path)
     if found is not None and (found in index.paths or (found.startswith(index.prefix) and is_writable(found))):
         name.photo, name.fits, name.meant = found, EXACT, one_form(path)
-    elif found is not None or not path.startswith(index.prefix):
+    elif found is not None and path.startswith(index.prefix):
+        name.reason = OUTSIDE  # a link that leads there
+        return name
+    elif found is not None or not (path + os.sep).startswith(index.prefix):
         name.is_outside, name.original = True, found
     if name.photo or name.original:
         return name
