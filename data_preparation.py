@@ -179,7 +179,7 @@ def print_class_table(tables: dict[str, pd.DataFrame], total: int) -> None:
         note = f"   none in {' and '.join(absent)}: not measured there" if absent else ""
         note = note if count else "   no photos: the model cannot learn this class"
         print(f"{name:<12}{count:>8}{count / max(total, 1):>10.1%}{row}{note}")
-    print(f"{'all':<12}{total:>8}{1:>10.1%}" + "".join(f"{len(tables[name]):>8}" for name in names))
+    print(f"{'all':<12}{total:>8}{min(total, 1):>10.1%}" + "".join(f"{len(tables[name]):>8}" for name in names))
 
 
 def print_duplicates(duplicates: list[tuple], output: Path) -> None:
@@ -255,8 +255,8 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--merge",
         choices=["fuller", "union"],
-        default="fuller",
-        help="of several annotations of a photo, use the one with most parts, or the parts of all",
+        help="of annotations of one photo that contradict each other, use the one with most parts, or all parts; "
+        "None: leave the photo out",
     )
     add("--follow-links", action="store_true", help="also read what links in the folder lead to outside of it")
     add("--val-share", type=FRACTION, default=config.VAL_SHARE, help="fraction of the photos for validation")

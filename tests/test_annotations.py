@@ -66,9 +66,16 @@ def test_part_names_are_found_wherever_people_put_them(tmp_path, attributes, not
     assert (note in report.notes[0]) if note else not report.notes
 
 
-def test_a_file_that_leaves_the_choice_open_is_refused_until_a_label_key_is_given(tmp_path):
+def test_of_several_attributes_the_only_one_with_part_names_is_read(tmp_path):
     write(tmp_path, via({"part": "tailgate", "state": "bent"}, {"part": "rearbumper", "state": "whole"}))
-    with pytest.raises(UserError, match=r'"identity" but part, state; give the right one with --label-key'):
+    df, _, report = read_dataset(tmp_path)
+    assert df["label"].tolist() == ["Rear"]
+    assert 'read from "part", the only one that has any' in report.notes[0]
+
+
+def test_a_file_that_leaves_the_choice_open_is_refused_until_a_label_key_is_given(tmp_path):
+    write(tmp_path, via({"part": "tailgate", "beside": "rearws"}, {"part": "rearbumper", "beside": "tailgate"}))
+    with pytest.raises(UserError, match=r'"identity" but beside, part; give the right one with --label-key'):
         parse_dataset(tmp_path)
     df, _, _ = read_dataset(tmp_path, Reading(label_key="Part"))
     assert df["label"].tolist() == ["Rear"]
@@ -168,12 +175,14 @@ def test_a_file_too_large_for_the_memory_is_refused_before_it_is_read(tmp_path, 
         read_annotation_file(path)
 
 
-def test_of_two_versions_the_fuller_entry_counts_and_conflicts_are_told(tmp_path):
-    write(tmp_path, via({"identity": "bonnet"}, {"identity": "bonnet"}, {"identity": "bonnet"}), "old.json")
+def test_two_versions_that_contradict_each_other_are_left_out_unless_people_choose(tmp_path):
+    write(tmp_path, via({"identity": "bonnet"}, {"identity": "bonnet"}), "old.json")
     write(tmp_path, via({"identity": "tailgate"}, {"identity": "rearws"}), "older.json")
     df, _, report = read_dataset(tmp_path)
-    assert df["label"].tolist() == ["Rear"]  # two distinct parts are more than one drawn three times
-    assert report.skipped == {CONFLICT["fuller"]: ["car.jpg (older.json)"]}
+    assert df.empty
+    assert report.skipped == {CONFLICT: ["car.jpg"]}
+    for merge, label in (("fuller", "Rear"), ("union", "Rear")):  # two distinct parts are more than one
+        assert read_dataset(tmp_path, Reading(merge=merge))[0]["label"].tolist() == [label]
 
 
 # --- Nothing outside the folder ----------------------------------------------------

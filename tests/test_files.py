@@ -114,13 +114,13 @@ def test_links_to_stored_contents_count_under_their_own_names(tmp_path):
 def test_links_that_leave_the_folder_are_said_and_followed_on_demand(tmp_path):
     outside, data = touch(tmp_path / "outside", "a.jpg", "b.jpg", "via.json", "notes.txt"), tmp_path / "data"
     touch(data, "c.jpg")
-    links = {"folder": "", "a.jpg": "a.jpg", "again.jpg": "a.jpg", "via.json": "via.json", "no extension": "b.jpg"}
+    links = {"lot.2024": "", "a.jpg": "a.jpg", "again.jpg": "a.jpg", "via.json": "via.json", "no extension": "b.jpg"}
     for name, target in {**links, "notes.txt": "notes.txt"}.items():
         (data / name).symlink_to(outside / target)
     assert listed(data) == (["c.jpg"], {LEAVES: sorted(links)})
     files, left_out = listed(data, follow_links=True)
-    folder = [f"folder/{name}" for name in ("a.jpg", "b.jpg", "notes.txt", "via.json")]
-    assert files == ["c.jpg", *folder, "no extension", "notes.txt", "via.json"]
+    folder = [f"lot.2024/{name}" for name in ("a.jpg", "b.jpg", "notes.txt", "via.json")]
+    assert files == ["c.jpg", *folder, "no extension", "notes.txt", "via.json"]  # a.jpg only once
     assert left_out == {}
 
 

@@ -91,16 +91,6 @@ def test_photos_are_turned_upright_by_xmp(tmp_path, suffix):
     assert stored_geometry(path) == (40, 60, 6)
 
 
-def test_the_orientation_after_the_pixels_of_a_png_counts(tmp_path):
-    pixels = save_stored(tmp_path / "stored.png", 6)
-    content = (tmp_path / "stored.png").read_bytes()
-    exif = b"eXIf" + orientation_exif(6).tobytes().removeprefix(b"Exif\0\0")
-    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
-    (tmp_path / "stored.png").write_bytes(content[:-12] + chunk + content[-12:])
-    assert looks_like(open_image(tmp_path / "stored.png"), pixels)
-    assert stored_geometry(tmp_path / "stored.png") == (40, 60, 6)
-
-
 # A tag of a random number, type, count and content. Pillow reads XResolution (0x011A) while it
 # opens a JPEG, and refuses the photo when that is odd.
 ODD_TAGS = st.tuples(
@@ -118,6 +108,30 @@ def exif_block(byte_order: str, tags: list[tuple[int, int, int, bytes]]) -> byte
     return b"Exif\0\0" + mark + struct.pack(f"{byte_order}LH", 8, len(tags)) + entries + bytes(4)
 
 
+# A text that lies outside the block: Pillow stops reading there.
+ODD_TAG = (0x010F, 2, 100, b"\xff\xff\xff\x7f")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("tags", [[], [ODD_TAG]])
+def test_the_orientation_after_the_pixels_of_a_png_counts(tmp_path, tags):
+    pixels = save_stored(tmp_path / "stored.png", 6)
+    content = (tmp_path / "stored.png").read_bytes()
+    exif = b"eXIf" + exif_block("<", [*tags, (0x0112, 3, 1, b"\6\0\0\0")]).removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    (tmp_path / "stored.png").write_bytes(content[:-12] + chunk + content[-12:])
+    assert looks_like(open_image(tmp_path / "stored.png"), pixels)
+    assert stored_geometry(tmp_path / "stored.png") == (40, 60, 6)
+
+
+@pytest.mark.parametrize(("count", "value"), [(2, b"\6\0\6\0"), (1, b"\0\0\0\0"), (1, b"\x09\0\0\0")])
+def test_an_orientation_that_is_none_leaves_the_photo_as_it_is(tmp_path, count, value):
+    """Two numbers, or one that is not defined."""
+    save_stored(tmp_path / "stored.jpg", 1, exif=exif_block("<", [(0x0112, 3, count, value)]))
+    assert stored_geometry(tmp_path / "stored.jpg") == (60, 40, 1)
+    assert open_image(tmp_path / "stored.jpg").size == (60, 40)
+
+
 # Pillow warns of damaged metadata, and then reads the pixels.
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(deadline=None, derandomize=True)
@@ -127,11 +141,12 @@ def exif_block(byte_order: str, tags: list[tuple[int, int, int, bytes]]) -> byte
     after=st.lists(ODD_TAGS, max_size=3),
     orientation=st.integers(1, 8),
     suffix=st.sampled_from(["jpg", "png", "webp"]),
+    prefix=st.sampled_from([b"", b"Exif\0\0"]),  # some programs write it twice
 )
-def test_no_other_tag_hides_the_orientation(tmp_path_factory, byte_order, before, after, orientation, suffix):
+def test_no_other_tag_hides_the_orientation(tmp_path_factory, byte_order, before, after, orientation, suffix, prefix):
     path = tmp_path_factory.mktemp("exif") / f"stored.{suffix}"
     value = struct.pack(f"{byte_order}HH", orientation, 0)
-    exif = exif_block(byte_order, [*before, (0x0112, 3, 1, value), *after])
+    exif = prefix + exif_block(byte_order, [*before, (0x0112, 3, 1, value), *after])
     pixels = save_stored(path, orientation, exif=exif)
     assert looks_like(open_image(path), pixels)
     assert upright_size(path) == (60, 40)
@@ -338,6 +353,13 @@ def test_an_avif_photo_without_the_codec_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "FORMATS", ["JPEG", "PNG"])
     with pytest.raises(ImageError, match=r"IMG_1\.jpg: an AVIF photo, which this version of Pillow cannot read"):
         open_image(tmp_path / "IMG_1.jpg")
+
+
+def test_an_avif_photo_whose_first_brand_is_that_of_heif_is_read(tmp_path):
+    content = save_photo(tmp_path / "photo.avif").read_bytes()
+    assert content[8:12] == b"avif"
+    (tmp_path / "photo.avif").write_bytes(content[:8] + b"mif1" + content[12:])
+    assert load_image(tmp_path / "photo.avif").shape == (224, 224, 3)
 
 
 def test_a_heic_photo_is_read_where_pillow_heif_is_installed(tmp_path):

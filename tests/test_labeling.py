@@ -7,7 +7,7 @@ from conftest import regions
 
 import config
 from viewpoint.annotations.photo import Part
-from viewpoint.labeling import NAMELESS, UNKNOWN, decide, extract_viewpoint_label, label_parts, read_names
+from viewpoint.labeling import NAMELESS, ONE_NAME, UNKNOWN, decide, extract_viewpoint_label, label_parts, read_names
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,11 @@ def parts(*names: str) -> tuple[Part, ...]:
         (["motorhaube", "stossfaenger"], (None, UNKNOWN)),
         # A number plate as a region's name is no part.
         (["bonnet", "leftheadlamp", "KA01AB1234"], ("FrontLeft", "")),
-        (["KA01AB1234"], ("Background", "")),
+        (["KA01AB1234"], (None, NAMELESS)),
+        # Names that only say that there is something, and the value that a tool gives every new region.
+        (["car"], (None, NAMELESS)),
+        (["bonnet", "bonnet", "bonnet"], (None, ONE_NAME)),
+        (["bonnet, grille, leftheadlamp"], ("FrontLeft", "")),
         # Damage alone, and one part, are close-ups.
         (["scratch", "dent"], ("Background", "")),
         (["bonnet", "scratch"], ("Background", "")),

@@ -72,6 +72,12 @@ def test_a_name_to_the_letter_counts_more_than_any_spelling(tmp_path):
     assert match(tmp_path, photos, {"via.json": photos}) == {"via.json": photos}
 
 
+def test_the_nearer_spelling_counts(tmp_path):
+    photos = [unicodedata.normalize("NFD", "Škoda.jpg"), "škoda.jpg", "a%20b.JPG", "a b.jpg"]
+    found = match(tmp_path, photos, {"via.json": ["Škoda.jpg", "a%20b.jpg"]})
+    assert found == {"via.json": [photos[0], "a%20b.JPG"]}
+
+
 def test_several_spellings_of_a_name_are_not_guessed_between(tmp_path):
     found = match(tmp_path, ["car.jpg", "CAR.JPG", "lot/Car.JPG"], {"via.json": ["Car.jpg"]})
     assert found == {"via.json": ["several photos fit the name"]}
@@ -97,7 +103,8 @@ MOVED = [
     "https://example.org/photos%2FIMG%5F1.jpg",
     "file:///home/me/IMG_1.jpg",
     "s3://bucket/IMG_1.jpg",
-    "/data/local-files/?d=photos/IMG_1.jpg",
+    "/data/local-files/?d=IMG_1.jpg",
+    "http://localhost:8080/data/local-files/?d=photos%2FIMG_1.jpg",
 ]
 
 
@@ -126,6 +133,19 @@ def test_the_last_folders_of_a_name_tell_lots_apart(tmp_path):
     photos = ["images/front/1.jpg", "images/rear/1.jpg", "images/old/rear/1.jpg"]
     names = ["D:\\work\\Front\\1.jpg", "work/images/rear/1.jpg", "old/rear/1.jpg"]
     assert match(tmp_path, photos, {"annotations/coco.json": names}) == {"annotations/coco.json": photos}
+
+
+def test_a_name_is_decoded_only_when_there_is_no_photo_of_it(tmp_path):
+    photos = ["lot/a%20b.jpg", "lot/a b.jpg"]
+    assert match(tmp_path, photos, {"json/via.json": ["x/a%20b.jpg"]}) == {"json/via.json": ["lot/a%20b.jpg"]}
+
+
+def test_a_folder_with_many_photos_of_which_one_is_annotated(tmp_path):
+    """In val/ only one photo is annotated; the others have the names of photos in train/."""
+    photos = [*numbered("images/train/", range(5)), *numbered("images/val/", range(5))]
+    names = [*numbered("train\\", range(5)), *numbered("val\\", range(1))]
+    [found] = match(tmp_path, photos, {"annotations/via.json": names}).values()
+    assert found == [*numbered("images/train/", range(5)), "images/val/IMG_0.jpg"]
 
 
 def test_a_photo_that_is_not_in_the_folder_that_its_name_gives_is_missing(tmp_path):
@@ -204,6 +224,23 @@ def test_a_photo_that_a_file_names_exactly_is_not_found_for_another(tmp_path):
     assert found["backup/via.json"] == ["only a photo fits that another name leads to exactly"]
 
 
+@pytest.mark.parametrize(("exact", "counts"), [(1, True), (2, True), (3, False)])
+def test_a_folder_whose_photos_mostly_belong_to_another_file_is_doubtful(tmp_path, exact, counts):
+    names_of = {"lot/via.json": numbered("", range(exact)), "json/all.json": numbered("", range(12))}
+    photos = [*numbered("lot/", range(5)), *numbered("lot2/", range(5, 12))]
+    found = match(tmp_path, photos, names_of)["json/all.json"]
+    assert found[:exact] == exact * ["only a photo fits that another name leads to exactly"]
+    doubtful = (5 - exact) * ["a photo of equal name elsewhere may be another one"]
+    assert found[exact:5] == (photos[exact:5] if counts else doubtful)
+    assert found[5:] == photos[5:]
+
+
+def test_lost_photos_are_not_replaced_when_nearly_all_are_lost(tmp_path):
+    photos = [*numbered("lot1/", range(8)), "lot2/IMG_9.jpg"]
+    [found] = match(tmp_path, photos, {"lot2/via.json": numbered("", range(10))}).values()
+    assert found == [*9 * [MISSING], "lot2/IMG_9.jpg"]
+
+
 def test_a_few_equal_names_are_chance(tmp_path):
     """The photos of the annotated lot are not here at all; two of those that are have names like them."""
     [found] = match(tmp_path, numbered("lot1/", range(8, 30)), {"lot2/via.json": numbered("", range(10))}).values()
@@ -272,14 +309,34 @@ def test_photos_behind_links_have_one_path(tmp_path):
     assert found == {"via.json": ["out/2.jpg", "out/2.jpg"]}
 
 
+def test_a_link_that_leaves_is_not_replaced_by_a_photo_of_another_spelling(tmp_path):
+    (tmp_path / "data").mkdir()
+    save_photo(tmp_path / "outside.jpg", size=(99, 9))
+    (tmp_path / "data" / "car.jpg").symlink_to(tmp_path / "outside.jpg")
+    save_photo(tmp_path / "data" / "CAR.JPG")
+    assert match(tmp_path / "data", ["CAR.JPG"], {"via.json": ["car.jpg"]}) == {"via.json": [OUTSIDE]}
+
+
 def test_a_file_that_does_not_look_like_a_photo_counts_when_it_is_named_exactly(tmp_path):
     save_photo(tmp_path / "photo.jpg").rename(tmp_path / "photo.jpg_large")
     assert match(tmp_path, [], {"via.json": ["photo.jpg_large"]}) == {"via.json": ["photo.jpg_large"]}
 
 
+def test_a_photo_has_one_path_on_a_disk_that_ignores_case(tmp_path):
+    """There the listing has one spelling, and the disk answers to all; a second name of the file does the same here."""
+    save_photo(tmp_path / "car.jpg")
+    (tmp_path / "CAR.JPG").hardlink_to(tmp_path / "car.jpg")
+    assert match(tmp_path, ["car.jpg"], {"via.json": ["CAR.JPG"]}) == {"via.json": ["car.jpg"]}
+    save_photo(tmp_path / "Car.jpg")  # another photo
+    assert match(tmp_path, ["car.jpg"], {"via.json": ["Car.jpg"]}) == {"via.json": ["Car.jpg"]}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
 def test_a_photo_whose_path_a_csv_file_cannot_hold_is_not_found(tmp_path):
     assert match(tmp_path, ["caf\udce9/1.jpg"], {"via.json": ["1.jpg"]}) == {"via.json": [MISSING]}
+    (tmp_path / "a\rb.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("a\rb.jpg")
+    assert match(tmp_path, ["a\rb.jpg"], {"via.json": ["link.jpg"]}) == {"via.json": ["malformed entry"]}
 
 
 def test_every_name_gets_a_match_in_its_order_also_when_it_is_repeated(tmp_path):
@@ -292,5 +349,6 @@ def test_the_disk_is_asked_only_for_names_that_are_not_listed(tmp_path, monkeypa
     asked = []
     monkeypatch.setattr(matching.Path, "is_file", lambda path: asked.append(path.name))
     photos = numbered("lot/", range(100))
-    match(tmp_path, photos, {"lot/via.json": [*numbered("", range(100)), "gone.jpg"]})
+    shares = ["\\\\server\\share\\a.jpg", "//server/share/a.jpg"]  # these would ask a server
+    match(tmp_path, photos, {"lot/via.json": [*numbered("", range(100)), "gone.jpg", *shares]})
     assert asked == ["gone.jpg"]

@@ -127,9 +127,9 @@ def test_a_row_without_a_file_name_is_malformed():
 
 def test_lost_rows_are_noticed_by_the_region_count():
     lines = via_rows({"a.jpg": regions("bonnet", "grille"), "b.jpg": []}).splitlines()
-    assert via_csv.read("\n".join(lines), "identity").notes == []
-    [note] = via_csv.read("\n".join([*lines[:2], lines[3]]), "identity").notes
-    assert note == "has another number of regions than its region_count says for 1 photo"
+    assert [entry.problem for entry in via_csv.read("\n".join(lines), "identity").entries] == ["", ""]
+    found = via_csv.read("\n".join([*lines[:2], lines[3]]), "identity").entries
+    assert [entry.problem for entry in found] == ["has another number of regions than its region_count says", ""]
 
 
 def test_the_attribute_that_names_the_parts_is_found_as_in_json():
@@ -137,7 +137,7 @@ def test_the_attribute_that_names_the_parts_is_found_as_in_json():
     file = via_csv.read(text, "identity")
     assert part_names(file.entries[0].parts) == {"bonnet"}
     assert file.notes == ['has no attribute "identity"; the part names were read from "part"']
-    two = text.replace('""part"": ""bonnet""', '""part"": ""bonnet"", ""state"": ""bent""')
+    two = text.replace('""part"": ""bonnet""', '""part"": ""bonnet"", ""beside"": ""grille""')
     with pytest.raises(ValueError, match="give the right one with --label-key"):
         via_csv.read(two, "identity")
 

@@ -3,7 +3,7 @@
 import pytest
 
 import config
-from viewpoint.vocabulary import KNOWN, clean_name, cut_into_words, is_note, is_placeholder, known_by_words, part_of
+from viewpoint.vocabulary import KNOWN, clean_name, cut_into_words, is_placeholder, is_plate, known_by_words, part_of
 
 LISTS = (config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.DAMAGE_PARTS)
 
@@ -36,7 +36,10 @@ def votes(name: str) -> list[bool]:
         ("left front tire", "leftfronttyre"),
         ("right brake light", "rightstoplamp"),
         ("front licence plate", "frontnumberplate"),
-        # An end that the part says already.
+        ("back window", "rearws"),
+        ("trunk door", "bootdoor"),
+        # An end or a side that the name says already.
+        ("front door left side", "leftfrontdoor"),
         ("rear left taillight", "lefttaillamp"),
         ("front bonnet", "bonnet"),
         # Parts that are seen from both ends keep silent about the end.
@@ -67,8 +70,8 @@ def test_a_spelling_is_read_as_the_part_that_it_means(text, part):
     "text",
     [
         *("FR", "fr_door", "R headlamp", "left", "front", "bumper", "light"),  # may be several parts
-        "rear window",  # of the rear door, or the rear windscreen
         *("bumper scratch", "bonnet dent"),  # a part, or a damage of it
+        *("front window", "tür vorne links dent", "no damage"),
         *("motorhaube", "lefheadlamp", "flux capacitor", "rear bonnet", ""),
     ],
 )
@@ -99,13 +102,8 @@ def test_placeholders_and_numbers_are_no_names():
         assert not is_placeholder(clean_name(text)), text
 
 
-def test_number_plates_and_notes_are_told_from_part_names():
-    for text in (
-        "KA01AB1234",
-        "B-MW 4711",
-        "taken on 2024-05-01",
-        "the customer says that it was like that",
-    ):
-        assert is_note(clean_name(text)), text
-    for text in ("left front door outer handle", "motorhaube 2", "door1"):
-        assert not is_note(clean_name(text)), text
+def test_the_text_on_a_number_plate_is_told_from_part_names():
+    for text in ("KA01AB1234", "B-MW 4711", "AB12 CDE", "M-XY 77"):
+        assert is_plate(clean_name(text)), text
+    for text in ("motorhaube_001", "region 1234", "Tür links 001", "door1", "FL1", "2024-05-01", "AB 1"):
+        assert not is_plate(clean_name(text)), text

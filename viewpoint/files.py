@@ -180,7 +180,7 @@ def kind_of(entry: os.DirEntry[str]) -> str:
 
 def is_junk_name(name: str) -> bool:
     """Whether a file or folder of this name was made by the system or another program."""
-    return name.startswith(".") and bool(JUNK_NAME.fullmatch(name.lower()))
+    return bool(JUNK_NAME.fullmatch(name.lower()))
 
 
 # --- Paths -------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """From part names to votes and a label, or to the reason why there is none. Standard library only."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import config
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import Part
-from viewpoint.vocabulary import DAMAGE, KNOWN, clean_name, is_note, is_placeholder, part_of
+from viewpoint.vocabulary import DAMAGE, KNOWN, clean_name, is_placeholder, is_plate, part_of
 
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
@@ -22,6 +23,11 @@ STRAY_FRACTION = 1 / 6
 
 NAMELESS = "regions without a part name"
 UNKNOWN = "part names that no list knows"
+ONE_NAME = "three or more regions that all have one name"
+
+PLATE = "numberplate"
+# Names that only say that there is something.
+VAGUE = frozenset({"car", "others"})
 
 # --- Names -------------------------------------------------------------------------
 
@@ -32,25 +38,39 @@ def read_names(
     """The parts under the names of config.py; names that mean none of them stay, cleaned.
 
     `meanings` says what further cleaned names mean (see part_names.py). Placeholders such as
-    "undefined" and numbers are no names; number plates and other notes are dropped with their
-    region. Counts in `spellings` each name that is not spelled as in config.py, with its meaning.
+    "undefined" and numbers are no names. The text of a number plate is read as one, when it is the
+    only such text in the photo. Counts in `spellings` each name that is not spelled as in config.py.
     """
+    parts = list(parts)
+    texts = {clean_name(text) for part in parts for text in part.names}
+    plates = {text for text in texts if is_plate(text) and not part_of(text)}
     understood = []
     for part in parts:
-        names, notes = [], 0
+        names = []
         for text in part.names:
             cleaned = clean_name(text)
-            known = meanings.get(cleaned) or part_of(text)
-            if known:
-                spellings[(cleaned, known)] += cleaned != known
-                names.append(known)
-            elif is_note(cleaned):
-                notes += 1
+            if cleaned in meanings:
+                spellings[(cleaned, meanings[cleaned])] += 1
+                names.append(meanings[cleaned])
+            elif known := parts_of(text):
+                spellings.update([(cleaned, name) for name in known if name != cleaned])
+                names += known
+            elif is_plate(cleaned):
+                if len(texts) > 1 == len(plates):
+                    spellings[("(the text on a plate)", PLATE)] += 1
+                    names.append(PLATE)
             elif not is_placeholder(cleaned):
                 names.append(cleaned)
-        if names or not notes:
-            understood.append(Part(tuple(dict.fromkeys(names)), part.outlines))
+        understood.append(Part(tuple(dict.fromkeys(names)), part.outlines))
     return tuple(understood)
+
+
+def parts_of(text: str) -> list[str]:
+    """The names in config.py that a text means: one, or all of a list such as "bonnet, grille"; [] when unclear."""
+    if known := part_of(text):
+        return [known]
+    pieces = [part_of(piece) for piece in re.split(r"[,;/|+&]", text)]
+    return [piece for piece in pieces if piece] if len(pieces) > 1 and all(pieces) else []
 
 
 def part_names(parts: Iterable[Part]) -> set[str]:
@@ -97,23 +117,25 @@ def label_parts(names: Iterable[str]) -> str:
     return end + side
 
 
-def decide(parts: tuple[Part, ...]) -> tuple[str | None, str]:
+def decide(parts: tuple[Part, ...], strict: bool = False) -> tuple[str | None, str]:
     """The label of a photo and "", or None and the reason when its parts do not decide safely.
 
     Takes parts as read_names gives them. Regions without a name and unknown names could vote for
     anything. So with some of them, the named parts must decide by a larger majority than their
-    number; a few stray regions among many named ones are passed over.
+    number. A stray region without a name among many named ones is passed over, unless `strict`.
     """
     names = part_names(parts)
     known, unknown = names & KNOWN, names - KNOWN
     nameless = sum(not part.names for part in parts)
-    if parts and not names:
+    votes = count_votes(known)
+    if parts and names <= VAGUE:
         return None, NAMELESS
-    if not unknown and nameless <= STRAY_FRACTION * len(parts):
+    if len(parts) > 2 and len(names) == 1 and any(votes.values()):
+        return None, ONE_NAME  # the value that a tool gives every new region
+    if not unknown and (not nameless or (nameless <= STRAY_FRACTION * len(parts) and not strict)):
         return label_parts(known), ""
-    votes, doubtful = count_votes(known), nameless + len(unknown)
     margins = abs(votes["front"] - votes["rear"]), abs(votes["left"] - votes["right"])
-    if len(known - DAMAGE) >= 2 and min(margins) > doubtful:
+    if len(known - DAMAGE) >= 2 and min(margins) > nameless + len(unknown):
         return label_parts(known), ""
     return None, UNKNOWN if unknown else NAMELESS
 

@@ -136,10 +136,10 @@ def lower(path: str) -> str:
 
 def split_name(text: str) -> list[str]:
     """The folders and the file name in a name as written: a URL, a Windows path or a Unix path; in one form."""
+    text = text.rpartition("/local-files/?d=")[2]  # Label Studio's name for a local file
     _, is_url, address = text.partition("://")
     if is_url:
         text = re.split("[?#]", address)[0]
-    text = text.rpartition("/local-files/?d=")[2]  # Label Studio's name for a local file
     return [part for part in one_form(text).split("/") if part not in ("", ".", "..")]
 
 
@@ -300,14 +300,16 @@ def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
     # Normalized before anything else: after a link, ".." would lead elsewhere.
     path = os.path.normpath(Path(json_folder, text))
     found = index.find(path)
-    if found is not None and (found in index.paths or (found.startswith(index.prefix) and is_writable(found))):
+    if found is not None and (found in index.paths or found.startswith(index.prefix)):
+        if not is_writable(found):
+            return Name(text, reason=MALFORMED)
         name.photo, name.fits, name.meant = found, EXACT, one_form(path)
     elif found is not None and path.startswith(index.prefix):
         name.reason = OUTSIDE  # a link that leads there
         return name
     elif found is not None or not (path + os.sep).startswith(index.prefix):
         name.is_outside, name.original = True, found
-    if name.photo or name.original:
+    if name.photo:
         return name
     for spelling in dict.fromkeys([text, unquote(text)]):
         path = os.path.normpath(Path(json_folder, one_form(spelling)))

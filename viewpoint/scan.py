@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file
-from viewpoint.annotations.photo import AnnotationFile, Entry, Part, Report
+from viewpoint.annotations.photo import AnnotationFile, Part, Report
 from viewpoint.cli import UserError, counted, printable
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.files import list_folder, relative_name
 from viewpoint.images import ImageError, is_photo, open_image, stored_geometry, turn_outlines
-from viewpoint.labeling import NAMELESS, UNKNOWN, count_votes, decide, part_names, read_names
-from viewpoint.matching import match_names
+from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
+from viewpoint.matching import MISSING, match_names
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.part_names import PART_NAMES_NAME
 from viewpoint.vocabulary import DAMAGE, KNOWN
@@ -27,16 +27,17 @@ HASHED_SIZE = 64  # a perceptual hash uses 9x8 pixels, so large photos need not 
 NOT_USED = "annotation file not used"
 IN_UNUSED_FILE = "annotated in a file that was not used"
 EMPTY = "without any region (--empty skip)"
-CONFLICT = {
-    "fuller": "annotated twice with different labels, the fuller entry counts",
-    "union": "annotated twice with different labels, all parts count (--merge union)",
-}
+CONFLICT = "annotated twice with different labels; choose with --merge union or --merge fuller"
+OTHER_PHOTO = "annotated in a file that is named like another photo"
 
 # A file or data set with more than this fraction of photos that are not understood is refused.
 REFUSED_FRACTION = 0.5
 # Photos without any region are suspicious from this fraction of all, or as a block of this size at the end of a file.
 EMPTY_FRACTION = 0.2
 MIN_EMPTY_BLOCK, EMPTY_BLOCK_FRACTION = 5, 0.1
+# So many photos, or up to this fraction of all, may have a stray region without a name.
+FEW_STRAYS, STRAY_PHOTOS = 3, 0.05
+MIN_VEHICLES = 20
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ class Reading:
     """How to read a folder: data_preparation.py's options, and what part_names.csv says.
 
     `label_key` is the attribute that names the parts; `empty` is "background" or "skip" for
-    photos without any region; `merge` is "fuller" or "union" for photos that several entries
-    annotate; `meanings` maps further cleaned names to part names of config.py.
+    photos without any region; `merge` is "fuller" or "union" for photos with entries that
+    contradict each other, None to leave them out; `meanings` maps further cleaned names to part names of config.py.
     """
 
     label_key: str = config.IDENTITY_KEY
     empty: str = "background"
-    merge: str = "fuller"
+    merge: str | None = None
     follow_links: bool = False
     meanings: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,10 +117,14 @@ def nothing_found(folder: Path | str, report: Report) -> str:
     """What to tell people whose folder gave no labelled photo: the reason, and what to do."""
     reasons = {reason: items for reason, items in report.skipped.items() if reason != "never annotated"}
     if not reasons:
-        advice = "put the annotation files of VIA, COCO or LabelMe into the folder of their photos"
-        return f"no annotated photo found below {folder}: {report.annotation_files} annotation files there; {advice}"
+        return (
+            f"no annotated photo found below {folder}: {report.annotation_files} annotation files there; put the "
+            "annotation files of VIA, COCO or LabelMe into the folder of their photos"
+        )
     first = NOT_USED if NOT_USED in reasons else max(reasons, key=lambda reason: len(reasons[reason]))
-    return f"no photo below {folder} could be labelled; {first}: {reasons[first][0]}"
+    count = f"{len(reasons[first])} x " if len(reasons[first]) > 1 else ""
+    advice = "; put the annotation files into the folder of their photos" if first == MISSING else ""
+    return f"no photo below {folder} could be labelled; {count}{first}: {reasons[first][0]}{advice}"
 
 
 # --- From annotation files to photos -------------------------------------------------
@@ -152,55 +157,58 @@ def match_photos(
 ) -> dict[str, Annotated]:
     """What the files say of each photo that they name: {image_path relative to `folder`: ...}, sorted."""
     matches = match_names(folder, {path: [e.filename for e in file.entries] for path, file in files.items()}, photos)
+    by_stem = {path.with_suffix(""): relative_name(path, folder) for path in photos}
     candidates: dict[str, list[Annotated]] = defaultdict(list)
+    moved = Counter[str]()
     for path, file in files.items():
-        source, moved = relative_name(path, folder), Counter[str]()
-        grouped: dict[str, list[Entry]] = defaultdict(list)
+        source = relative_name(path, folder)
+        grouped: dict[str, list[Annotated]] = defaultdict(list)
         for entry, match in zip(file.entries, matches[path], strict=True):
             if match.image_path is None:
                 report.skip(match.reason, f"{source}: {entry.filename}")
                 continue
             moved[match.found_as] += 1
-            grouped[match.image_path].append(entry)
-        report.notes += [printable(f"{source}: {counted(n, 'photo')} {how}") for how, n in moved.items() if how]
-        warn_of_empty_block(file, source, report)
-        annotated = {
-            image_path: merge(
-                image_path, [from_entry(entry, source, reading, report) for entry in entries], reading, report
-            )
-            for image_path, entries in grouped.items()
-        }
+            own_photo = by_stem.get(path.with_suffix(""), match.image_path)
+            problem = OTHER_PHOTO if len(file.entries) == 1 and own_photo != match.image_path else entry.problem
+            parts = read_names(entry.parts, reading.meanings, report.spellings)
+            grouped[match.image_path].append(Annotated(parts, source, problem))
+        annotated = {image_path: merge(image_path, found, reading, report) for image_path, found in grouped.items()}
+        if reading.empty == "background":
+            warn_of_empty_block([bool(one.parts) for one in annotated.values()], source, len(files), report)
         if reason := refusal(annotated, file.notes):
             report.annotation_files -= 1
             report.skip(NOT_USED, f"{source} ({reason})")
             annotated = {image_path: replace(one, problem=IN_UNUSED_FILE) for image_path, one in annotated.items()}
         for image_path, one in annotated.items():
             candidates[image_path].append(one)
+    report.notes += [printable(f"{counted(n, 'photo')} {how}") for how, n in moved.items() if how]
     return {path: merge(path, found, reading, report) for path, found in sorted(candidates.items())}
-
-
-def from_entry(entry: Entry, source: str, reading: Reading, report: Report) -> Annotated:
-    """One entry of an annotation file, with its parts under known names."""
-    return Annotated(read_names(entry.parts, reading.meanings, report.spellings), source, entry.problem)
 
 
 def merge(image_path: str, found: list[Annotated], reading: Reading, report: Report) -> Annotated:
     """One annotation of several of a photo.
 
-    Entries with one region each are pieces of one annotation and are joined. Of others the one with
-    the most distinct known parts counts, because earlier exports are usually less complete; on a tie
-    the first. With --merge union all their parts count.
+    Entries with one part name each are pieces of one annotation and are joined. Of others, one that
+    has all the parts of the others counts, because earlier exports are less complete. Where none has,
+    and their labels differ, --merge decides: the parts of all count, or the entry with the most
+    distinct known parts; without it the photo is left out.
     """
     usable = [one for one in found if not one.problem] or found
-    first = usable[0]
+    usable = [one for one in usable if one.parts] or usable
     if len(usable) == 1:
-        return first
-    union = replace(first, parts=tuple(dict.fromkeys(part for one in usable for part in one.parts)))
-    if all(len(one.parts) <= 1 for one in usable):
+        return usable[0]
+    names = [part_names(one.parts) & KNOWN for one in usable]
+    union = replace(usable[0], parts=tuple(dict.fromkeys(part for one in usable for part in one.parts)))
+    if reading.merge == "union" or all(len(part_names(one.parts)) <= 1 for one in usable):
         return union
-    if len({decide(one.parts) for one in usable}) > 1:
-        report.skip(CONFLICT[reading.merge], f"{image_path} ({usable[-1].source})")
-    return union if reading.merge == "union" else max(usable, key=lambda one: len(part_names(one.parts) & KNOWN))
+    fullest = max(range(len(usable)), key=lambda index: len(names[index]))
+    if len({decide(one.parts) for one in usable}) > 1 and any(not one <= names[fullest] for one in names):
+        if reading.merge is None:
+            return replace(usable[fullest], problem=CONFLICT)
+        report.notes.append(
+            printable(f"{image_path} is annotated twice with different labels; the fuller entry counts")
+        )
+    return usable[fullest]
 
 
 def refusal(annotated: dict[str, Annotated], notes: list[str]) -> str:
@@ -222,15 +230,20 @@ def refusal(annotated: dict[str, Annotated], notes: list[str]) -> str:
     if notes:
         return f"{counts}; it {'; it '.join(notes)}"
     if reason == NAMELESS:
-        return f"{counts}; name them, or give the attribute that names them with --label-key"
+        return (
+            f"{counts}; name them, give the attribute that names them with --label-key, or use the VIA project file, "
+            "which has the names of options"
+        )
     return f"{counts}; correct the file, or export it again"
 
 
-def warn_of_empty_block(file: AnnotationFile, source: str, report: Report) -> None:
-    """Warn when the last entries of a file, one after the other, have no region: nobody came to them yet."""
-    entries = len(file.entries)
-    block = next((n for n, entry in enumerate(reversed(file.entries)) if entry.parts), entries)
-    if MIN_EMPTY_BLOCK <= block < entries and block >= EMPTY_BLOCK_FRACTION * entries:
+def warn_of_empty_block(has_parts: list[bool], source: str, files: int, report: Report) -> None:
+    """Warn when the last photos of a file, or all of one of several, have no region: nobody came to them yet."""
+    entries = len(has_parts)
+    block = next((n for n, has_some in enumerate(reversed(has_parts)) if has_some), entries)
+    if block == entries and files == 1:
+        return
+    if block >= max(MIN_EMPTY_BLOCK, EMPTY_BLOCK_FRACTION * entries):
         report.warnings.append(
             printable(
                 f"the last {block} of the {entries} photos in {source} have no region, as if nobody had come to them "
@@ -256,12 +269,18 @@ def label_photos(
         return Photo(parts, int(str(image_hash), 16))
 
     labels = {}
+    strays = {path for path, one in annotations.items() if decide(one.parts) != decide(one.parts, strict=True)}
+    # Stray clicks are rare; many regions without a name follow a rule, perhaps one that decides labels.
+    strict = len(strays) > max(FEW_STRAYS, STRAY_PHOTOS * len(annotations))
+    if strays and not strict:
+        count = counted(len(strays), "photo")
+        report.notes.append(f"{count} with a stray region without a name among many named ones; it was passed over")
     for image_path, one in annotations.items():
         names = part_names(one.parts)
         report.unknown_parts.update(names - KNOWN)
         report.annotated += bool(one.parts)
-        report.without_known_part += bool(one.parts) and not names & KNOWN - DAMAGE
-        label, reason = decide(one.parts)
+        report.without_known_part += bool(one.parts) and not names & KNOWN - DAMAGE - VAGUE
+        label, reason = decide(one.parts, strict)
         if one.problem or reason or (not one.parts and reading.empty == "skip"):
             report.leave_out(one.problem or reason or EMPTY, image_path)
         else:
@@ -278,12 +297,24 @@ def label_photos(
         photos[image_path] = result
         report.empty += not result.parts
         rows.append([image_path, label, *count_votes(part_names(result.parts)).values()])
+    warn_of_missing_votes(rows, report)
     if report.empty > EMPTY_FRACTION * len(rows):
         report.warnings.append(
             f"{report.empty} of {len(rows)} labelled photos are {config.BACKGROUND} because they have no region; "
             "if nobody came to them yet, leave them out with --empty skip"
         )
     return pd.DataFrame(rows, columns=COLUMNS), photos
+
+
+def warn_of_missing_votes(rows: list[list], report: Report) -> None:
+    """Warn when no photo of many has a vote for a side, or for an end: they may be in another attribute."""
+    vehicles = [row for row in rows if row[1] != config.BACKGROUND]
+    for what, columns in (("left or right", (4, 5)), ("front or rear", (2, 3))):
+        if len(vehicles) >= MIN_VEHICLES and not any(row[column] for row in vehicles for column in columns):
+            report.warnings.append(
+                f"no part of {len(vehicles)} vehicle photos says {what}; check that the part names do, and not "
+                "another attribute"
+            )
 
 
 def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[Part, ...]:

@@ -46,7 +46,7 @@ def create_stratified_splits(
         needed = round(1 / min(val_share, test_share))
         raise UserError(
             f"too few photos to split: {smallest} has {counts[smallest]} of {len(df)}; "
-            f"annotate more until every class you use has about {needed}"
+            f"annotate more until every class you use has about {needed}, or write the labels alone with --split none"
         ) from error
     return in_path_order(train), in_path_order(val), in_path_order(test)
 

@@ -1,11 +1,11 @@
 """Read CSV files as people save them: any usual encoding, comma, semicolon or tab. Standard library only."""
 
-import codecs
 import csv
 import io
 from pathlib import Path
 
 from viewpoint.cli import UserError
+from viewpoint.texts import decode
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -16,7 +16,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """
     try:
         content = path.read_bytes()
-        text = decode(content)
+        text, _ = decode(content)
         if "\0" in text:
             raise ValueError("it holds NUL characters, as no text does")
         header = text.partition("\n")[0]
@@ -39,13 +39,3 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not a readable CSV file: {error}") from error
     return columns, rows
-
-
-def decode(content: bytes) -> str:
-    """The text in UTF-8, UTF-16 (with a BOM) or Windows' Western encoding. Raises ValueError when it is in none."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252")

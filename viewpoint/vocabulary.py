@@ -67,11 +67,18 @@ SYNONYMS = {
     "rh": "right",
     "rhs": "right",
     "window": "door glass",
-    "object": "others",
-    "other": "others",
+    "emblem": "logo",
+    "badge": "logo",
+    "exhaust": "silencer",
+    "hatch": "tailgate",
+    "liftgate": "tailgate",
 }
 # Words that say nothing about which part it is.
-FILLERS = frozenset("the of a an car vehicle outer outside exterior partial partially".split())
+FILLERS = frozenset(
+    "the of a an car vehicle engine outer outside exterior partial partially part parts cls class visible ok".split()
+)
+# Words that may stand before a damage.
+QUALIFIERS = frozenset("deep minor major small large big light heavy severe slight moderate long short surface".split())
 # Words that lead to a name which has other words.
 ALIASES = {
     "front glass": "frontws",
@@ -82,6 +89,9 @@ ALIASES = {
     "rear lamp": "taillamp",
     "stop lamp": "taillamp",
     "ws wiper": "wiper",
+    "ws glass": "windscreen",
+    "rear door glass": "rearws",  # "rear window"; the window of a rear door has a side
+    "door trunk": "bootdoor",
 }
 # Parts that are seen from both ends, so that "front" or "rear" before them says nothing about the view.
 SEEN_FROM_BOTH_ENDS = frozenset("door doorhandle fender orvm rim tyre wheel wheelrim leftorvm rightorvm".split())
@@ -89,10 +99,9 @@ ENDS = {"front": frozenset(config.FRONT_PARTS), "rear": frozenset(config.REAR_PA
 
 # What annotators and tools write where nobody named the part.
 PLACEHOLDERS = frozenset(
-    "notdefined undefined unknown none na nan null nil noname unnamed unlabeled unlabelled untitled "
+    "object other notdefined undefined unknown none na nan null nil noname unnamed unlabeled unlabelled untitled "
     "default tbd todo".split()
 )
-MAX_NAME_WORDS = 6  # longer texts are notes, not part names
 
 
 # --- From a text to a name ---------------------------------------------------------
@@ -121,10 +130,12 @@ def is_placeholder(name: str) -> bool:
     return not letters or re.sub(r"[\W_]", "", name) in PLACEHOLDERS
 
 
-def is_note(name: str) -> bool:
-    """Whether a cleaned name is a number plate or other free text, which cannot name a part."""
+def is_plate(name: str) -> bool:
+    """Whether a cleaned name looks like the text on a number plate: digits among groups of at most three letters."""
     digits = sum(character.isdigit() for character in name)
-    return digits > 2 or bool(re.search(r"\d\W*[^\W\d_]+\W*\d", name)) or len(name.split()) > MAX_NAME_WORDS
+    letters = re.findall(r"[^\W\d_]+", name)
+    enough = digits > 2 or (digits == 2 and digits + sum(map(len, letters)) > 4)
+    return bool(letters) and enough and len(name) < 16 and all(len(group) <= 3 for group in letters)
 
 
 @functools.cache
@@ -139,13 +150,16 @@ def part_of(text: str) -> str | None:
         return joined
     cut = [cut_into_words(token) for token in tokens]
     damage = [token for token in tokens if token in DAMAGE]
-    if damage and not any(cut):  # "deep scratch", but not "bumper scratch", which may be either
+    if damage and set(tokens) <= {*damage, *QUALIFIERS}:  # but not "bumper scratch", which may be either
         return damage[0]
     if not tokens or None in cut:
         return None
     words = replace_synonyms(word for words in cut for word in words or ())
     names = known_by_words()
     if found := names.get(words):
+        return found
+    # "front door left side": the side is said again.
+    if {"left", "right"} & words and (found := names.get(words - {"side"})):
         return found
     # "front bonnet" and "rear left taillamp": the end says again what the part says.
     for end, parts in ENDS.items():

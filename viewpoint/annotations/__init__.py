@@ -10,7 +10,7 @@ from pathlib import Path
 
 import config
 from viewpoint.annotations import coco, labelme, via, via_csv
-from viewpoint.annotations.json_file import read_json
+from viewpoint.annotations.json_file import read_json, read_text
 from viewpoint.annotations.photo import AnnotationFile
 from viewpoint.files import is_file
 
@@ -18,7 +18,10 @@ Reader = Callable[[object, str], AnnotationFile | None]
 
 # A new format is one file in this folder and one entry here. The first that knows a file reads it.
 READERS: dict[str, tuple[Reader, ...]] = {".json": (coco.read, labelme.read, via.read), ".csv": (via_csv.read,)}
-UNKNOWN = {".json": "neither VIA 1, VIA 2, COCO nor LabelMe", ".csv": "not the CSV that VIA exports"}
+UNKNOWN = {
+    ".json": "neither VIA 1, VIA 2, COCO nor LabelMe; export the annotations as one of these",
+    ".csv": "not the CSV that VIA exports",
+}
 
 
 def is_annotation_file(path: Path) -> bool:
@@ -36,7 +39,7 @@ def read_annotation_file(path: Path, label_key: str = config.IDENTITY_KEY) -> An
     """
     suffix = ".csv" if path.suffix.lower() == ".csv" else ".json"
     content: object
-    content, notes = via_csv.read_text(path) if suffix == ".csv" else read_json(path)
+    content, notes = read_text(path) if suffix == ".csv" else read_json(path)
     for read in READERS[suffix]:
         file = read(content, label_key)
         if file is not None:

@@ -5,6 +5,7 @@ category. Exports of many tools break them, so an id is followed only where it l
 doubt; everything else is counted and said.
 """
 
+import itertools
 import math
 import re
 from collections import Counter, defaultdict
@@ -21,8 +22,15 @@ Target = tuple[str, str]
 
 # When more than this fraction of the annotations leads nowhere, an image without annotations may be their target.
 LOST_FRACTION = 0.1
+# From this fraction of images without annotations, annotation ids that start again are a sign of joined files.
+RESTARTED_FRACTION = 0.2
+# When more than this fraction names no image at all, the parts of any image may be incomplete.
+BLANK_FRACTION = 0.01
 
 LOST = "without annotations in a COCO file whose annotations lead nowhere"
+# Where exporters write the name of a part into an annotation.
+NAME_KEYS = ("category_name", "category", "label", "class", "name")
+
 SHARED_ID = "shares its COCO image id with other photos"
 
 
@@ -40,7 +48,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     file = AnnotationFile()
     entries: dict[Target, str] = {}
     for number, image in enumerate(images):
-        name = image.get("file_name") if isinstance(image, dict) else None
+        name = image.get("file_name") or image.get("path") if isinstance(image, dict) else None
         if isinstance(name, str) and name:
             entries.setdefault((id_text(image.get("id")), name), f"image {number}")
         else:
@@ -60,8 +68,13 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         for target in found:
             parts[target].append(part)
     lost += len(annotations) - len(proper)
-    if lost > len(annotations) / 2:
-        raise ValueError(f"{lost} of its {counted(len(annotations), 'annotation')} lead to no image; export it again")
+    blank = sum(id_text(reference_of(annotation)) == "" for annotation in proper)
+    if lost > len(annotations) / 2 or blank > BLANK_FRACTION * len(annotations):
+        raise ValueError(
+            f"{lost} of its {counted(len(annotations), 'annotation')} lead to no image, so that parts of any photo "
+            "may be missing; export it again"
+        )
+    refuse_restarted_ids(proper, unused=sum(not parts[target] for target in entries) / max(1, len(entries)))
     if shared:
         photos = {target for group in shared for target in group}
         file.notes.append(
@@ -92,47 +105,70 @@ def id_text(value: object) -> str:
     return str(int(text.split(".")[0])) if re.fullmatch(r"[0-9]{1,40}(\.0*)?", text) else text
 
 
-def find_targets(images: list[Target], annotations: list[dict]) -> list[tuple[Target, ...]]:
-    """The images that each annotation may belong to: one, none, or several that share the id.
+def reference_of(annotation: dict) -> object:
+    """What an annotation says of its image: its id, or else its file name."""
+    reference = annotation.get("image_id")
+    return annotation.get("file_name") if reference is None else reference
 
-    An image_id that is not a number and no image's id may be a file name, with or without its
-    extension or folders. Raises ValueError when the ids seem to be off by some number.
+
+def find_targets(images: list[Target], annotations: list[dict]) -> list[tuple[Target, ...]]:
+    """The images that each annotation may belong to: one, none, or several.
+
+    Several images can share an id, and a text can be the id of one image and the file name of
+    another, with or without its extension or folders. Raises ValueError when the ids seem to be off
+    by some number.
     """
     by_id, by_name = defaultdict(list), defaultdict(set)
     for target in images:
         id, name = target
         if id:
             by_id[id].append(target)
-        path = PurePosixPath(name.replace("\\", "/"))
+        path = file_path(name)
         for text in {name, path.name, path.stem}:
             by_name[text].add(target)
-    references = [id_text(annotation.get("image_id", annotation.get("file_name"))) for annotation in annotations]
-    refuse_shifted(references, by_id, "image")
-    return [
-        tuple(by_id[reference])
-        if reference in by_id
-        else ()
-        if reference.isdigit()
-        else tuple(sorted(by_name.get(reference, ())))
-        for reference in references
-    ]
+    raw = [reference_of(annotation) for annotation in annotations]
+    ids = [id_text(value) for value in raw]
+    named = [by_name[value] | by_name[file_path(value).name] if isinstance(value, str) else set() for value in raw]
+    refuse_shifted([id for id, names in zip(ids, named, strict=True) if not names], by_id, "image")
+    return [tuple(sorted({*by_id.get(id, ()), *names})) for id, names in zip(ids, named, strict=True)]
+
+
+def file_path(name: str) -> PurePosixPath:
+    """A file name of any system as a path."""
+    return PurePosixPath(name.strip().replace("\\", "/"))
 
 
 def refuse_shifted(references: Iterable[str], ids: Iterable[str], what: str) -> None:
-    """Raise ValueError when some ids lead nowhere and all would lead somewhere after adding one number to them.
+    """Raise ValueError when more ids lead somewhere after adding one number to all of them.
 
     Then the others lead to the wrong place, without an error: ids from 1 where the file counts from 0.
     """
     used = {int(reference) for reference in references if reference.isdigit()}
     given = {int(id) for id in ids if id.isdigit()}
-    if not given or used <= given:
+    if not used or not given:
         return
-    for shift in (max(used) - max(given), min(used) - min(given)):
-        if {number - shift for number in used} <= given:
+    for shift in (1, -1, max(used) - max(given), min(used) - min(given)):
+        if len({number - shift for number in used} & given) > len(used & given):
             raise ValueError(
                 f"its annotations have {what} ids from {min(used)} to {max(used)}, but its list has {min(given)} to "
                 f"{max(given)}, so the ids seem to be off by {abs(shift)}; correct them, or export the file again"
             )
+
+
+def refuse_restarted_ids(annotations: list[dict], unused: float) -> None:
+    """Raise ValueError when the annotations' own ids start again and many images have none.
+
+    Such a file was joined from several without giving the annotations of the later ones their new
+    image ids. `unused` is the fraction of images without annotations.
+    """
+    ids = [id for id in (id_text(annotation.get("id")) for annotation in annotations) if id.isdigit()]
+    numbers = [int(id) for id in ids]
+    restarts = sum(after <= before for before, after in itertools.pairwise(numbers))
+    if unused > RESTARTED_FRACTION and 0 < restarts < 20 and len(set(numbers)) > len(numbers) / 4:
+        raise ValueError(
+            f"the ids of its annotations start again {counted(restarts, 'time')}, and {unused:.0%} of its images have "
+            "none: it seems to be joined from several files without new image ids; use the original files"
+        )
 
 
 # --- From an annotation to its part name ---------------------------------------------
@@ -148,8 +184,9 @@ def find_names(categories: object, annotations: list[dict]) -> tuple[list[str], 
     refuse_shifted(ids, names_of, "category")
     names, contradictions = [], 0
     for id, annotation in zip(ids, annotations, strict=True):
-        by_id, own = names_of.get(id, ""), annotation.get("category_name")
-        own = own if isinstance(own, str) else ""
+        by_id = names_of.get(id) or (id if part_of(id) else "")
+        texts = [annotation.get(key) for key in NAME_KEYS]
+        own = next((text for text in texts if isinstance(text, str) and text.strip()), "")
         contradicts = bool(by_id and own) and (part_of(by_id) or by_id) != (part_of(own) or own)
         contradictions += contradicts
         names.append("" if contradicts else own or by_id)
@@ -157,8 +194,10 @@ def find_names(categories: object, annotations: list[dict]) -> tuple[list[str], 
     if contradictions:
         notes.append(f"has {counted(contradictions, 'annotation')} whose category_id and category_name differ")
     if nameless := names.count("") - contradictions:
+        lost = sorted({id for id in ids if not names_of.get(id)})
+        which = f" (category_id {', '.join(lost[:5])})" if any(lost) else ""
         count = counted(nameless, "annotation")
-        notes.append(f"has {count} without a category that names a part; export them as VIA JSON")
+        notes.append(f"has {count} without a category that names a part{which}; export them as VIA JSON")
     return names, notes
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import config
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.shapes import via_outline
-from viewpoint.vocabulary import clean_name, part_of
+from viewpoint.vocabulary import DAMAGE, clean_name, part_of
 
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]
@@ -89,7 +89,10 @@ def texts_of(value: object) -> list[str]:
 
 def says_yes(value: object) -> bool:
     """Whether a value ticks a box: anything but nothing, zero, "false" and "no"."""
-    return bool(value) and str(value).strip().lower() not in ("", "0", "false", "no", "off", "none", "null")
+    return bool(value) and str(value).strip().lower() not in NO
+
+
+NO = frozenset({"", "0", "false", "no", "n", "off", "none", "null", "-", "n/a", "not visible", "hidden", "absent"})
 
 
 def find_names(regions: list[dict], label_key: str) -> tuple[NameFinder, str]:
@@ -110,18 +113,32 @@ def find_names(regions: list[dict], label_key: str) -> tuple[NameFinder, str]:
         note = f'has regions without "{label_key}", which name no part, but with other attributes: {nameless}'
         return lambda attributes: [t for key in wanted for t in texts_of(attributes.get(key))], note * bool(nameless)
     if as_keys > len(keys) / 2:
-        return lambda attributes: filled_keys(attributes, keys), "has the part names as attribute keys"
+        # Where some regions give values, a region without any is one that nobody filled in.
+        blank_counts = not any(says_yes(value) for one in regions for key, value in one.items() if key in keys)
+        return (lambda attributes: filled_keys(attributes, keys, blank_counts)), "has the part names as attribute keys"
     if len(keys) == 1:
         [found] = keys
         note = f'has no attribute "{label_key}"; the part names were read from "{found}"'
         return lambda attributes: texts_of(attributes.get(found)), note
+    naming = [key for key in keys if names_parts(key, regions)]
+    if len(naming) == 1:
+        note = f'has no attribute "{label_key}"; the part names were read from "{naming[0]}", the only one that has any'
+        return lambda attributes: texts_of(attributes.get(naming[0])), note
     raise ValueError(f'no attribute "{label_key}" but {", ".join(sorted(keys))}; give the right one with --label-key')
 
 
-def filled_keys(attributes: dict, keys: Iterable[str]) -> list[str]:
-    """Those of `keys` to which a region gives a value; where it gives none a value, those that it has."""
+def names_parts(key: str, regions: list[dict]) -> bool:
+    """Whether most texts in an attribute are known names of parts, and not only of damage."""
+    texts = [text for attributes in regions for text in texts_of(attributes.get(key))]
+    known = [part for part in map(part_of, texts) if part and part not in DAMAGE]
+    return len(known) > len(texts) / 2
+
+
+def filled_keys(attributes: dict, keys: Iterable[str], blank_counts: bool) -> list[str]:
+    """Those of `keys` to which a region gives a value; one without a value if it is the only one, or `blank_counts`."""
     present = [key for key in attributes if key in keys]
-    return [key for key in present if says_yes(attributes[key])] or [key for key in present if attributes[key] == ""]
+    blank_counts = blank_counts or len(present) == 1
+    return [key for key in present if says_yes(attributes[key]) or (blank_counts and attributes[key] == "")]
 
 
 # --- Options of a dropdown, radio button or checkbox ---------------------------------

@@ -5,18 +5,17 @@ without quotes, so a name with a comma takes several cells. A photo without regi
 whose region_count is 0 and whose attributes are "{}". VIA 1.0 begins the header with "#".
 """
 
-import codecs
 import csv
 import io
 import json
 from pathlib import Path
 
-import config
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
-from viewpoint.cli import counted
+from viewpoint.texts import encoding_of
 
 SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"
+INCOMPLETE = "has another number of regions than its region_count says"
 HEADER_BYTES = 1000  # more than a header can have
 
 
@@ -43,28 +42,6 @@ def read_header(text: str) -> tuple[str, list[str]] | None:
     return None
 
 
-def encoding_of(content: bytes) -> str:
-    """UTF-16 where a file begins with its mark, else UTF-8 with or without one."""
-    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-
-
-def read_text(path: Path) -> tuple[str, list[str]]:
-    """The text of a file in UTF-8, UTF-16 (with a BOM) or Latin-1, and notes on it.
-
-    Raises ValueError when the file is too large or cannot be read.
-    """
-    try:
-        if path.stat().st_size > config.MAX_JSON_MEGABYTES * 1e6:
-            raise ValueError(f"larger than {config.MAX_JSON_MEGABYTES} MB; split it, or raise MAX_JSON_MEGABYTES")
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"not readable: {error}") from error
-    try:
-        return content.decode(encoding_of(content)), []
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), ["is not UTF-8; it was read as Latin-1"]
-
-
 def read(content: object, label_key: str) -> AnnotationFile | None:
     """The photos of the text of a VIA CSV, None when it is not one.
 
@@ -78,15 +55,14 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         joined = join_rows(content, *header, file)
     except csv.Error as error:
         raise ValueError(f"not readable as CSV: {error}") from error
-    wrong = sum(count.isdigit() and count != str(len(found)) for count, found in joined.values())
-    if wrong:
-        file.notes.append(f"has another number of regions than its region_count says for {counted(wrong, 'photo')}")
     regions_of = {photo: via.list_regions(found) for photo, (_, found) in joined.items()}
     attributes = [attributes for regions in regions_of.values() for attributes, _ in regions]
     names_of, note = via.find_names(attributes, label_key)
     file.notes += [note] if note else []
     for (name, size), regions in regions_of.items():
-        file.entries.append(Entry(name + size, name, via.make_parts(regions, names_of)))
+        count, found = joined[name, size]
+        problem = INCOMPLETE if count.isdigit() and count != str(len(found)) else ""
+        file.entries.append(Entry(name + size, name, via.make_parts(regions, names_of), problem))
     return file
 
 
