@@ -14,8 +14,9 @@ complete, its rows are in a hidden file beside predictions.csv, from which --res
 best photo of each, and the viewpoints that are missing. --contact-sheet FILE draws a picture of
 the least certain predictions.
 
-Exits with 0 when all went well, with 1 when a photo that a CSV names could not be read (with
---strict: any photo), and with 2 when nothing was predicted.
+Exits with 0 when all went well, with 1 when a photo that a CSV names could not be read, and with
+2 when nothing was predicted. With --strict it also exits with 1 when a photo of a folder could
+not be read, and when the model was trained on photos of the CSV, so that its figures are too good.
 
 Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A SavedModel as
 --model also needs TensorFlow.
@@ -33,6 +34,7 @@ import numpy as np
 import config
 from viewpoint.cli import FRACTION, UserError, counted, printable, run
 from viewpoint.files import remove, rename_when_done, write_atomically
+from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos
 from viewpoint.inference import (
     PREDICTION_COLUMNS,
     Input,
@@ -177,6 +179,17 @@ def print_summary(outcome: Outcome, output_path: Path) -> None:
     print(f"Predictions are in {output_path}.")
 
 
+def print_known(model: Path, outcome: Outcome) -> int:
+    """Say when the model was trained on photos whose labels it is measured by; returns how many."""
+    data = find_data(model) if outcome.labelled else None
+    if not data or not data.photos:
+        return 0
+    hashes = hash_photos(prediction.file for prediction in outcome.predictions)
+    if message := describe_known(data, hashes):
+        print(message)
+    return count_known(data, hashes)
+
+
 def picture(text: str) -> Path:
     """An option type for argparse: a picture file to write, checked before the long work."""
     if Path(text).suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
@@ -200,7 +213,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
-    add("--strict", action="store_true", help="exit with 1 when any photo was skipped, also in a folder")
+    add(
+        "--strict",
+        action="store_true",
+        help="exit with 1 also when a photo of a folder was skipped, or photos of a CSV were trained on",
+    )
     return parser.parse_args()
 
 
@@ -209,6 +226,9 @@ def main() -> int:
     options = (args.unknown_below, args.tta, args.probabilities, args.resume)
     outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
+    known = print_known(args.model, outcome)
+    if outdated := describe_outdated(args.model):
+        print(outdated)
     if args.per_folder or args.contact_sheet:
         # Imported here so that predictions alone start fast.
         from viewpoint.reports.predictions import draw_predictions, write_folder_summary
@@ -218,7 +238,7 @@ def main() -> int:
         if args.contact_sheet:
             draw_predictions(outcome.predictions, args.contact_sheet)
     # A CSV names the photos that it wants; a folder may hold anything.
-    return int(bool(outcome.skipped) and (args.strict or not args.images.is_dir()))
+    return int(bool(outcome.skipped and not args.images.is_dir()) or (args.strict and bool(outcome.skipped or known)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ and the photos they name. Writes to models/:
 
     model.keras      the trained model
     saved_model/     the same model for serving and conversion, with labels.txt
+    data.json        which photos and labels it was trained on, so that its figures stay honest
     report/          index.html to look at, with metrics.json, test_predictions.csv and
                      charts; and log.jsonl with one line an epoch
 
@@ -37,6 +38,7 @@ from viewpoint.cli import UserError, command, counted, run
 from viewpoint.dataset import SPLITS, class_counts, read_split
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import remove
+from viewpoint.fingerprints import describe_training, hash_photos
 from viewpoint.images import ImageError
 from viewpoint.metrics import coverage_by_threshold, is_right, suggest_threshold
 from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
@@ -297,6 +299,7 @@ def main() -> None:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     splits = load_splits(settings.dataset, settings.data)
+    hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
     model, backbone = build_and_load(settings)
     # Decoded before the training, so that a damaged photo is reported now and not after hours.
     size, cache, quiet = settings.image_size, cache_folder(settings), settings.quiet
@@ -307,11 +310,13 @@ def main() -> None:
     if settings.calibrate:
         targets = one_hot(splits["val"]["label"])
         temperature = calibrate(model, val_images, targets, settings.flip, settings.batch_size)
-    # Saved before the evaluation, so that no later problem can lose the trained model.
-    save_model(model, settings.models)
     probabilities = predict(model, val_images, settings.batch_size)
     right = is_right(splits["val"]["label"], probabilities)
     suggestion = suggest_threshold(coverage_by_threshold(probabilities.max(axis=1), right))
+    labels = {name: split["label"].tolist() for name, split in splits.items()}
+    data = describe_training((weight.tobytes() for weight in model.get_weights()), hashes, labels)
+    # Saved before the evaluation, so that no later problem can lose the trained model.
+    save_model(model, settings.models, data)
     probabilities = predict(model, test_images, settings.batch_size)
     try:
         robustness = measure_robustness(
@@ -323,7 +328,9 @@ def main() -> None:
         robustness = None
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     recorded |= {"temperature": temperature, "suggestion": suggestion}
-    metrics = write_report(splits, probabilities, history, recorded, settings.models / "report", robustness)
+    metrics = write_report(
+        splits, probabilities, history, recorded, settings.models / "report", robustness, data.training
+    )
     remove(settings.models / CHECKPOINT_NAME)
     print_summary(splits, history, metrics, suggestion, settings)
 

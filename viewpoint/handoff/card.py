@@ -7,11 +7,12 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import config
 from viewpoint.cli import counted
+from viewpoint.fingerprints import ModelData
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quantization import Converted
 
@@ -23,8 +24,13 @@ def model_card(
     examples: dict[str, str],
     metrics_path: Path,
     summary_path: Path,
+    data: ModelData | None = None,
 ) -> str:
-    """The card as Markdown; `examples` is a picture of each class: {class: path in the hand-off folder}."""
+    """The card as Markdown; `examples` is a picture of each class: {class: path in the hand-off folder}.
+
+    `data` is what the model knows of its training. The card has the figures of that training
+    only: photos by class from `data` itself, results from metrics.json if it is of the same training.
+    """
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert")]
     parts = [
         f"# {config.MODEL_NAME} {config.MODEL_VERSION}",
@@ -48,8 +54,8 @@ def model_card(
         ),
         f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
         f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}.",
-        *section(summary_path, "data_preparation.py", lambda summary: describe_data(summary, labels)),
-        *section(metrics_path, "train.py", lambda metrics: describe_results(metrics, labels)),
+        *data_section(data, summary_path, metrics_path, labels),
+        *section(metrics_path, "train.py", lambda metrics: results_of(data, metrics, metrics_path, labels)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -76,13 +82,55 @@ def describe_tensors(size: int, class_count: int, io: str) -> str:
     )
 
 
-def describe_data(summary: dict, labels: list[str]) -> list[str]:
+def data_section(data: ModelData | None, summary_path: Path, metrics_path: Path, labels: list[str]) -> list[str]:
+    """How many photos of each class the splits of the model's training hold.
+
+    An older model does not know them, so they come from summary.json, unless the number of photos
+    in metrics.json shows that this is of other splits.
+    """
+    if data:
+        training = f"Id of the training: `{data.training}`."
+        return [*describe_data({name: split.classes for name, split in data.splits.items()}, labels), training]
+
+    def write(summary: dict) -> list[str]:
+        tested, measured = summary["images"].get("test"), measured_photos(metrics_path)
+        if tested and measured and any(tested.get(name, 0) != measured.get(name, 0) for name in labels):
+            print(
+                f"{summary_path} describes other splits than {metrics_path} was measured on, so the model card "
+                "does not say how many photos there were; run train.py again to get both."
+            )
+            return []
+        return describe_data(summary["images"], labels)
+
+    return section(summary_path, "data_preparation.py", write)
+
+
+def measured_photos(metrics_path: Path) -> dict[str, int] | None:
+    """The test photos of each class in a metrics.json; None when it is missing or damaged."""
+    try:
+        matrix = json.loads(metrics_path.read_text(encoding="utf-8"))["test"]
+        return {name: sum(row) for name, row in zip(matrix["classes"], matrix["confusion_matrix"], strict=True)}
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+
+
+def describe_data(images: Mapping[str, Mapping[str, int]], labels: list[str]) -> list[str]:
     """How many photos of each class the splits hold."""
     rows = [
-        [split, sum(counts.values()), *(counts.get(name, 0) for name in labels)]
-        for split, counts in summary["images"].items()
+        [split, sum(counts.values()), *(counts.get(name, 0) for name in labels)] for split, counts in images.items()
     ]
     return ["## Data", table(["split", "all", *labels], rows)]
+
+
+def results_of(data: ModelData | None, metrics: dict, path: Path, labels: list[str]) -> list[str]:
+    """The results in a metrics.json, or none when they are of another training than the model's."""
+    if data and metrics.get("training") != data.training:
+        print(
+            f"{path} is of another training than the model, so its figures are not in the model card; "
+            "run train.py again to get them."
+        )
+        return []
+    return describe_results(metrics, labels)
 
 
 def describe_results(metrics: dict, labels: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import config
 from viewpoint.files import write_atomically
+from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.card import model_card
 from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner
@@ -29,12 +30,14 @@ def write_handoff(
     rows: Sequence[dict[str, str]],
     metrics_path: Path,
     summary_path: Path,
+    data: ModelData | None = None,
 ) -> None:
     """Write the whole folder, or leave the earlier one when that fails.
 
     `runner` runs the converted model, which takes images of `size`; `rows` are photos of the
     validation split with the keys file and, if known, label; the two files are train.py's
-    metrics.json and data_preparation.py's summary.json, which may be missing.
+    metrics.json and data_preparation.py's summary.json, which may be missing; `data` is what the
+    model knows of its training.
     """
     with write_atomically(folder) as path:
         path.mkdir()
@@ -45,7 +48,7 @@ def write_handoff(
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
         (path / "README.md").write_text(readme(size, len(labels)), encoding="utf-8")
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
-        card = model_card(converted, size, labels, examples, metrics_path, summary_path)
+        card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 

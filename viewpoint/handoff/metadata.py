@@ -1,8 +1,8 @@
 """Metadata inside a .tflite file: what MediaPipe and Android tools read to use the model correctly.
 
 It has two parts (https://ai.google.dev/edge/litert/models/metadata): a flatbuffer named
-TFLITE_METADATA in the model, and labels.txt in a zip archive appended to it. Interpreters ignore
-both. The flatbuffer's schema comes with the package mediapipe.
+TFLITE_METADATA in the model, and a zip archive appended to it with labels.txt and training.json
+(see viewpoint/fingerprints.py). Interpreters ignore both. The flatbuffer's schema comes with the package mediapipe.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import flatbuffers
 
 import config
+from viewpoint.fingerprints import PACKED_NAME, ModelData, as_text
 from viewpoint.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quiet_tensorflow import import_tensorflow
@@ -52,8 +53,8 @@ else:
     schema = load_schema()
 
 
-def add_metadata(model: bytes, labels: list[str]) -> bytes:
-    """The same model with its description, its input's normalization, and its labels inside."""
+def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None) -> bytes:
+    """The same model with its description, its input's normalization, its labels, and its training data inside."""
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
@@ -67,6 +68,8 @@ def add_metadata(model: bytes, labels: list[str]) -> bytes:
     with zipfile.ZipFile(archive, "a") as packed:
         # Without a date, so that equal models are equal files.
         packed.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(labels) + "\n")
+        if data:
+            packed.writestr(zipfile.ZipInfo(PACKED_NAME), as_text(data, with_photos=False))
     return archive.getvalue()
 
 

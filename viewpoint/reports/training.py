@@ -81,18 +81,20 @@ def write_report(
     settings: dict,
     folder: Path,
     robustness: dict[str, float] | None = None,
+    training: str | None = None,
 ) -> dict:
     """Write the report on the test split into `folder` and return its metrics.
 
     `probabilities` (n, classes) are the model's for splits["test"]; `settings` holds train.py's
     options, the temperature that was folded in, and the threshold that suggest_threshold found on
-    validation; `robustness` has the accuracy under each corruption.
+    validation; `robustness` has the accuracy under each corruption; `training` is the id of the
+    training, by which convert_tflite.py knows which model the figures belong to.
     """
     test = splits["test"]
     metrics = measure(test, probabilities, settings, robustness)
     text = metrics.pop("text")
     with write_atomically(folder / "metrics.json") as path:
-        content = {"test": metrics, "settings": settings, "history": history}
+        content = {"training": training, "test": metrics, "settings": settings, "history": history}
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_test_predictions(test, probabilities, folder / "test_predictions.csv")
     figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
