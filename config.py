@@ -428,8 +428,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# train.py suggests the lowest --unknown-below that reaches this accuracy on validation.
+# train.py suggests the lowest --unknown-below at which the answers on validation show at least this
+# accuracy with this confidence.
 SUGGESTED_ACCURACY = 0.98
+SUGGESTED_CONFIDENCE = 0.9
 
 # The report shows this many of the most confident mistakes.
 MISTAKES_SHOWN = 24

@@ -34,7 +34,7 @@ import numpy as np
 import config
 from viewpoint.cli import FRACTION, UserError, counted, printable, run
 from viewpoint.files import remove, rename_when_done, write_atomically
-from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos
+from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos, packed_data
 from viewpoint.inference import (
     PREDICTION_COLUMNS,
     Input,
@@ -169,7 +169,7 @@ def print_summary(outcome: Outcome, output_path: Path) -> None:
         print(f"  {printable(name)}: {printable(reason)}")
     unknown = sum(prediction.prediction == config.UNKNOWN for prediction in outcome.predictions)
     if unknown:
-        print(f"{config.UNKNOWN}, because the best score is lower than --unknown-below: {counted(unknown, 'photo')}")
+        print(f"{config.UNKNOWN}, because the best score is lower than the threshold: {counted(unknown, 'photo')}")
     if outcome.labelled:
         true, predicted = zip(*outcome.labelled, strict=True)
         accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
@@ -190,6 +190,18 @@ def print_known(model: Path, outcome: Outcome) -> int:
     return count_known(data, hashes)
 
 
+def choose_threshold(given: float | None, model: Path, per_folder: bool) -> float:
+    """The threshold to use: the one given, or for a summary of folders the model's own; says which it is."""
+    if given is not None or not per_folder:
+        return given or 0.0
+    data = packed_data(model)
+    if data is None or not data.threshold:
+        return 0.0
+    print(f"Below a score of {data.threshold:.2f}, which the model suggests, photos are {config.UNKNOWN}; ", end="")
+    print("--unknown-below sets another threshold, 0 none")
+    return data.threshold
+
+
 def picture(text: str) -> Path:
     """An option type for argparse: a picture file to write, checked before the long work."""
     if Path(text).suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
@@ -207,7 +219,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--labels", type=Path, help="file of class names; None: labels.txt with the model, or inside it")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
     add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
-    add("--unknown-below", type=FRACTION, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
+    add(
+        "--unknown-below",
+        type=FRACTION,
+        help="best score, 0 to 1, below which a photo is Unknown; None: none, or with "
+        "--per-folder the one that the model suggests",
+    )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
@@ -223,7 +240,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    options = (args.unknown_below, args.tta, args.probabilities, args.resume)
+    threshold = choose_threshold(args.unknown_below, args.model, args.per_folder)
+    options = (threshold, args.tta, args.probabilities, args.resume)
     outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
     known = print_known(args.model, outcome)

@@ -14,6 +14,7 @@ import convert_tflite
 import test_predict
 from viewpoint.cli import run
 from viewpoint.fingerprints import describe_training, hash_photos, packed_data, read_data
+from viewpoint.handoff.metadata import read_metadata
 from viewpoint.network import save_model
 
 
@@ -114,6 +115,21 @@ def test_a_card_has_the_figures_of_the_model_s_own_training_only(folder, capsys)
     printed = capsys.readouterr().out
     assert "4 of these 7 photos were trained on: the accuracy above is too good" in printed
     assert f"other photos or labels than {folder / 'dataset'}/ has now (in train, val)" in printed
+
+
+def test_the_hand_off_and_folders_use_the_model_s_threshold(folder, capsys):
+    models = folder / "models"
+    metadata, _ = read_metadata((models / "model.tflite").read_bytes())
+    [probability] = metadata.subgraphMetadata[0].outputTensorMetadata
+    assert probability.description.decode().endswith("Treat a best score below 0.50 as Unknown.")
+    assert "Treat a best score below 0.50 as unknown" in (models / "handoff" / "README.md").read_text()
+    for model in ("model.tflite", "saved_model"):
+        assert predict(folder, "test", "--per-folder", model=model) == 0
+        assert "Below a score of 0.50, which the model suggests, photos are Unknown" in capsys.readouterr().out
+    assert predict(folder, "test", "--per-folder", "--unknown-below", 0.2) == 0
+    assert "which the model suggests" not in capsys.readouterr().out
+    assert predict(folder, "test") == 0
+    assert "Unknown" not in capsys.readouterr().out
 
 
 def test_figures_of_another_training_are_left_out_and_named(folder, capsys):

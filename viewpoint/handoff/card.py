@@ -15,6 +15,7 @@ from viewpoint.cli import counted
 from viewpoint.fingerprints import ModelData
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quantization import Converted
+from viewpoint.reports.summary import describe_effect, describe_suggestion
 
 
 def model_card(
@@ -148,6 +149,11 @@ def describe_results(metrics: dict, labels: list[str]) -> list[str]:
         f"{test['calibration_error']:.3f}.",
         table(["class", "precision", "recall", "F1", "photos"], rows),
     ]
+    suggestion = metrics.get("settings", {}).get("suggestion")
+    if suggestion and "missing" in suggestion:  # earlier versions suggested one on less evidence
+        parts.append(f"{describe_suggestion(suggestion)}.")
+    if effect := test.get("threshold_effect"):
+        parts.append(f"{describe_effect(effect)}.")
     if "robustness" in test:
         changes = [[name, f"{value:.3f}"] for name, value in test["robustness"].items()]
         parts += ["Accuracy on altered photos:", table(["change", "accuracy"], changes)]

@@ -46,15 +46,24 @@ def write_handoff(
         golden = choose_by_class(rows, config.GOLDEN_IMAGES)
         write_golden(path / "golden", runner, size, labels, golden, converted)
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
-        (path / "README.md").write_text(readme(size, len(labels)), encoding="utf-8")
+        (path / "README.md").write_text(readme(size, len(labels), data.threshold if data else None), encoding="utf-8")
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
         card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
-def readme(size: int, class_count: int) -> str:
-    """The README for a model that takes images of `size` and gives `class_count` probabilities."""
+def readme(size: int, class_count: int, threshold: float | None = None) -> str:
+    """The README for a model that takes images of `size` and gives `class_count` probabilities.
+
+    `threshold` is the best score below which an answer is not to be trusted, if one is known.
+    """
+    advice = (
+        f"Treat a best score below {threshold:.2f} as unknown"
+        if threshold
+        else "No threshold is suggested for the best score"
+    )
     template = (HERE / "README.md").read_text(encoding="utf-8")
+    template = template.replace("THRESHOLD_ADVICE", advice)
     return template.replace("IMAGE_SIZE", str(size)).replace("CLASS_COUNT", str(class_count))
 
 

@@ -58,7 +58,7 @@ def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None)
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
-    buffer.data = pack(describe(size))
+    buffer.data = pack(describe(size, data.threshold if data else None))
     entry = tflite_schema.MetadataT()
     entry.name, entry.buffer = BUFFER_NAME, len(tables.buffers)
     tables.buffers.append(buffer)
@@ -73,8 +73,12 @@ def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None)
     return archive.getvalue()
 
 
-def describe(size: int) -> "schema.ModelMetadataT":
-    """The metadata of a model that takes images of (size, size), with the texts of config.py."""
+def describe(size: int, threshold: float | None) -> "schema.ModelMetadataT":
+    """The metadata of a model that takes images of (size, size), with the texts of config.py.
+
+    `threshold` is the suggested one. It is only told, because a threshold that clients apply by
+    themselves would change their results.
+    """
     image = schema.TensorMetadataT(
         name="image",
         description="An upright RGB photo, resized as a whole; as float32, pixel / 127.5 - 1.",
@@ -95,7 +99,8 @@ def describe(size: int) -> "schema.ModelMetadataT":
     )
     probability = schema.TensorMetadataT(
         name="probability",
-        description=f"The probability of each class of {LABELS_NAME}, in its order; they add up to 1.",
+        description=f"The probability of each class of {LABELS_NAME}, in its order; they add up to 1."
+        + (f" Treat a best score below {threshold:.2f} as {config.UNKNOWN}." if threshold else ""),
         content=schema.ContentT(
             contentPropertiesType=schema.ContentProperties.FeatureProperties,
             contentProperties=schema.FeaturePropertiesT(),

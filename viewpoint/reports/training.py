@@ -22,6 +22,7 @@ from viewpoint.metrics import (
     is_right,
     predicted_classes,
     scores_by_stage,
+    threshold_effect,
 )
 from viewpoint.reports.charts import (
     draw_class_distribution,
@@ -33,6 +34,7 @@ from viewpoint.reports.charts import (
 )
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.reports.summary import describe_effect, describe_suggestion
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
@@ -69,6 +71,8 @@ def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robus
         metrics["calibration_error_before"] = expected_calibration_error(before[0], right, bins)
     if robustness:
         metrics["robustness"] = robustness
+    if threshold := (settings["suggestion"] or {}).get("threshold"):
+        metrics["threshold_effect"] = threshold_effect(scores, right, threshold)
     # For people who want another threshold than the suggested one.
     metrics["answered"] = coverage_by_threshold(scores, right)[::5]
     return metrics
@@ -101,6 +105,8 @@ def write_report(
     values = {
         "metrics": metrics,
         "settings": settings,
+        "suggestion": describe_suggestion(settings["suggestion"]) if settings["suggestion"] else None,
+        "effect": describe_effect(metrics["threshold_effect"]) if "threshold_effect" in metrics else None,
         "kept": next(log for log in history if log["kept"]),
         "sizes": {name: len(split) for name, split in splits.items()},
         "classes": [name for name in config.CLASSES if name in metrics["per_class"]],
