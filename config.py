@@ -435,6 +435,7 @@ SUGGESTED_CONFIDENCE = 0.9
 
 # The report shows this many of the most confident mistakes.
 MISTAKES_SHOWN = 24
+FOLDERS_SHOWN = 10  # and this many of the folders with the lowest accuracy
 
 # --- convert_tflite.py -------------------------------------------------------------
 

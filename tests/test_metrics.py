@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
 import config
@@ -11,6 +12,7 @@ from viewpoint.metrics import (
     answers_needed,
     suggest_threshold,
     threshold_effect,
+    wilson_interval,
 )
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 
@@ -18,8 +20,8 @@ from viewpoint.reports.summary import describe_effect, describe_suggestion
 def test_a_hand_worked_case():
     true = ["Front", "Front", "Front", "Rear", "Rear"]
     predicted = ["Front", "Front", "Rear", "Rear", "RearLeft"]
-    # Front: precision 2/2, recall 2/3, F1 4/5. Rear: 1/2, 1/2, 1/2. RearLeft: 0/1, none true, 0.
-    assert accuracy_and_macro_f1(true, predicted) == (3 / 5, pytest.approx((4 / 5 + 1 / 2 + 0) / 3))
+    # Front: precision 2/2, recall 2/3, F1 4/5. Rear: 1/2, 1/2, 1/2. RearLeft has no photos, so it is not measured.
+    assert accuracy_and_macro_f1(true, predicted) == (3 / 5, pytest.approx((4 / 5 + 1 / 2) / 2))
 
 
 def test_all_right_and_all_wrong():
@@ -33,8 +35,16 @@ def test_random_labels_as_scikit_learn_counts_them(seed):
     random = np.random.default_rng(seed)
     classes = config.CLASSES[: random.integers(1, len(config.CLASSES), endpoint=True)]
     true, predicted = random.choice(classes, (2, random.integers(1, 40))).tolist()
-    expected = (accuracy_score(true, predicted), f1_score(true, predicted, average="macro", zero_division=0))
+    macro_f1 = f1_score(true, predicted, average="macro", labels=sorted(set(true)), zero_division=0)
+    expected = (accuracy_score(true, predicted), macro_f1)
     assert accuracy_and_macro_f1(true, predicted) == pytest.approx(expected, abs=1e-12)
+
+
+def test_intervals_are_those_of_scipy():
+    for right, count in ((0, 1), (10, 10), (44, 47), (1, 3)):
+        expected = binomtest(right, count).proportion_ci(method="wilson")
+        assert wilson_interval(right, count) == pytest.approx([expected.low, expected.high])
+    assert wilson_interval(0, 0) is None
 
 
 # --- The suggested threshold -------------------------------------------------------

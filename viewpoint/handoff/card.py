@@ -15,6 +15,7 @@ from viewpoint.cli import counted
 from viewpoint.fingerprints import ModelData
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quantization import Converted
+from viewpoint.reports.groups import with_interval
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 
 
@@ -140,14 +141,17 @@ def describe_results(metrics: dict, labels: list[str]) -> list[str]:
     rows = []
     for name in labels:
         if scores := test["per_class"].get(name):
-            precision, recall, f1, photos = scores.values()
-            rows.append([name, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", int(photos)])
+            cells = [with_interval(scores[kind], scores.get(f"{kind}_interval_95")) for kind in ("precision", "recall")]
+            if not scores["support"]:
+                cells = ["not measured", "not measured"]
+            rows.append([name, *cells, with_interval(scores["f1-score"], None), int(scores["support"])])
     parts = [
         "## Results",
         f"On {counted(test['images'], 'photo')} of the test split, before conversion: accuracy "
-        f"{test['accuracy']:.3f}, macro F1 {test['macro_f1']:.3f}, expected calibration error "
-        f"{test['calibration_error']:.3f}.",
+        f"{test['accuracy']:.3f}, macro F1 {test['macro_f1']:.3f} over the classes with test photos, "
+        f"expected calibration error {test['calibration_error']:.3f}.",
         table(["class", "precision", "recall", "F1", "photos"], rows),
+        "In brackets: 95 % intervals.",
     ]
     suggestion = metrics.get("settings", {}).get("suggestion")
     if suggestion and "missing" in suggestion:  # earlier versions suggested one on less evidence

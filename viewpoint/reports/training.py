@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
-from sklearn.metrics import classification_report, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
 from viewpoint.files import write_atomically
@@ -23,6 +22,7 @@ from viewpoint.metrics import (
     predicted_classes,
     scores_by_stage,
     threshold_effect,
+    wilson_interval,
 )
 from viewpoint.reports.charts import (
     draw_class_distribution,
@@ -32,27 +32,30 @@ from viewpoint.reports.charts import (
     draw_reliability,
     draw_robustness,
 )
+from viewpoint.reports.groups import class_figures, class_table, folder_figures, label_figures, with_interval
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
-    """Accuracy, macro and weighted F1, the per-class report and the confusion matrix.
+    """Accuracy, macro and weighted F1, figures of each class, and the confusion matrix.
 
-    Averages are over the classes that occur; the matrix has all classes, with true classes as rows.
+    Macro F1 is over `macro_f1_classes`, those with photos; the matrix has all classes, with true
+    classes as rows.
     """
     accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-    occurring = [name for name in config.CLASSES if name in true or name in predicted]
+    per_class = class_figures(true, predicted)
     return {
         "images": len(true),
         "accuracy": accuracy,
         "macro_f1": macro_f1,
+        "macro_f1_classes": [name for name in config.CLASSES if per_class[name]["support"]],
         "weighted_f1": f1_score(true, predicted, average="weighted", zero_division=0),
         "classes": config.CLASSES,
         "confusion_matrix": confusion_matrix(true, predicted, labels=config.CLASSES).tolist(),
-        "per_class": classification_report(true, predicted, labels=occurring, zero_division=0, output_dict=True),
-        "text": classification_report(true, predicted, labels=occurring, zero_division=0, digits=3),
+        "per_class": per_class,
+        "text": class_table(per_class),
     }
 
 
@@ -61,8 +64,9 @@ def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robus
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
     right, bins = is_right(test["label"], probabilities), settings["calibration_bins"]
     *before, scores = scores_by_stage(probabilities, settings["temperature"]).values()
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    metrics["accuracy_interval_95"] = [interval.low, interval.high]
+    metrics["accuracy_interval_95"] = wilson_interval(int(right.sum()), len(right))
+    metrics["by_folder"] = folder_figures(test["image_path"], right.tolist())
+    metrics["by_label"] = label_figures(test, right.tolist())
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
@@ -109,7 +113,8 @@ def write_report(
         "effect": describe_effect(metrics["threshold_effect"]) if "threshold_effect" in metrics else None,
         "kept": next(log for log in history if log["kept"]),
         "sizes": {name: len(split) for name, split in splits.items()},
-        "classes": [name for name in config.CLASSES if name in metrics["per_class"]],
+        "with_interval": with_interval,
+        "folders_shown": config.FOLDERS_SHOWN,
         "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
         "mistakes": list_mistakes(test, probabilities),
     }
