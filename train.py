@@ -12,6 +12,7 @@ and the photos they name. Writes to models/:
     model.keras      the trained model
     saved_model/     the same model for serving and conversion, with labels.txt
     data.json        which photos and labels it was trained on, so that its figures stay honest
+    history.jsonl    a line for each training: date, data, options, figures
     report/          index.html to look at, with metrics.json, test_predictions.csv and
                      charts; and log.jsonl with one line an epoch
 
@@ -39,8 +40,9 @@ from viewpoint.dataset import SPLITS, read_split
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import remove
 from viewpoint.fingerprints import describe_training, hash_photos
+from viewpoint.history import add_to_history, compare_with_previous
 from viewpoint.images import ImageError
-from viewpoint.metrics import is_right, suggest_threshold
+from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
 from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
 from viewpoint.reports.summary import print_summary
@@ -281,11 +283,17 @@ def main() -> None:
         robustness = None
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     recorded |= {"temperature": temperature, "suggestion": suggestion}
-    metrics = write_report(
-        splits, probabilities, history, recorded, settings.models / "report", robustness, data.training
-    )
+    predicted = predicted_classes(probabilities)
+    previous = compare_with_previous(settings.models, hashes["test"], labels["test"], predicted)
+    folder = settings.models / "report"
+    metrics = write_report(splits, probabilities, history, recorded, folder, robustness, data.training, previous)
+    scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
+    rows = zip(splits["test"]["image_path"], predicted, scores, labels["test"], hashes["test"], strict=True)
+    add_to_history(settings.models, data, settings, metrics, list(rows))
     remove(settings.models / CHECKPOINT_NAME)
     print_summary(splits, history, metrics, suggestion, settings)
+    if previous:
+        print(previous.describe())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from conftest import save_photo
 
 import config
 from viewpoint import metrics
+from viewpoint.comparison import compare
+from viewpoint.history import Previous
 from viewpoint.reports import training as report
 
 
@@ -108,6 +110,21 @@ def test_the_report_is_written_in_full(splits, tmp_path):
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "None on the test split." in page
     assert "the threshold 0.40 leaves an answer for 10 of 10 photos; 10 of these are right, which is 100.0%" in page
+
+
+def test_the_report_opens_with_what_changed_since_the_previous_training(splits, tmp_path):
+    labels = splits["test"]["label"].tolist()
+    old = [labels[0], "Background", *labels[2:]]
+    new = ["Background", *labels[1:]]
+    previous = Previous("an id", "a date", list(range(10)), compare(labels, old, new))
+    report.write_report(splits, one_hot_with_doubt(new), HISTORY, SETTINGS, tmp_path, None, "new id", previous)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "Against the previous training (an id, a date), on the photos that both tested: 10 photos" in page
+    assert page.index("no real difference") < page.index("Newly wrong") < page.index("Newly right")
+    assert page.index("Newly right") < page.index('<dl class="figures">')
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["training"] == "new id"
+    assert content["previous"]["comparison"]["newly_wrong"] == [0]
 
 
 def test_a_file_name_that_is_html_is_text(splits, tmp_path):

@@ -1,6 +1,7 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
 import csv
+import dataclasses
 import json
 from base64 import b64encode
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
 from viewpoint.files import write_atomically
+from viewpoint.history import Previous
 from viewpoint.images import ImageError
 from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.metrics import (
@@ -90,19 +92,23 @@ def write_report(
     folder: Path,
     robustness: dict[str, float] | None = None,
     training: str | None = None,
+    previous: Previous | None = None,
 ) -> dict:
     """Write the report on the test split into `folder` and return its metrics.
 
     `probabilities` (n, classes) are the model's for splits["test"]; `settings` holds train.py's
     options, the temperature that was folded in, and the threshold that suggest_threshold found on
     validation; `robustness` has the accuracy under each corruption; `training` is the id of the
-    training, by which convert_tflite.py knows which model the figures belong to.
+    training, by which convert_tflite.py knows which model the figures belong to; `previous` is
+    the comparison with the previous training.
     """
     test = splits["test"]
     metrics = measure(test, probabilities, settings, robustness)
     text = metrics.pop("text")
     with write_atomically(folder / "metrics.json") as path:
         content = {"training": training, "test": metrics, "settings": settings, "history": history}
+        if previous:
+            content["previous"] = dataclasses.asdict(previous)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_test_predictions(test, probabilities, folder / "test_predictions.csv")
     figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
@@ -117,6 +123,8 @@ def write_report(
         "folders_shown": config.FOLDERS_SHOWN,
         "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
         "mistakes": list_mistakes(test, probabilities),
+        "previous": previous.describe() if previous else None,
+        "changes": list_changes(test, probabilities, previous),
     }
     with write_atomically(folder / "index.html") as path:
         path.write_text(render("training.html", **values), encoding="utf-8")
@@ -133,18 +141,35 @@ def write_test_predictions(test: pd.DataFrame, probabilities: np.ndarray, path: 
 
 
 def list_mistakes(test: pd.DataFrame, probabilities: np.ndarray) -> list[dict]:
-    """The config.MISTAKES_SHOWN most confident mistakes on the test split, for the page."""
+    """The most confident mistakes on the test split, for the page."""
     wrong = np.flatnonzero(~is_right(test["label"], probabilities))
-    order = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN]
+    return show_photos(test, probabilities, wrong)
+
+
+def list_changes(test: pd.DataFrame, probabilities: np.ndarray, previous: Previous | None) -> dict[str, list[dict]]:
+    """The photos on which the model and the previous one differ, by title, for the page."""
+    if previous is None or previous.comparison is None:
+        return {}
+    found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
+    return {
+        title: show_photos(test, probabilities, np.array([previous.rows[index] for index in positions]))
+        for title, positions in found.items()
+        if positions
+    }
+
+
+def show_photos(test: pd.DataFrame, probabilities: np.ndarray, rows: np.ndarray) -> list[dict]:
+    """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
+    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN]
     predicted = predicted_classes(probabilities)
-    mistakes = []
+    photos = []
     for row in order:
         label = test["label"].iloc[row]
         try:
             picture = data_uri(thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE))
         except ImageError:  # the file vanished after it was decoded
             picture = None
-        mistakes.append(
+        photos.append(
             {
                 "path": test["image_path"].iloc[row],
                 "picture": picture,
@@ -154,7 +179,7 @@ def list_mistakes(test: pd.DataFrame, probabilities: np.ndarray) -> list[dict]:
                 "score": float(probabilities[row].max()),
             }
         )
-    return mistakes
+    return photos
 
 
 # --- Figures -----------------------------------------------------------------------
