@@ -291,9 +291,9 @@ def main() -> None:
     rows = zip(splits["test"]["image_path"], predicted, scores, labels["test"], hashes["test"], strict=True)
     add_to_history(settings.models, data, settings, metrics, list(rows))
     remove(settings.models / CHECKPOINT_NAME)
-    print_summary(splits, history, metrics, suggestion, settings)
     if previous:
-        print(previous.describe())
+        print(f"\n{previous.describe()}.")
+    print_summary(splits, history, metrics, suggestion, settings)
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ def describe_comparison(found: Comparison) -> str:
     verdict = "no real difference"
     if found.p < SIGNIFICANT:
         verdict = "significantly worse" if found.worse else "significantly better"
+    p = f"p = {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
     return (
         f"{counted(found.photos, 'photo')}, {found.old_right} right before and {found.new_right} now; "
         f"{len(found.newly_right)} newly right, {len(found.newly_wrong)} newly wrong: "
-        f"{verdict} (McNemar's exact test, p = {found.p:.3f})"
+        f"{verdict} (McNemar's exact test, {p})"
     )

@@ -78,7 +78,7 @@ def clearness(label: str, front: int, rear: int, left: int, right: int) -> str:
 
     clear: both one end and one side lead by CLEAR_MARGIN votes or more. straight: one end leads
     by that and the sides are equal, as in a photo from the very front. ambiguous: any other
-    vehicle; one part more or less could change its label.
+    vehicle, with a lead of one part or none.
     """
     if label == config.BACKGROUND:
         return label
