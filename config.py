@@ -437,11 +437,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# train.py suggests the lowest --unknown-below that reaches this accuracy on validation.
+# train.py suggests the lowest --unknown-below at which the answers on validation show at least this
+# accuracy with this confidence.
 SUGGESTED_ACCURACY = 0.98
+SUGGESTED_CONFIDENCE = 0.9
 
 # The report shows this many of the most confident mistakes.
 MISTAKES_SHOWN = 24
+FOLDERS_SHOWN = 10  # and this many of the folders with the lowest accuracy
 
 # --- convert_tflite.py -------------------------------------------------------------
 

@@ -32,6 +32,7 @@ import config
 from viewpoint.cli import COUNT, SEED, UserError, command, counted, number, run
 from viewpoint.dataset import SUMMARY_NAME, read_rows
 from viewpoint.files import write_atomically
+from viewpoint.fingerprints import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
 from viewpoint.images import load_image, scale
@@ -97,7 +98,13 @@ def read_calibration(train_csv: Path, data: Path | None, count: int, seed: int, 
 
 
 def convert_and_check(
-    models: Path, precision: str, calibration: np.ndarray | None, io: str, val: Validation, min_agreement: float
+    models: Path,
+    precision: str,
+    calibration: np.ndarray | None,
+    io: str,
+    val: Validation,
+    min_agreement: float,
+    data: ModelData | None = None,
 ) -> Converted:
     """Convert the model of the folder `models`, add its metadata, and compare it with the Keras model."""
     print(f"\nConverting to {precision}", flush=True)
@@ -106,7 +113,7 @@ def convert_and_check(
         plain = convert_to_int8(models / "model.keras", calibration, io)
     else:
         plain, io = convert(models / "saved_model", precision), "float32"
-    model = add_metadata(plain, val.labels)
+    model = add_metadata(plain, val.labels, data)
     probabilities = predict(load_model(model), val.photos, "Comparing")
     agreement, difference = compare(val.expected, probabilities)
     problem = problem_of(plain, model, val.labels, val.photos[: config.GOLDEN_IMAGES])
@@ -174,6 +181,30 @@ def print_table(converted: Sequence[Converted], val: Validation) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
+def print_data(data: ModelData, dataset: Path, data_dir: Path | None, val: Validation) -> None:
+    """Say when the photos or labels in `dataset` are others than those that the model was trained on."""
+    if known := count_known(data, hash_photos(row["file"] for row in val.rows)):
+        print(
+            f"{known} of these {counted(len(val.rows), 'photo')} were trained on: the accuracy above is too good "
+            "(the agreement is not affected)"
+        )
+    others = [name for name, split in data.splits.items() if is_other(dataset / f"{name}.csv", data_dir, split)]
+    if others:
+        print(
+            f"The model was trained on other photos or labels than {dataset}/ has now (in {', '.join(others)}). "
+            "The model card has the figures of its own training; run train.py for a model of the new data."
+        )
+
+
+def is_other(csv_path: Path, data_dir: Path | None, split: SplitData) -> bool:
+    """Whether a split's CSV exists and has other photos or labels than `split`."""
+    if not csv_path.is_file():
+        return False
+    rows = read_rows(csv_path, data_dir)
+    hashes = hash_photos(row["file"] for row in rows)
+    return fingerprint(hashes, [row.get("label", "") for row in rows]) != split
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a whole file, or leave the earlier one."""
     with write_atomically(path) as temporary:
@@ -210,21 +241,24 @@ def main() -> int:
     draw = (args.data, args.agreement_images, args.seed)
     val = read_validation(args.models / "saved_model", args.dataset / "val.csv", *draw)
     size = val.photos[0].shape[0]
+    data = find_data(args.models / "saved_model")
     calibration = None
     if "int8" in precisions:
         calibration = read_calibration(args.dataset / "train.csv", args.data, args.calibration_images, args.seed, size)
     converted = [
-        convert_and_check(args.models, precision, calibration, args.io, val, args.min_agreement)
+        convert_and_check(args.models, precision, calibration, args.io, val, args.min_agreement, data)
         for precision in precisions
     ]
     print_table(converted, val)
+    if data:
+        print_data(data, args.dataset, args.data, val)
 
     model, *others = converted
     if model.problem:
         raise UserError(f"nothing was written, because of the {model.precision} model: {model.problem}")
     output, handoff = args.models / "model.tflite", args.models / "handoff"
     sources = (args.models / "report" / "metrics.json", args.dataset / SUMMARY_NAME)
-    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources)
+    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources, data)
     write_file(output, model.model)
     write_file(args.models / LABELS_NAME, ("\n".join(val.labels) + "\n").encode())
     print(f"\nWrote {output} ({model.precision}), and {handoff}/ to hand over: start with its README.md.")

@@ -16,8 +16,9 @@ complete, its rows are in a hidden file beside predictions.csv, from which --res
 best photo of each, and the viewpoints that are missing. --contact-sheet FILE draws a picture of
 the least certain predictions.
 
-Exits with 0 when all went well, with 1 when a photo that a CSV names could not be read (with
---strict: when anything was left out), and with 2 when nothing was predicted.
+Exits with 0 when all went well, with 1 when a photo that a CSV names could not be read, and with
+2 when nothing was predicted. With --strict it also exits with 1 when anything in a folder was left
+out, and when the model was trained on photos of the CSV, so that its figures are too good.
 
 Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A SavedModel as
 --model also needs TensorFlow.
@@ -35,6 +36,7 @@ import numpy as np
 import config
 from viewpoint.cli import FRACTION, UserError, counted, printable, run
 from viewpoint.files import remove, rename_when_done, write_atomically
+from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos, packed_data
 from viewpoint.inference import (
     PREDICTION_COLUMNS,
     Input,
@@ -183,7 +185,7 @@ def print_summary(outcome: Outcome, output_path: Path) -> None:
             print(f"    ... and {len(names) - NAMES_SHOWN} more")
     unknown = sum(prediction.prediction == config.UNKNOWN for prediction in outcome.predictions)
     if unknown:
-        print(f"{config.UNKNOWN}, because the best score is lower than --unknown-below: {counted(unknown, 'photo')}")
+        print(f"{config.UNKNOWN}, because the best score is lower than the threshold: {counted(unknown, 'photo')}")
     if outcome.labelled:
         true, predicted = zip(*outcome.labelled, strict=True)
         accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
@@ -191,6 +193,29 @@ def print_summary(outcome: Outcome, output_path: Path) -> None:
         print(f"On the {counted(len(true), 'labelled photo')}{besides}: ", end="")
         print(f"accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
     print(f"Predictions are in {output_path}.")
+
+
+def print_known(model: Path, outcome: Outcome) -> int:
+    """Say when the model was trained on photos whose labels it is measured by; returns how many."""
+    data = find_data(model) if outcome.labelled else None
+    if not data or not data.photos:
+        return 0
+    hashes = hash_photos(prediction.file for prediction in outcome.predictions)
+    if message := describe_known(data, hashes):
+        print(message)
+    return count_known(data, hashes)
+
+
+def choose_threshold(given: float | None, model: Path, per_folder: bool) -> float:
+    """The threshold to use: the one given, or for a summary of folders the model's own; says which it is."""
+    if given is not None or not per_folder:
+        return given or 0.0
+    data = packed_data(model)
+    if data is None or not data.threshold:
+        return 0.0
+    print(f"Below a score of {data.threshold:.2f}, which the model suggests, photos are {config.UNKNOWN}; ", end="")
+    print("--unknown-below sets another threshold, 0 none")
+    return data.threshold
 
 
 def picture(text: str) -> Path:
@@ -210,22 +235,35 @@ def parse_arguments() -> argparse.Namespace:
     add("--labels", type=Path, help="file of class names; None: labels.txt with the model, or inside it")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
     add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
-    add("--unknown-below", type=FRACTION, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
+    add(
+        "--unknown-below",
+        type=FRACTION,
+        help="best score, 0 to 1, below which a photo is Unknown; None: none, or with "
+        "--per-folder the one that the model suggests",
+    )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
     add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
-    add("--strict", action="store_true", help="exit with 1 when anything was left out, also in a folder")
+    add(
+        "--strict",
+        action="store_true",
+        help="exit with 1 also when anything in a folder was left out, or photos of a CSV were trained on",
+    )
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_arguments()
-    options = (args.unknown_below, args.tta, args.probabilities, args.resume, args.follow_links)
+    threshold = choose_threshold(args.unknown_below, args.model, args.per_folder)
+    options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links)
     outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     print_summary(outcome, args.output)
+    known = print_known(args.model, outcome)
+    if outdated := describe_outdated(args.model):
+        print(outdated)
     if args.per_folder or args.contact_sheet:
         # Imported here so that predictions alone start fast.
         from viewpoint.reports.predictions import draw_predictions, write_folder_summary
@@ -235,7 +273,7 @@ def main() -> int:
         if args.contact_sheet:
             draw_predictions(outcome.predictions, args.contact_sheet)
     if args.strict:
-        return int(bool(outcome.skipped or outcome.left_out))
+        return int(bool(outcome.skipped or outcome.left_out or known))
     # A CSV names the photos that it wants; a folder may hold anything.
     return int(bool(outcome.skipped) and not args.images.is_dir())
 

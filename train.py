@@ -11,6 +11,8 @@ and the photos they name. Writes to models/:
 
     model.keras      the trained model
     saved_model/     the same model for serving and conversion, with labels.txt
+    data.json        which photos and labels it was trained on, so that its figures stay honest
+    history.jsonl    a line for each training: date, data, options, figures
     report/          index.html to look at, with metrics.json, test_predictions.csv and
                      charts; and log.jsonl with one line an epoch
 
@@ -19,6 +21,7 @@ interruption --resume continues from it and gives the same result.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from viewpoint.quiet_tensorflow import import_tensorflow
@@ -30,17 +33,19 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-import config
 from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
-from viewpoint.cli import UserError, command, counted, run
-from viewpoint.dataset import SPLITS, class_counts, read_split
+from viewpoint.cli import UserError, run
+from viewpoint.dataset import SPLITS, read_split
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import remove
+from viewpoint.fingerprints import describe_training, hash_photos
+from viewpoint.history import add_to_history, compare_with_previous
 from viewpoint.images import ImageError
-from viewpoint.metrics import coverage_by_threshold, is_right, suggest_threshold
+from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
 from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
+from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import write_report
 from viewpoint.settings import Settings, parse_settings
 
@@ -240,55 +245,6 @@ def build_and_load(settings: Settings) -> tuple[keras.Model, keras.Model]:
     return model, backbone
 
 
-def print_summary(
-    splits: dict[str, pd.DataFrame],
-    history: list[dict],
-    metrics: dict,
-    suggestion: dict | None,
-    settings: Settings,
-) -> None:
-    """Print what was trained, how good it is on the test split, and what to run next."""
-    [kept] = [log for log in history if log["kept"]]
-    print("\nTest split, used for this report only:\n")
-    print(metrics["text"])
-    print("Confusion matrix (rows are true classes):")
-    print(pd.DataFrame(metrics["confusion_matrix"], config.CLASSES, config.CLASSES).to_string())
-    if "robustness" in metrics:
-        print("\nAccuracy " + ", ".join(f"{name} {value:.3f}" for name, value in metrics["robustness"].items()))
-    before = metrics.get("calibration_error_before")
-    note = "" if before is None else f" (before temperature scaling {before:.3f})"
-    print(f"Expected calibration error {metrics['calibration_error']:.3f}{note}")
-    print(f"\nTrained on {counted(len(splits['train']), 'photo')}, validated on {len(splits['val'])}: ", end="")
-    print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
-    print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
-    print(f"weighted F1 {metrics['weighted_f1']:.3f} on {counted(metrics['images'], 'photo')}")
-    counts = class_counts(splits["train"]["label"])
-    absent = [
-        name for name in counts if not counts[name] and not (settings.flip and counts[config.MIRRORED_CLASS[name]])
-    ]
-    if absent:
-        print(f"Without training photos, so do not trust a prediction of: {', '.join(absent)}")
-    print(describe_suggestion(suggestion))
-    print(
-        f"The model is in {settings.models}/; open {settings.models / 'report' / 'index.html'} to see how good it is."
-    )
-    options = [("--models", settings.models, config.MODELS_DIR), ("--dataset", settings.dataset, config.DATASET_DIR)]
-    print(f"Next: {command('convert_tflite.py', [*options, ('--data', settings.data, None)])}")
-
-
-def describe_suggestion(suggestion: dict | None) -> str:
-    """What train.py says of the threshold that metrics.suggest_threshold found on validation."""
-    if suggestion is None:
-        return f"No threshold for --unknown-below reaches {config.SUGGESTED_ACCURACY:.0%} accuracy on validation"
-    if not suggestion["threshold"]:
-        return f"On validation, {suggestion['accuracy']:.1%} of all answers are right: no --unknown-below is needed"
-    return (
-        f"On validation, {suggestion['accuracy']:.1%} of the answers with a score of at least "
-        f"{suggestion['threshold']:.2f} are right, and {suggestion['answered']:.1%} of the photos get one: "
-        f"test_predict.py --unknown-below {suggestion['threshold']:.2f} writes {config.UNKNOWN} for the others"
-    )
-
-
 def main() -> None:
     settings = parse_settings("Train the viewpoint classifier.")
     if settings.resume:
@@ -297,6 +253,7 @@ def main() -> None:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     splits = load_splits(settings.dataset, settings.data)
+    hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
     model, backbone = build_and_load(settings)
     # Decoded before the training, so that a damaged photo is reported now and not after hours.
     size, cache, quiet = settings.image_size, cache_folder(settings), settings.quiet
@@ -307,11 +264,14 @@ def main() -> None:
     if settings.calibrate:
         targets = one_hot(splits["val"]["label"])
         temperature = calibrate(model, val_images, targets, settings.flip, settings.batch_size)
-    # Saved before the evaluation, so that no later problem can lose the trained model.
-    save_model(model, settings.models)
     probabilities = predict(model, val_images, settings.batch_size)
     right = is_right(splits["val"]["label"], probabilities)
-    suggestion = suggest_threshold(coverage_by_threshold(probabilities.max(axis=1), right))
+    suggestion = suggest_threshold(probabilities.max(axis=1), right)
+    labels = {name: split["label"].tolist() for name, split in splits.items()}
+    data = describe_training((weight.tobytes() for weight in model.get_weights()), hashes, labels)
+    data = replace(data, threshold=suggestion["threshold"])
+    # Saved before the evaluation, so that no later problem can lose the trained model.
+    save_model(model, settings.models, data)
     probabilities = predict(model, test_images, settings.batch_size)
     try:
         robustness = measure_robustness(
@@ -323,8 +283,16 @@ def main() -> None:
         robustness = None
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     recorded |= {"temperature": temperature, "suggestion": suggestion}
-    metrics = write_report(splits, probabilities, history, recorded, settings.models / "report", robustness)
+    predicted = predicted_classes(probabilities)
+    previous = compare_with_previous(settings.models, hashes["test"], labels["test"], predicted)
+    folder = settings.models / "report"
+    metrics = write_report(splits, probabilities, history, recorded, folder, robustness, data.training, previous)
+    scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
+    rows = zip(splits["test"]["image_path"], predicted, scores, labels["test"], hashes["test"], strict=True)
+    add_to_history(settings.models, data, settings, metrics, list(rows))
     remove(settings.models / CHECKPOINT_NAME)
+    if previous:
+        print(f"\n{previous.describe()}.")
     print_summary(splits, history, metrics, suggestion, settings)
 
 

@@ -15,6 +15,8 @@ from viewpoint.augmentation import CORRUPTIONS
 from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, one_hot
 from viewpoint.checkpoint import State
 from viewpoint.cli import UserError
+from viewpoint.fingerprints import read_data
+from viewpoint.history import read_history
 from viewpoint.network import build_model, feature_extractor, head_of
 from viewpoint.optimization import make_callbacks, make_optimizer
 from viewpoint.settings import Settings
@@ -135,6 +137,10 @@ def test_a_training_from_a_weights_file(split, tiny_backbone, tmp_path, monkeypa
     assert set(content["test"]["robustness"]) == {"clean", *CORRUPTIONS}
     assert (content["settings"]["temperature"] is None) == (recipe == "reference")
     assert (tmp_path / "models" / "report" / "index.html").is_file()
+    [run] = read_history(tmp_path / "models")
+    data = read_data(tmp_path / "models")
+    assert run["training"] == content["training"] == data.training
+    assert data.splits["train"].photos == len(data.photos["train"]) == 10
     assert f"Next: python convert_tflite.py --models {tmp_path}/models --dataset {tmp_path}" in capsys.readouterr().out
 
 

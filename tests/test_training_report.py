@@ -9,6 +9,8 @@ from conftest import save_photo
 
 import config
 from viewpoint import metrics
+from viewpoint.comparison import compare
+from viewpoint.history import Previous
 from viewpoint.reports import training as report
 
 
@@ -50,9 +52,6 @@ def test_thresholds_trade_answers_for_accuracy():
     assert coverage[0.5] == (0.75, pytest.approx(2 / 3))  # a score of 0.5 is not below 0.5
     assert coverage[0.51] == (0.5, 1)
     assert max(coverage) == 0.9  # above it, nothing is answered
-    suggestion = metrics.suggest_threshold(metrics.coverage_by_threshold(scores, right), 0.98)
-    assert suggestion == {"threshold": 0.51, "answered": 0.5, "accuracy": 1}
-    assert metrics.suggest_threshold(metrics.coverage_by_threshold(scores, ~right), 0.98) is None
 
 
 @pytest.fixture
@@ -78,7 +77,8 @@ HISTORY = [{"phase": 1, "epoch": 1, **LOG, "kept": False}, {"phase": 2, "epoch":
 def test_the_report_is_written_in_full(splits, tmp_path):
     labels = splits["test"]["label"].tolist()
     robustness = {"clean": 1.0, "blur": 0.5}
-    settings = SETTINGS | {"temperature": 0.5, "suggestion": {"threshold": 0.4, "answered": 1.0, "accuracy": 1.0}}
+    suggestion = {"photos": 10, "threshold": 0.4, "answered": 1.0, "accuracy": 1.0, "lower_bound": 0.98, "missing": 0}
+    settings = SETTINGS | {"temperature": 0.5, "suggestion": suggestion}
     report.write_report(splits, one_hot_with_doubt(labels), HISTORY, settings, tmp_path, robustness)
     test = json.loads((tmp_path / "metrics.json").read_text())["test"]
     assert test["accuracy"] == 1
@@ -100,7 +100,31 @@ def test_the_report_is_written_in_full(splits, tmp_path):
         "reliability",
         "robustness",
     ]
-    assert "None on the test split." in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert test["threshold_effect"] == {
+        "threshold": 0.4,
+        "photos": 10,
+        "answered": 10,
+        "right": 10,
+        "right_without": 10,
+    }
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "None on the test split." in page
+    assert "the threshold 0.40 leaves an answer for 10 of 10 photos; 10 of these are right, which is 100.0%" in page
+
+
+def test_the_report_opens_with_what_changed_since_the_previous_training(splits, tmp_path):
+    labels = splits["test"]["label"].tolist()
+    old = [labels[0], "Background", *labels[2:]]
+    new = ["Background", *labels[1:]]
+    previous = Previous("an id", "a date", list(range(10)), compare(labels, old, new))
+    report.write_report(splits, one_hot_with_doubt(new), HISTORY, SETTINGS, tmp_path, None, "new id", previous)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "Against the previous training (an id, a date), on the photos that both tested: 10 photos" in page
+    assert page.index("no real difference") < page.index("Newly wrong") < page.index("Newly right")
+    assert page.index("Newly right") < page.index('<dl class="figures">')
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["training"] == "new id"
+    assert content["previous"]["comparison"]["newly_wrong"] == [0]
 
 
 def test_a_file_name_that_is_html_is_text(splits, tmp_path):

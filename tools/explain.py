@@ -31,6 +31,7 @@ from tqdm import tqdm
 import config
 from viewpoint.cli import UserError, counted, printable, run
 from viewpoint.files import write_atomically
+from viewpoint.fingerprints import describe_known, hash_photos, read_data
 from viewpoint.images import ImageError, load_image, scale, unscale
 from viewpoint.inference import Input, find_inputs
 from viewpoint.parallel import cpu_count, map_in_order
@@ -200,6 +201,9 @@ def main() -> int:
     inputs = [item for images in args.images for item in find_inputs(images, args.data)]
     if args.mistakes:
         inputs += read_mistakes(args.models, args.dataset, args.data)
+    data, labelled = read_data(args.models), [item.file for item in inputs if item.label]
+    if data and labelled and (known := describe_known(data, hash_photos(labelled), "their scores are")):
+        print(known)
     count, skipped = explain_inputs(load_model(args.models / "model.keras"), inputs, args.output)
     print(f"\n{counted(count, 'photo')} explained, {len(skipped)} skipped")
     for reason in skipped:

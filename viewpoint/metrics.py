@@ -1,4 +1,4 @@
-"""Figures that say how good predictions are: accuracy, calibration, coverage. Needs NumPy only."""
+"""Figures that say how good predictions are: accuracy, calibration, coverage. Importing it needs NumPy only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ import config
 
 
 def accuracy_and_macro_f1(true: Sequence[str], predicted: Sequence[str]) -> tuple[float, float]:
-    """Accuracy and macro F1, 0 to 1, over the classes that occur in either list.
+    """Accuracy and macro F1, 0 to 1; macro F1 is the mean over the classes that occur in `true`.
 
+    A class without photos has no F1: a mistake towards it counts in the class that was missed.
     Written out because scikit-learn takes longer to import than a photo takes to predict.
-    Source: sklearn.metrics.f1_score, average="macro", zero_division=0.
+    Source: sklearn.metrics.f1_score, average="macro", labels=set(true), zero_division=0.
     """
     right = Counter(name for name, guess in zip(true, predicted, strict=True) if name == guess)
     occurrences = Counter(true) + Counter(predicted)
     # F1 = 2 * true positives / (true photos + predicted photos).
-    f1_scores = [2 * right[name] / count for name, count in occurrences.items()]
+    f1_scores = [2 * right[name] / occurrences[name] for name in dict.fromkeys(true)]
     return right.total() / len(true), sum(f1_scores) / len(f1_scores)
 
 
@@ -29,6 +30,17 @@ def predicted_classes(probabilities: np.ndarray) -> list[str]:
 def is_right(labels: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
     """Whether the best score of each row names the label: bool (n,)."""
     return np.array(predicted_classes(probabilities)) == np.asarray(labels)
+
+
+def wilson_interval(right: int, count: int) -> list[float] | None:
+    """Wilson's 95 % interval of a fraction, [low, high]; None when nothing was counted."""
+    if not count:
+        return None
+    z = 1.959963984540054  # the normal distribution's 97.5th percentile
+    fraction, spread = right / count, z * z / count
+    centre = (fraction + spread / 2) / (1 + spread)
+    half = (z / (1 + spread)) * (fraction * (1 - fraction) / count + spread / (4 * count)) ** 0.5
+    return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
 # --- Calibration -------------------------------------------------------------------
@@ -99,7 +111,68 @@ def coverage_by_threshold(scores: np.ndarray, right: np.ndarray) -> list[dict[st
 
 
 def suggest_threshold(
-    coverage: Sequence[dict[str, float]], accuracy: float = config.SUGGESTED_ACCURACY
-) -> dict[str, float] | None:
-    """The row of coverage_by_threshold() with the lowest threshold that reaches this accuracy; None if none does."""
-    return next((row for row in coverage if row["accuracy"] >= accuracy), None)
+    scores: np.ndarray,
+    right: np.ndarray,
+    accuracy: float = config.SUGGESTED_ACCURACY,
+    confidence: float = config.SUGGESTED_CONFIDENCE,
+) -> dict[str, float | None]:
+    """The lowest threshold, in steps of 0.01, whose answers show at least this accuracy with this confidence.
+
+    Takes the best scores (n,) of photos that were not trained on, and whether each decision was
+    right (n,). Returns the number of photos, the threshold, the fraction answered, the accuracy
+    of the answers and its lower_bound; all but the first are None when the photos are too few.
+    `missing` then says how many more answers, all of them right, some threshold would need, else 0.
+    Needs SciPy.
+    """
+    scores, right = np.asarray(scores), np.asarray(right, bool)
+    missing = []
+    for threshold in np.arange(100) / 100:
+        answered = scores >= threshold
+        count, hits = int(answered.sum()), int(right[answered].sum())
+        bound = accuracy_lower_bound(hits, count, confidence)
+        if count and bound >= accuracy:
+            return {
+                "photos": len(scores),
+                "threshold": float(threshold),
+                "answered": count / len(scores),
+                "accuracy": hits / count,
+                "lower_bound": bound,
+                "missing": 0,
+            }
+        missing.append(answers_needed(count - hits, accuracy, confidence) - count)
+    unknown = dict.fromkeys(("threshold", "answered", "accuracy", "lower_bound"))
+    return {"photos": len(scores), **unknown, "missing": min(missing)}
+
+
+def accuracy_lower_bound(right: int, count: int, confidence: float) -> float:
+    """The accuracy that `right` of `count` answers show with this confidence: Clopper and Pearson's one-sided bound.
+
+    It is exact, where Wilson's is too optimistic for accuracies near 1. Needs SciPy.
+    """
+    from scipy.stats import beta  # here, because test_predict.py starts without SciPy
+
+    return float(beta.ppf(1 - confidence, right, count - right + 1)) if right else 0.0
+
+
+def answers_needed(wrong: int, accuracy: float, confidence: float) -> int:
+    """The fewest answers, `wrong` of them wrong, that show this accuracy with this confidence."""
+    low, high = wrong, wrong + 1  # too few, perhaps enough
+    while accuracy_lower_bound(high - wrong, high, confidence) < accuracy:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = accuracy_lower_bound(middle - wrong, middle, confidence) >= accuracy
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def threshold_effect(scores: np.ndarray, right: np.ndarray, threshold: float) -> dict[str, float]:
+    """What a threshold does to photos: their number, how many get an answer, right ones with and without it."""
+    answered = np.asarray(scores) >= threshold
+    return {
+        "threshold": threshold,
+        "photos": len(answered),
+        "answered": int(answered.sum()),
+        "right": int(np.asarray(right)[answered].sum()),
+        "right_without": int(np.sum(right)),
+    }

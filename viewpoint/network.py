@@ -13,7 +13,8 @@ from keras import ops
 
 import config
 from viewpoint.cli import UserError
-from viewpoint.files import write_atomically
+from viewpoint.files import remove, write_atomically
+from viewpoint.fingerprints import DATA_NAME, PACKED_NAME, ModelData, as_text, write_data
 from viewpoint.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.inference import LABELS_NAME
 from viewpoint.settings import Settings
@@ -176,8 +177,10 @@ class FoldedConvolution(keras.layers.Layer):
 # --- Files -------------------------------------------------------------------------
 
 
-def save_model(model: keras.Model, models_dir: Path) -> None:
-    """Write model.keras and saved_model/ with labels.txt in class order."""
+def save_model(model: keras.Model, models_dir: Path, data: ModelData | None = None) -> None:
+    """Write model.keras, saved_model/ with labels.txt in class order, and data.json if `data` is given."""
+    # Removed first, because data.json must never describe another model than model.keras.
+    remove(models_dir / DATA_NAME)
     with write_atomically(models_dir / "model.keras") as path:
         model.save(path)
         make_reproducible(path)
@@ -187,6 +190,10 @@ def save_model(model: keras.Model, models_dir: Path) -> None:
         except tf.errors.OpError as error:  # how TensorFlow reports a full disk, at the end of a long message
             raise OSError(error.message.rpartition("; ")[2]) from error
         (path / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
+        if data:
+            (path / PACKED_NAME).write_text(as_text(data, with_photos=False), encoding="utf-8")
+    if data:
+        write_data(data, models_dir)
 
 
 def make_reproducible(path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import config
 from viewpoint.files import write_atomically
+from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.card import model_card
 from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner
@@ -29,12 +30,14 @@ def write_handoff(
     rows: Sequence[dict[str, str]],
     metrics_path: Path,
     summary_path: Path,
+    data: ModelData | None = None,
 ) -> None:
     """Write the whole folder, or leave the earlier one when that fails.
 
     `runner` runs the converted model, which takes images of `size`; `rows` are photos of the
     validation split with the keys file and, if known, label; the two files are train.py's
-    metrics.json and data_preparation.py's summary.json, which may be missing.
+    metrics.json and data_preparation.py's summary.json, which may be missing; `data` is what the
+    model knows of its training.
     """
     with write_atomically(folder) as path:
         path.mkdir()
@@ -43,15 +46,24 @@ def write_handoff(
         golden = choose_by_class(rows, config.GOLDEN_IMAGES)
         write_golden(path / "golden", runner, size, labels, golden, converted)
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
-        (path / "README.md").write_text(readme(size, len(labels)), encoding="utf-8")
+        (path / "README.md").write_text(readme(size, len(labels), data.threshold if data else None), encoding="utf-8")
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
-        card = model_card(converted, size, labels, examples, metrics_path, summary_path)
+        card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
-def readme(size: int, class_count: int) -> str:
-    """The README for a model that takes images of `size` and gives `class_count` probabilities."""
+def readme(size: int, class_count: int, threshold: float | None = None) -> str:
+    """The README for a model that takes images of `size` and gives `class_count` probabilities.
+
+    `threshold` is the best score below which an answer is not to be trusted, if one is known.
+    """
+    advice = (
+        f"Treat a best score below {threshold:.2f} as unknown"
+        if threshold
+        else "No threshold is suggested for the best score"
+    )
     template = (HERE / "README.md").read_text(encoding="utf-8")
+    template = template.replace("THRESHOLD_ADVICE", advice)
     return template.replace("IMAGE_SIZE", str(size)).replace("CLASS_COUNT", str(class_count))
 
 

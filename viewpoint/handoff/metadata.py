@@ -1,8 +1,8 @@
 """Metadata inside a .tflite file: what MediaPipe and Android tools read to use the model correctly.
 
 It has two parts (https://ai.google.dev/edge/litert/models/metadata): a flatbuffer named
-TFLITE_METADATA in the model, and labels.txt in a zip archive appended to it. Interpreters ignore
-both. The flatbuffer's schema comes with the package mediapipe.
+TFLITE_METADATA in the model, and a zip archive appended to it with labels.txt and training.json
+(see viewpoint/fingerprints.py). Interpreters ignore both. The flatbuffer's schema comes with the package mediapipe.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import flatbuffers
 
 import config
+from viewpoint.fingerprints import PACKED_NAME, ModelData, as_text
 from viewpoint.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quiet_tensorflow import import_tensorflow
@@ -52,12 +53,12 @@ else:
     schema = load_schema()
 
 
-def add_metadata(model: bytes, labels: list[str]) -> bytes:
-    """The same model with its description, its input's normalization, and its labels inside."""
+def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None) -> bytes:
+    """The same model with its description, its input's normalization, its labels, and its training data inside."""
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
-    buffer.data = pack(describe(size))
+    buffer.data = pack(describe(size, data.threshold if data else None))
     entry = tflite_schema.MetadataT()
     entry.name, entry.buffer = BUFFER_NAME, len(tables.buffers)
     tables.buffers.append(buffer)
@@ -67,11 +68,17 @@ def add_metadata(model: bytes, labels: list[str]) -> bytes:
     with zipfile.ZipFile(archive, "a") as packed:
         # Without a date, so that equal models are equal files.
         packed.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(labels) + "\n")
+        if data:
+            packed.writestr(zipfile.ZipInfo(PACKED_NAME), as_text(data, with_photos=False))
     return archive.getvalue()
 
 
-def describe(size: int) -> "schema.ModelMetadataT":
-    """The metadata of a model that takes images of (size, size), with the texts of config.py."""
+def describe(size: int, threshold: float | None) -> "schema.ModelMetadataT":
+    """The metadata of a model that takes images of (size, size), with the texts of config.py.
+
+    `threshold` is the suggested one. It is only told, because a threshold that clients apply by
+    themselves would change their results.
+    """
     image = schema.TensorMetadataT(
         name="image",
         description="An upright RGB photo, resized as a whole; as float32, pixel / 127.5 - 1.",
@@ -92,7 +99,8 @@ def describe(size: int) -> "schema.ModelMetadataT":
     )
     probability = schema.TensorMetadataT(
         name="probability",
-        description=f"The probability of each class of {LABELS_NAME}, in its order; they add up to 1.",
+        description=f"The probability of each class of {LABELS_NAME}, in its order; they add up to 1."
+        + (f" Treat a best score below {threshold:.2f} as {config.UNKNOWN}." if threshold else ""),
         content=schema.ContentT(
             contentPropertiesType=schema.ContentProperties.FeatureProperties,
             contentProperties=schema.FeaturePropertiesT(),

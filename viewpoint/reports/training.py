@@ -1,6 +1,7 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
 import csv
+import dataclasses
 import json
 from base64 import b64encode
 from collections.abc import Callable
@@ -8,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
-from sklearn.metrics import classification_report, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
 from viewpoint.files import write_atomically
+from viewpoint.history import Previous
 from viewpoint.images import ImageError
 from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.metrics import (
@@ -22,6 +23,8 @@ from viewpoint.metrics import (
     is_right,
     predicted_classes,
     scores_by_stage,
+    threshold_effect,
+    wilson_interval,
 )
 from viewpoint.reports.charts import (
     draw_class_distribution,
@@ -31,26 +34,30 @@ from viewpoint.reports.charts import (
     draw_reliability,
     draw_robustness,
 )
+from viewpoint.reports.groups import class_figures, class_table, folder_figures, label_figures, with_interval
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.reports.summary import describe_effect, describe_suggestion
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
-    """Accuracy, macro and weighted F1, the per-class report and the confusion matrix.
+    """Accuracy, macro and weighted F1, figures of each class, and the confusion matrix.
 
-    Averages are over the classes that occur; the matrix has all classes, with true classes as rows.
+    Macro F1 is over `macro_f1_classes`, those with photos; the matrix has all classes, with true
+    classes as rows.
     """
     accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-    occurring = [name for name in config.CLASSES if name in true or name in predicted]
+    per_class = class_figures(true, predicted)
     return {
         "images": len(true),
         "accuracy": accuracy,
         "macro_f1": macro_f1,
+        "macro_f1_classes": [name for name in config.CLASSES if per_class[name]["support"]],
         "weighted_f1": f1_score(true, predicted, average="weighted", zero_division=0),
         "classes": config.CLASSES,
         "confusion_matrix": confusion_matrix(true, predicted, labels=config.CLASSES).tolist(),
-        "per_class": classification_report(true, predicted, labels=occurring, zero_division=0, output_dict=True),
-        "text": classification_report(true, predicted, labels=occurring, zero_division=0, digits=3),
+        "per_class": per_class,
+        "text": class_table(per_class),
     }
 
 
@@ -59,8 +66,9 @@ def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robus
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
     right, bins = is_right(test["label"], probabilities), settings["calibration_bins"]
     *before, scores = scores_by_stage(probabilities, settings["temperature"]).values()
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    metrics["accuracy_interval_95"] = [interval.low, interval.high]
+    metrics["accuracy_interval_95"] = wilson_interval(int(right.sum()), len(right))
+    metrics["by_folder"] = folder_figures(test["image_path"], right.tolist())
+    metrics["by_label"] = label_figures(test, right.tolist())
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
@@ -69,6 +77,8 @@ def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robus
         metrics["calibration_error_before"] = expected_calibration_error(before[0], right, bins)
     if robustness:
         metrics["robustness"] = robustness
+    if threshold := (settings["suggestion"] or {}).get("threshold"):
+        metrics["threshold_effect"] = threshold_effect(scores, right, threshold)
     # For people who want another threshold than the suggested one.
     metrics["answered"] = coverage_by_threshold(scores, right)[::5]
     return metrics
@@ -81,29 +91,40 @@ def write_report(
     settings: dict,
     folder: Path,
     robustness: dict[str, float] | None = None,
+    training: str | None = None,
+    previous: Previous | None = None,
 ) -> dict:
     """Write the report on the test split into `folder` and return its metrics.
 
     `probabilities` (n, classes) are the model's for splits["test"]; `settings` holds train.py's
     options, the temperature that was folded in, and the threshold that suggest_threshold found on
-    validation; `robustness` has the accuracy under each corruption.
+    validation; `robustness` has the accuracy under each corruption; `training` is the id of the
+    training, by which convert_tflite.py knows which model the figures belong to; `previous` is
+    the comparison with the previous training.
     """
     test = splits["test"]
     metrics = measure(test, probabilities, settings, robustness)
     text = metrics.pop("text")
     with write_atomically(folder / "metrics.json") as path:
-        content = {"test": metrics, "settings": settings, "history": history}
+        content = {"training": training, "test": metrics, "settings": settings, "history": history}
+        if previous:
+            content["previous"] = dataclasses.asdict(previous)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_test_predictions(test, probabilities, folder / "test_predictions.csv")
     figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
     values = {
         "metrics": metrics,
         "settings": settings,
+        "suggestion": describe_suggestion(settings["suggestion"]) if settings["suggestion"] else None,
+        "effect": describe_effect(metrics["threshold_effect"]) if "threshold_effect" in metrics else None,
         "kept": next(log for log in history if log["kept"]),
         "sizes": {name: len(split) for name, split in splits.items()},
-        "classes": [name for name in config.CLASSES if name in metrics["per_class"]],
+        "with_interval": with_interval,
+        "folders_shown": config.FOLDERS_SHOWN,
         "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
         "mistakes": list_mistakes(test, probabilities),
+        "previous": previous.describe() if previous else None,
+        "changes": list_changes(test, probabilities, previous),
     }
     with write_atomically(folder / "index.html") as path:
         path.write_text(render("training.html", **values), encoding="utf-8")
@@ -120,18 +141,35 @@ def write_test_predictions(test: pd.DataFrame, probabilities: np.ndarray, path: 
 
 
 def list_mistakes(test: pd.DataFrame, probabilities: np.ndarray) -> list[dict]:
-    """The config.MISTAKES_SHOWN most confident mistakes on the test split, for the page."""
+    """The most confident mistakes on the test split, for the page."""
     wrong = np.flatnonzero(~is_right(test["label"], probabilities))
-    order = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN]
+    return show_photos(test, probabilities, wrong)
+
+
+def list_changes(test: pd.DataFrame, probabilities: np.ndarray, previous: Previous | None) -> dict[str, list[dict]]:
+    """The photos on which the model and the previous one differ, by title, for the page."""
+    if previous is None or previous.comparison is None:
+        return {}
+    found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
+    return {
+        title: show_photos(test, probabilities, np.array([previous.rows[index] for index in positions]))
+        for title, positions in found.items()
+        if positions
+    }
+
+
+def show_photos(test: pd.DataFrame, probabilities: np.ndarray, rows: np.ndarray) -> list[dict]:
+    """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
+    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN]
     predicted = predicted_classes(probabilities)
-    mistakes = []
+    photos = []
     for row in order:
         label = test["label"].iloc[row]
         try:
             picture = data_uri(thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE))
         except ImageError:  # the file vanished after it was decoded
             picture = None
-        mistakes.append(
+        photos.append(
             {
                 "path": test["image_path"].iloc[row],
                 "picture": picture,
@@ -141,7 +179,7 @@ def list_mistakes(test: pd.DataFrame, probabilities: np.ndarray) -> list[dict]:
                 "score": float(probabilities[row].max()),
             }
         )
-    return mistakes
+    return photos
 
 
 # --- Figures -----------------------------------------------------------------------

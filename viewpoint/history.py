@@ -1,0 +1,131 @@
+"""The earlier trainings of a models folder: history.jsonl, and the predictions of their test photos."""
+
+import csv
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from viewpoint.cli import UserError
+from viewpoint.comparison import Comparison, compare, describe_comparison
+from viewpoint.files import write_atomically
+from viewpoint.fingerprints import ModelData
+from viewpoint.inference import PREDICTION_COLUMNS
+from viewpoint.settings import Settings
+
+HISTORY_NAME = "history.jsonl"
+PREDICTIONS_FOLDER = Path("report") / "history"
+COLUMNS = [*PREDICTION_COLUMNS, "label", "photo"]
+FIGURES = ("images", "accuracy", "macro_f1", "log_loss", "calibration_error")
+# Options that say nothing about how a model was trained.
+LEFT_OUT = ("models", "resume", "quiet", "tensorboard")
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The comparison with the previous training; `rows` are the test photos that both tested."""
+
+    training: str
+    date: str
+    rows: list[int]
+    comparison: Comparison | None  # None when no photo was tested by both
+
+    def describe(self) -> str:
+        """The comparison in a sentence."""
+        title = f"Against the previous training ({self.training}, {self.date})"
+        if self.comparison is None:
+            return f"{title}: it tested none of these photos, so the two cannot be compared"
+        return f"{title}, on the photos that both tested: {describe_comparison(self.comparison)}"
+
+
+def read_history(models: Path) -> list[dict]:
+    """The lines of history.jsonl; a line that an interruption cut off is left out."""
+    try:
+        lines = (models / HISTORY_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    runs = []
+    for line in lines:
+        try:
+            run = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(run, dict):
+            runs.append(run)
+    return runs
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """The predictions in a file of report/history/ by photo hash; {} when it is missing or damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["photo"]: row["prediction"] for row in csv.DictReader(file) if row["photo"]}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return {}
+
+
+def compare_with_previous(
+    models: Path, hashes: Sequence[str], labels: Sequence[str], predicted: Sequence[str]
+) -> Previous | None:
+    """Compare test predictions with those of the last training; None without an earlier one.
+
+    Photos are recognized by their content, and both models are judged by the labels given.
+    """
+    for run in reversed(read_history(models)):
+        old = read_predictions(models / str(run.get("predictions")))
+        if not old:
+            continue  # its file was deleted
+        rows = [row for row, photo in enumerate(hashes) if photo in old]
+        found = None
+        if rows:
+            found = compare(
+                [labels[row] for row in rows],
+                [old[hashes[row]] for row in rows],
+                [predicted[row] for row in rows],
+            )
+        return Previous(str(run.get("training")), str(run.get("date")), rows, found)
+    return None
+
+
+def add_to_history(
+    models: Path,
+    data: ModelData,
+    settings: Settings,
+    metrics: dict,
+    rows: Sequence[Sequence[str]],
+) -> None:
+    """Write the test predictions to report/history/, and append the training's line to history.jsonl.
+
+    `rows` have the COLUMNS. Raises UserError when one of the files cannot be written.
+    """
+    predictions = PREDICTIONS_FOLDER / f"{data.training}.csv"
+    with write_atomically(models / predictions) as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+    line = {
+        "date": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M %z}",
+        "training": data.training,
+        "data": {name: split.hash for name, split in data.splits.items()},
+        "options": changed_options(settings),
+        "figures": {name: metrics[name] for name in FIGURES},
+        "predictions": predictions.as_posix(),
+    }
+    path = models / HISTORY_NAME
+    try:
+        cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * cut_off + json.dumps(line) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def changed_options(settings: Settings) -> dict[str, object]:
+    """The options that differ from the defaults of their recipe, and the recipe if it is not the default one."""
+    defaults = vars(Settings(settings.recipe)) | {"recipe": "default"}
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(settings).items()
+        if name not in LEFT_OUT and value != defaults[name]
+    }

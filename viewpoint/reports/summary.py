@@ -1,0 +1,76 @@
+"""What train.py prints at its end, and sentences that its report and the hand-off share with it."""
+
+import pandas as pd
+
+import config
+from viewpoint.cli import command, counted
+from viewpoint.dataset import class_counts
+from viewpoint.settings import Settings
+
+
+def print_summary(
+    splits: dict[str, pd.DataFrame],
+    history: list[dict],
+    metrics: dict,
+    suggestion: dict,
+    settings: Settings,
+) -> None:
+    """Print what was trained, how good it is on the test split, and what to run next."""
+    [kept] = [log for log in history if log["kept"]]
+    print("\nTest split, used for this report only:\n")
+    print(metrics["text"])
+    print("Confusion matrix (rows are true classes):")
+    print(pd.DataFrame(metrics["confusion_matrix"], config.CLASSES, config.CLASSES).to_string())
+    if "robustness" in metrics:
+        print("\nAccuracy " + ", ".join(f"{name} {value:.3f}" for name, value in metrics["robustness"].items()))
+    before = metrics.get("calibration_error_before")
+    note = "" if before is None else f" (before temperature scaling {before:.3f})"
+    print(f"Expected calibration error {metrics['calibration_error']:.3f}{note}")
+    print(f"\nTrained on {counted(len(splits['train']), 'photo')}, validated on {len(splits['val'])}: ", end="")
+    print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
+    print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
+    print(f"weighted F1 {metrics['weighted_f1']:.3f} on {counted(metrics['images'], 'photo')}")
+    if unmeasured := [name for name in config.CLASSES if name not in metrics["macro_f1_classes"]]:
+        print(f"Not measured, and not in macro F1, because they have no test photos: {', '.join(unmeasured)}")
+    counts = class_counts(splits["train"]["label"])
+    absent = [
+        name for name in counts if not counts[name] and not (settings.flip and counts[config.MIRRORED_CLASS[name]])
+    ]
+    if absent:
+        print(f"Without training photos, so do not trust a prediction of: {', '.join(absent)}")
+    print(describe_suggestion(suggestion))
+    if effect := metrics.get("threshold_effect"):
+        print(describe_effect(effect))
+    print(
+        f"The model is in {settings.models}/; open {settings.models / 'report' / 'index.html'} to see how good it is."
+    )
+    options = [("--models", settings.models, config.MODELS_DIR), ("--dataset", settings.dataset, config.DATASET_DIR)]
+    print(f"Next: {command('convert_tflite.py', [*options, ('--data', settings.data, None)])}")
+
+
+def describe_suggestion(suggestion: dict) -> str:
+    """What people are told of the threshold that metrics.suggest_threshold found on validation."""
+    goal = f"at least {config.SUGGESTED_ACCURACY:.0%} accuracy with {config.SUGGESTED_CONFIDENCE:.0%} confidence"
+    threshold = suggestion["threshold"]
+    if threshold is None:
+        return (
+            f"No threshold for --unknown-below: {counted(suggestion['photos'], 'validation photo')} cannot show "
+            f"{goal}; {counted(suggestion['missing'], 'more answer')}, all right, would be needed"
+        )
+    if not threshold:
+        return f"On validation, all answers together show {goal}: no --unknown-below is needed"
+    return (
+        f"On validation, the answers with a score of at least {threshold:.2f} show {goal} "
+        f"({suggestion['accuracy']:.1%} are right), and {suggestion['answered']:.1%} of the photos get one: "
+        f"test_predict.py --unknown-below {threshold:.2f} writes {config.UNKNOWN} for the others"
+    )
+
+
+def describe_effect(effect: dict) -> str:
+    """The effect of a threshold on the test split in a sentence; see metrics.threshold_effect."""
+    return (
+        f"On the test split, the threshold {effect['threshold']:.2f} leaves an answer for {effect['answered']} of "
+        f"{counted(effect['photos'], 'photo')}; {effect['right']} of these are right, which is "
+        f"{effect['right'] / max(effect['answered'], 1):.1%} instead of "
+        f"{effect['right_without'] / effect['photos']:.1%} without it"
+    )
