@@ -36,6 +36,15 @@ def test_a_missing_or_damaged_file_has_no_probabilities(tmp_path):
     assert read_out_of_fold(path, tmp_path) == {}
     path.write_bytes(b"\xff\x00")
     assert read_out_of_fold(path, tmp_path) == {}
+    path.write_text("")
+    assert read_out_of_fold(path, tmp_path) == {}
+
+
+def test_a_number_that_is_none_or_a_cut_row_makes_the_file_damaged(written):
+    text = written.read_text()
+    for damaged in (text.replace("0.400000", "much"), text[:-20]):
+        written.write_text(damaged)
+        assert read_out_of_fold(written, written.parent) == {}
 
 
 def test_another_file_of_that_name_is_not_overwritten(tmp_path):

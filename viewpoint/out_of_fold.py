@@ -37,19 +37,19 @@ def read_out_of_fold(path: Path, data: Path) -> dict[str, dict[str, float]]:
     A photo whose file has changed, or is gone, is left out, and so are all photos when
     config.CLASSES has changed. A photo with a corrected label stays: the models never saw its label.
     """
+    header = [*FIRST_COLUMNS, *config.CLASSES]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, ValueError, csv.Error):
+            first, *rows = csv.reader(file)
+        if first != header:
+            return {}
+        return {
+            image_path: dict(zip(config.CLASSES, map(float, values), strict=True))
+            for image_path, content, *values in rows
+            if content == content_hash(data / image_path)
+        }
+    except (OSError, ValueError, csv.Error):  # missing, empty or damaged
         return {}
-    header = [*FIRST_COLUMNS, *config.CLASSES]
-    if not rows or rows[0] != header:
-        return {}
-    found = {}
-    for row in rows[1:]:
-        if len(row) == len(header) and row[1] == content_hash(data / row[0]):
-            found[row[0]] = dict(zip(config.CLASSES, map(float, row[2:]), strict=True))
-    return found
 
 
 def content_hash(path: Path) -> str | None:
