@@ -78,17 +78,18 @@ DUPLICATE_BITS = 4
 REVIEW_IMAGES = 4000
 WRONG = "Wrong"
 
-# The weight of each reason to doubt a label. The first is multiplied by the probability
-# that a trained model gives to all other classes together.
+# The weight of each reason to doubt a label. "model" is multiplied by the probability that the
+# models of the cross-validation, or else a trained model, give to all other classes together.
 SUSPICIONS = {
+    "conflict": 6.0,  # nearly the same photo as another one with another label
+    "mirrored": 3.0,  # its parts are drawn where those of a mirrored car would be
     "model": 3.0,
-    "tie": 0.6,
+    "confident": 1.0,  # confident learning calls it wrong
     "twin": 0.6,  # the photo before or after it in its folder looks alike and has another label
     "no end": 0.3,  # only left or right parts, which make a Front by rule
-    "sides": 0.3,  # left and right parts together
-    "ends": 0.15,  # front and rear parts together
-    "margin": 0.15,  # one vote decides
-    "neighbours": 0.15,  # the photos before and after it agree with each other but not with it
+    "margin": 0.3,  # one vote decides
+    "sides": 0.15,  # at least two left and two right parts, but not as many of both
+    "tie": 0.15,  # as many front as rear parts, which make a Front by rule
     "single": 0.1,  # a Background only because it has too few parts
 }
 # Photos whose 64-bit perceptual hashes differ in at most this many bits look alike.

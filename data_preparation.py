@@ -44,6 +44,7 @@ from viewpoint.dataset import (
 from viewpoint.files import relative_path, write_atomically
 from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.review import find_model, write_review
@@ -118,12 +119,17 @@ def review_labels(
 ) -> None:
     """Write review.html and say how to use it. Raises UserError when the model in --models cannot be used."""
     page, model = args.output / REVIEW_NAME, find_model(args.models)
+    out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, args.data)
     try:
-        write_review(labelled, photos, corrections, args.data, model, args.review, page)
+        write_review(labelled, photos, corrections, args.data, model, args.review, page, out_of_fold)
     except UserError as error:
         raise UserError(f"the splits are written, but no review page: {error} (--models is {args.models})") from error
-    asked = f" The labels that {model} contradicts come first." if model else ""
-    print(f"Open {page} in a browser to look at the labels.{asked}")
+    print(f"Open {page} in a browser to look at the labels.")
+    if out_of_fold:
+        print(f"Models that did not learn them judged {counted(len(out_of_fold), 'label')} ({OUT_OF_FOLD_NAME}).")
+    if model and len(out_of_fold) < len(labelled):
+        print(f"{model} judged {'the others' if out_of_fold else 'the labels'}, although it may have learned them;")
+        print("tools/crossval.py trains models that have not.")
     print(f"Put the {CORRECTIONS_NAME} that it saves into {args.output}/, then run this script again.")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import config
 from viewpoint.cli import UserError
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.scan import parse_dataset
 
 
@@ -52,8 +53,13 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
         wrong = "Front" if labels[0] != "Front" else "Rear"
         rows = zip(fold["test"]["image_path"], [wrong, *labels[1:]], [0.9] * len(labels), labels, strict=True)
         figures = dict.fromkeys([*crossval.NUMBERS, "seconds"], 0.5)
-        return {**figures, "robustness": {"clean": 0.5}, "predictions": list(rows)}
+        paths = fold["test"]["image_path"]
+        values = [seed / 10] * len(config.CLASSES)
+        result = {**figures, "robustness": {"clean": 0.5}, "predictions": list(rows)}
+        return result | {"probabilities": {path: values for path in paths}}
 
+    for path in labelled_photos(20)["image_path"]:
+        (tmp_path / path).write_text(path)
     for name, split in zip(("train", "val", "test"), (slice(0, 40), slice(40, 60), slice(60, 140)), strict=True):
         labelled_photos(20)[split].to_csv(tmp_path / f"{name}.csv", index=False)
     output = tmp_path / "cv.jsonl"
@@ -63,13 +69,19 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         crossval.main()
     with output.open("a") as file:
+        file.write('{"key": {"from": "an earlier version"}}\n')
         file.write('{"key": {"cut off')  # a power failure in the middle of a line
     output.write_text(output.read_text() + "\n")
-    assert len(output.read_text().splitlines()) == 8
+    assert len(output.read_text().splitlines()) == 9
+    assert not (tmp_path / OUT_OF_FOLD_NAME).exists()  # some photos have no probabilities yet
     trained.clear()
     crossval.main()
     assert trained == [(2, ["--recipe", "reference"])] * 3
     assert [row["key"]["fold"] for row in crossval.read_finished(output).values()] == [0, 1, 2, 3, 4] * 2
+    # The mean over the seeds 1 and 2, for all photos.
+    found = read_out_of_fold(tmp_path / OUT_OF_FOLD_NAME, tmp_path)
+    assert len(found) == 140
+    assert {value for values in found.values() for value in values.values()} == {0.15}
     # 5 of 140 wrong, at a score of 0.9 throughout: 135/140 - 0.9 = 0.064.
     assert "Seed 2, all folds together: 5 of 140 wrong, accuracy 0.964" in capsys.readouterr().out
 
@@ -95,3 +107,8 @@ def test_train_py_itself_runs_on_a_fold(demo_photos):
     right = sum(predicted == true for _, predicted, _, true in row["predictions"])
     assert row["accuracy"] == pytest.approx(right / len(fold["test"]))
     assert row["robustness"]["clean"] == row["accuracy"]
+    # The probabilities are those of the predictions.
+    for path, predicted, score, _ in row["predictions"]:
+        values = row["probabilities"][path]
+        assert max(values) == pytest.approx(score, abs=1e-3)
+        assert config.CLASSES[values.index(max(values))] == predicted

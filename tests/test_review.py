@@ -16,7 +16,7 @@ from test_annotations import ANY
 
 import config
 import data_preparation
-from viewpoint.annotations.photo import Report
+from viewpoint.annotations.photo import Part, Report
 from viewpoint.annotations.shapes import via_outline
 from viewpoint.annotations.via import read_regions
 from viewpoint.cli import UserError
@@ -24,7 +24,7 @@ from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import COLUMNS, SPLITS
 from viewpoint.labeling import read_names
 from viewpoint.reports import review
-from viewpoint.scan import read_dataset
+from viewpoint.scan import Photo, read_dataset
 
 FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
 REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")
@@ -34,19 +34,23 @@ def labelled(*rows) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def suspicions(df, hashes=None, predictions=None) -> dict[str, tuple[float, list[str]]]:
+def suspicions(df, hashes=None, predictions=None, out_of_fold=None, conflicts=()) -> dict[str, tuple[float, list[str]]]:
     # Hashes that differ in half of their bits or all, unless the test says otherwise.
     far_apart = (0, 2**64 - 1, 0xFFFFFFFF, 0xFFFF0000FFFF0000)
     hashes = hashes or dict(zip(df["image_path"], far_apart, strict=False))
-    return dict(zip(df["image_path"], review.find_suspicions(df, hashes, predictions or {}), strict=True))
+    photos = {path: Photo((), value) for path, value in hashes.items()}
+    found = review.find_suspicions(df, photos, predictions or {}, out_of_fold or {}, conflicts)
+    return dict(zip(df["image_path"], found, strict=True))
 
 
 @pytest.mark.parametrize(
     ("label", "votes", "expected"),
     [
         ("FrontLeft", (3, 0, 2, 0), []),
-        ("FrontLeft", (3, 3, 2, 0), ["front and rear parts", "as many front as rear parts"]),
-        ("Front", (3, 0, 2, 2), ["left and right parts", "as many left as right parts"]),
+        ("FrontLeft", (3, 3, 2, 0), ["as many front as rear parts"]),
+        ("FrontLeft", (5, 2, 4, 1), []),
+        ("FrontLeft", (3, 0, 4, 2), ["several left and right parts"]),
+        ("Front", (3, 0, 2, 2), []),  # a straight view has as many left as right parts
         ("FrontLeft", (3, 0, 1, 0), ["one part decides"]),
         ("Front", (3, 0, 0, 0), []),
         ("FrontLeft", (0, 0, 3, 0), ["no part says front or rear"]),
@@ -60,19 +64,17 @@ def test_what_in_the_votes_makes_a_label_suspicious(label, votes, expected):
     assert (score > 0) == bool(expected)
 
 
-def test_neighbours_in_a_folder_that_disagree_are_suspicious():
+def test_neighbours_in_a_folder_that_look_alike_and_disagree_are_suspicious():
     df = labelled(
         ["a/1.jpg", "FrontLeft", 3, 0, 2, 0],
         ["a/2.jpg", "FrontRight", 3, 0, 0, 2],
         ["a/3.jpg", "FrontLeft", 3, 0, 2, 0],
         ["b/4.jpg", "Rear", 0, 3, 0, 0],
     )
-    found = suspicions(df)
-    assert found["a/2.jpg"][1] == ["the photos before and after it are FrontLeft"]
-    assert found["b/4.jpg"] == (0, [])  # its neighbour lies in another folder
+    assert not any(reasons for _, reasons in suspicions(df).values())
     alike = suspicions(df, {"a/1.jpg": 0b111, "a/2.jpg": 0b110, "a/3.jpg": 2**63 - 1, "b/4.jpg": 2**63 - 1})
     assert alike["a/1.jpg"][1] == ["looks like 2.jpg, which is FrontRight"]
-    assert alike["a/3.jpg"][1] == []
+    assert alike["a/3.jpg"][1] == []  # unlike its neighbour; b/4.jpg, which it resembles, is in another folder
 
 
 def test_a_label_that_the_model_contradicts_comes_before_a_tie():
@@ -82,6 +84,85 @@ def test_a_label_that_the_model_contradicts_comes_before_a_tie():
     assert found["a.jpg"][0] == pytest.approx(config.SUSPICIONS["model"] * 0.9)
     assert found["a.jpg"][1] == ["the model says FrontRight (0.90)"]
     assert found["a.jpg"][0] > found["b.jpg"][0]
+
+
+def test_models_that_did_not_learn_a_photo_are_named_and_preferred():
+    df = labelled(["a.jpg", "FrontLeft", 3, 0, 2, 0], ["b.jpg", "FrontLeft", 3, 0, 2, 0])
+    honest = {"a.jpg": {"FrontRight": 0.8, "FrontLeft": 0.2}}
+    learned = {path: {"FrontLeft": 0.9, "FrontRight": 0.1} for path in df["image_path"]}
+    found = suspicions(df, predictions=learned, out_of_fold=honest)
+    assert found["a.jpg"] == (
+        pytest.approx(config.SUSPICIONS["model"] * 0.8),
+        ["models that did not learn this photo say FrontRight (0.80)"],
+    )
+    assert found["b.jpg"] == (pytest.approx(config.SUSPICIONS["model"] * 0.1), [])
+
+
+def drawn(name: str, x: float) -> Part:
+    return Part((name,), (((x - 5, 0), (x + 5, 0), (x + 5, 9)),))
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        # A front left view: the nose at the left, the left side to the right of it.
+        ([drawn("frontbumper", 10), drawn("bonnet", 20), drawn("leftfrontdoor", 60)], False),
+        ([drawn("frontbumper", 10), drawn("bonnet", 20), drawn("rightfrontdoor", 60)], True),
+        # A rear left view: the left side at the left.
+        ([drawn("leftreardoor", 10), drawn("tailgate", 60)], False),
+        ([drawn("rightreardoor", 10), drawn("tailgate", 60)], True),
+        # A whole side, without an end: its doors from front to rear.
+        ([drawn("leftfrontdoor", 10), drawn("leftreardoor", 60)], False),
+        ([drawn("rightfrontdoor", 10), drawn("rightreardoor", 60)], True),
+        # A lamp votes for both, so it says where the front of its side is.
+        ([drawn("rightheadlamp", 60), drawn("rightreardoor", 10)], False),
+        # One for and one against; nothing to compare; not drawn.
+        ([drawn("bonnet", 30), drawn("leftfrontdoor", 60), drawn("leftmirror", 10)], False),
+        ([drawn("bonnet", 30), drawn("scratch", 60)], False),
+        ([Part(("bonnet",)), drawn("rightfrontdoor", 60)], False),
+    ],
+)
+def test_parts_where_a_mirrored_car_has_them(parts, expected):
+    assert review.looks_mirrored(parts) == expected
+
+
+def test_nearly_equal_photos_with_different_labels_name_each_other_and_come_first():
+    rows = [[f"{name}.jpg", "Front", 3, 0, 0, 0] for name in "abcdef"]
+    rows[3][1] = rows[4][1] = "Rear"
+    df = labelled(*rows)
+    pairs = [("a.jpg", "e.jpg"), ("b.jpg", "d.jpg")]
+    found = suspicions(df, dict.fromkeys(df["image_path"], 0), {"f.jpg": {"Rear": 1.0}}, conflicts=pairs)
+    assert found["a.jpg"][1] == ["nearly the same photo as e.jpg, which is Rear"]
+    assert found["d.jpg"][1][0] == "nearly the same photo as b.jpg, which is Front"
+    groups = review.group_pairs(pairs)
+    order = review.card_order(df["image_path"].tolist(), list(found.values()), {"c.jpg": "Front"}, groups)
+    assert [df["image_path"][i][0] for i in order] == list("aebdfc")
+
+
+def test_pairs_that_share_a_photo_are_one_group():
+    groups = review.group_pairs([("a", "b"), ("c", "d"), ("e", "f"), ("d", "a")])
+    assert groups["a"] is groups["b"] is groups["c"] is groups["d"]
+    assert groups["a"] == ["c", "d", "a", "b"]
+    assert groups["e"] == ["e", "f"]
+
+
+def test_the_page_shows_conflicts_side_by_side_and_where_one_may_stop(browser, photos):
+    df, read_photos, _ = read_dataset(photos)
+    page = photos.parent / "review.html"
+    predictions = {"lot/05.jpg": {"Rear": 0.9, "FrontLeft": 0.1}}
+    pairs = [("lot/03.jpg", "lot/08.jpg"), ("lot/03.jpg", "gone.jpg"), ("lot/01.jpg", "lot/02.jpg")]
+    corrections = {"lot/01.jpg": "FrontLeft", "lot/02.jpg": "RearRight"}  # settled
+    review.write_review(df, read_photos, corrections, photos, None, 99, page, predictions, pairs)
+    view = browser.new_page()
+    view.goto(page.as_uri())
+    assert view.locator(".group").count() == 1
+    group = view.locator(".group .card .path").all_text_contents()
+    assert group == ["lot/03.jpg", "lot/08.jpg"]
+    before_stop = view.evaluate("document.querySelector('.stop').previousElementSibling.innerText")
+    assert "lot/05.jpg" in before_stop
+    assert "Something speaks against 3;" in view.locator("#intro").text_content()
+    last = view.locator(".card .path").all_text_contents()[-2:]
+    assert sorted(last) == ["lot/01.jpg", "lot/02.jpg"]
 
 
 @pytest.mark.parametrize(

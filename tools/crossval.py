@@ -8,6 +8,8 @@ the options after "--" on the other folds, an eighth of which is for validation.
 line for each fold to --output, with the predictions of the fold's photos; folds that the file
 already has, with the same options, photos and code, are not trained again. Prints the mean and
 standard deviation of accuracy, macro F1 and more, and the figures of all folds together.
+Writes out_of_fold.csv into the folder of the splits: each photo's probabilities, the mean over the
+seeds, from models that did not learn it. "data_preparation.py --review" judges the labels by them.
 With --split grouped every folder stays in one fold, as in data_preparation.py.
 """
 
@@ -34,6 +36,8 @@ import config
 from viewpoint.cli import SEED, UserError, counted, number, run
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.metrics import expected_calibration_error
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
+from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings
 from viewpoint.splits import in_path_order, split_off_folders
@@ -86,12 +90,16 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
         seconds = time.monotonic() - started
         content = json.loads((Path(folder) / "report" / "metrics.json").read_text(encoding="utf-8"))
         predictions = pd.read_csv(Path(folder) / "report" / "test_predictions.csv")
+        probabilities = predict_classes(fold["test"], data_dir, Path(folder) / "saved_model")
         return {
             **{name: content["test"][name] for name in NUMBERS},
             "robustness": content["test"]["robustness"],
             "temperature": content["settings"].get("temperature"),
             "seconds": round(seconds),
             "predictions": predictions.values.tolist(),
+            "probabilities": {
+                path: [values[name] for name in config.CLASSES] for path, values in probabilities.items()
+            },
         }
 
 
@@ -112,13 +120,27 @@ def code_of_training() -> list[Path]:
 
 
 def read_finished(path: Path) -> dict[str, dict]:
-    """The finished folds in a file by key; a line that an interruption cut off is left out."""
+    """The finished folds in a file by key.
+
+    A line that an interruption cut off is left out, and so is one of an earlier version, without
+    "probabilities".
+    """
     rows = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with contextlib.suppress(json.JSONDecodeError):
             row = json.loads(line)
-            rows[json.dumps(row["key"])] = row
+            if "probabilities" in row:
+                rows[json.dumps(row["key"])] = row
     return rows
+
+
+def mean_probabilities(rows: list[dict]) -> dict[str, list[float]]:
+    """The mean over the seeds of each photo's probabilities: {image_path: one value for each class}."""
+    of_photo: dict[str, list[list[float]]] = {}
+    for row in rows:
+        for image_path, values in row["probabilities"].items():
+            of_photo.setdefault(image_path, []).append(values)
+    return {image_path: np.mean(values, axis=0).tolist() for image_path, values in of_photo.items()}
 
 
 def print_results(rows: list[dict], bins: int) -> None:
@@ -178,6 +200,9 @@ def main() -> None:
                 done[json.dumps(fold_key)] = row
             rows.append(done[json.dumps(fold_key)])
     print_results(rows, settings.calibration_bins)
+    out_of_fold = args.dataset / OUT_OF_FOLD_NAME
+    write_out_of_fold(mean_probabilities(rows), data_dir, out_of_fold)
+    print(f"The probabilities of all photos are in {out_of_fold}; data_preparation.py --review uses them.")
 
 
 if __name__ == "__main__":
