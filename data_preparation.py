@@ -8,13 +8,16 @@ Reads every VIA, COCO or LabelMe file at any depth below --data, and the photos 
 A photo that was not understood gets no label, and the summary says why. Writes to dataset/:
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
-    labels.csv                     the same in one file, with --split none
+    splits.csv                     the split of every photo that was ever dealt, for the next run
+    labels.csv                     the labels in one file, with --split none
     class_distribution.png         photos per class and split
     summary.json                   where the photos are, everything left out, near-duplicates
     part_names.csv                 the part names that no list knows, to fill in what they mean
     review.html                    with --review: the labels to look at, the most doubtful first
 
-With --split grouped every folder (one vehicle, one inspection) stays in one split. The review
+Every photo stays in its split when the script runs again; new photos are dealt to the splits, and
+--resplit starts over. Near-duplicates share a split, with --split grouped also the photos of a
+folder (one vehicle, one inspection), or of a group that --group-by finds in their names. The review
 page saves corrections.csv; put it into dataset/. The next run applies it before the split, and
 reads the meanings in part_names.csv. Exits with 1 when something was left out and --strict was
 given, with 2 when the annotations were not understood or are too few to split.
@@ -23,6 +26,7 @@ given, with 2 when the annotations were not understood or are too few to split.
 import argparse
 import contextlib
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -35,10 +39,11 @@ from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import (
     CORRECTIONS_NAME,
     LABELS_NAME,
+    MEMORY_NAME,
     REVIEW_NAME,
-    SPLITS,
     SUMMARY_NAME,
     class_counts,
+    read_summary,
     refuse_to_overwrite,
 )
 from viewpoint.files import relative_path, write_atomically
@@ -49,7 +54,16 @@ from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_name
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.review import find_model, write_review
 from viewpoint.scan import Photo, Reading, nothing_found, parse_dataset, read_dataset
-from viewpoint.splits import create_grouped_splits, create_stratified_splits, straddling_duplicates
+from viewpoint.splits import (
+    Changes,
+    Memory,
+    create_grouped_splits,
+    create_stratified_splits,
+    find_conflicts,
+    make_splits,
+    memory_table,
+    read_memory,
+)
 
 # The part lists belong to config.py; people import them together with the functions that use them.
 FRONT_PARTS, REAR_PARTS = config.FRONT_PARTS, config.REAR_PARTS
@@ -74,17 +88,19 @@ NAMES_PRINTED = 20
 # --- Outputs -----------------------------------------------------------------------
 
 
-def write_dataset(tables: dict[str, pd.DataFrame], summary: dict, output: Path) -> None:
-    """Write a CSV for each table, the chart and summary.json into `output`: all of them, or on an error none.
+def write_dataset(tables: dict[str, pd.DataFrame], memory: pd.DataFrame | None, summary: dict, output: Path) -> None:
+    """Write a CSV for each table, splits.csv, the chart and summary.json into `output`: all, or on an error none.
 
-    `tables` are the three splits by name, or only "labels". After a kill or a power cut some files
-    may be missing, but old and new ones are never mixed.
+    `tables` are the three splits by name, or only "labels"; `memory` is splits.memory_table. After a
+    kill or a power cut some files may be missing, but old and new ones are never mixed.
     """
     # All are written before the first is renamed: a new train.csv with an old test.csv would share photos.
     with contextlib.ExitStack() as files:
-        for name, table in tables.items():
-            path = files.enter_context(write_atomically(output / f"{name}.csv"))
-            table.to_csv(path, index=False, lineterminator="\n")
+        written = {f"{name}.csv": table for name, table in tables.items()}
+        if memory is not None:
+            written[MEMORY_NAME] = memory
+        for name, table in written.items():
+            table.to_csv(files.enter_context(write_atomically(output / name)), index=False, lineterminator="\n")
         draw_class_distribution(tables, files.enter_context(write_atomically(output / CHART_NAME)))
         path = files.enter_context(write_atomically(output / SUMMARY_NAME))
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -94,12 +110,13 @@ def write_dataset(tables: dict[str, pd.DataFrame], summary: dict, output: Path) 
 
 
 def describe_dataset(
-    tables: dict[str, pd.DataFrame], report: Report, duplicates: list[tuple], data: Path, output: Path
+    tables: dict[str, pd.DataFrame], report: Report, conflicts: list[tuple[str, str]], args: argparse.Namespace
 ) -> dict:
     """The content of summary.json."""
     return {
         # Relative, so that a project folder can be moved as a whole.
-        "data_dir": relative_path(data, output),
+        "data_dir": relative_path(args.data, args.output),
+        "split": {"by": args.split, "group_by": args.group_by},
         "annotation_files": report.annotation_files,
         "photos_found": report.photos_found,
         "images": {name: class_counts(table["label"]) for name, table in tables.items()},
@@ -110,7 +127,7 @@ def describe_dataset(
         "skipped": report.skipped,
         "names_read_as": {f"{name} = {part}": count for (name, part), count in report.spellings.most_common() if count},
         "unknown_parts": dict(report.unknown_parts.most_common()),
-        "near_duplicates": duplicates,
+        "conflicts": conflicts,
     }
 
 
@@ -188,14 +205,24 @@ def print_class_table(tables: dict[str, pd.DataFrame], total: int) -> None:
     print(f"{'all':<12}{total:>8}{min(total, 1):>10.1%}" + "".join(f"{len(tables[name]):>8}" for name in names))
 
 
-def print_duplicates(duplicates: list[tuple], output: Path) -> None:
-    """Print how many near-duplicates are in different splits, and some of them."""
-    if not duplicates:
-        print("\nNear-duplicates in different splits: none")
+def print_changes(changes: Changes, output: Path) -> None:
+    """Print what differs from the earlier splits: normally nothing."""
+    if not changes.kept and not changes.moved:
+        print(f"\nThe splits are new: {counted(changes.new, 'photo')} dealt")
         return
-    print(f"\nNear-duplicates in different splits: at least {counted(len(duplicates), 'pair')}; ", end="")
-    print("they make the test figures too good")
-    print_some([printable(f"{a} ({a_split}) and {b} ({b_split})") for a, a_split, b, b_split in duplicates], output)
+    print(f"\nCompared with the earlier splits, {counted(changes.kept, 'photo')} stayed, ", end="")
+    print(f"{changes.new} are new, {changes.gone} are gone, {len(changes.moved)} moved")
+    moved = [printable(f"{path}: from {earlier} to {now}") for path, earlier, now in changes.moved]
+    print_some(moved, output)
+    if changes.moved:
+        print("They moved because near-duplicates and groups share a split; compare no figures across this change.")
+
+
+def print_conflicts(conflicts: list[tuple[str, str]], labels: dict[str, str], output: Path) -> None:
+    """Print the nearly equal photos that have different labels."""
+    if conflicts:
+        print(f"\nNearly equal photos with different labels: {counted(len(conflicts), 'pair')}; one is probably wrong")
+        print_some([printable(f"{a} ({labels[a]}) and {b} ({labels[b]})") for a, b in conflicts], output)
 
 
 def print_some(items: list[str], output: Path) -> None:
@@ -226,15 +253,36 @@ def refuse_what_was_not_understood(df: pd.DataFrame, report: Report, data: Path,
         )
 
 
-def split(df: pd.DataFrame, args: argparse.Namespace) -> dict[str, pd.DataFrame]:
-    """The tables to write: three splits, or one table with --split none. Raises UserError for too few photos."""
+def split(
+    df: pd.DataFrame, photos: dict[str, Photo], args: argparse.Namespace
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame | None, Changes | None]:
+    """The tables to write, three splits or one with --split none; the memory of the splits; what changed in them.
+
+    Raises UserError when there are too few photos, or the earlier splits were made in another way.
+    """
     if args.split == "none":
-        return {LABELS_NAME: df}
-    create_splits = create_grouped_splits if args.split == "grouped" else create_stratified_splits
-    return dict(zip(SPLITS, create_splits(df, args.val_share, args.test_share, args.seed), strict=True))
+        return {LABELS_NAME: df}, None, None
+    memory = Memory() if args.resplit else read_memory(args.output)
+    earlier = read_summary(args.output / SUMMARY_NAME).get("split")
+    if memory.by_path and earlier and earlier != {"by": args.split, "group_by": args.group_by}:
+        raise UserError(
+            f"the splits in {args.output} were made with other options ({earlier}); use the same, or add --resplit"
+        )
+    hashes = {path: (photo.hash, photo.content) for path, photo in photos.items()}
+    how = (args.split, args.group_by, args.val_share, args.test_share, args.seed, args.duplicate_bits)
+    tables, changes = make_splits(df, hashes, memory, *how)
+    return tables, memory_table(tables, hashes, args.output), changes
 
 
 # --- The whole ---------------------------------------------------------------------
+
+
+def regular_expression(text: str) -> str:
+    """An option type for argparse: a regular expression."""
+    try:
+        return re.compile(text).pattern
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a regular expression: {error}") from error
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -273,6 +321,13 @@ def parse_arguments() -> argparse.Namespace:
         default=config.DUPLICATE_BITS,
         help="largest difference, in bits of their 64-bit hashes, between near-duplicates",
     )
+    add(
+        "--group-by",
+        type=regular_expression,
+        metavar="REGEX",
+        help="with --split grouped: what photos of one group have in common in their path, instead of the folder",
+    )
+    add("--resplit", action="store_true", help="deal all photos again, instead of keeping each in its split")
     add("--seed", type=SEED, default=config.SEED, help="seed of the random split")
     add(
         "--review",
@@ -284,7 +339,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of a trained model for --review to compare with")
     add("--strict", action="store_true", help="exit with 1 when anything was skipped")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.group_by and args.split != "grouped":
+        parser.error("--group-by is for --split grouped")
+    return args
 
 
 def main() -> int:
@@ -300,19 +358,20 @@ def main() -> int:
         write_part_names(args.output / PART_NAMES_NAME, report.unknown_parts, filled_in, read)
     df = apply_corrections(labelled, corrections, report)
     # A refusal comes last, because the summary and the review page say what is behind it.
-    tables, refusal = {LABELS_NAME: df}, None
+    tables, memory, changes, refusal = {LABELS_NAME: df}, None, None, None
     try:
         refuse_what_was_not_understood(df, report, args.data, args.output)
-        tables = split(df, args)
+        tables, memory, changes = split(df, photos, args)
     except UserError as error:
         refusal = error
-    hashes = {image_path: photo.hash for image_path, photo in photos.items()}
-    duplicates = straddling_duplicates(tables, hashes, args.duplicate_bits)
+    hashes = {path: photo.hash for path, photo in photos.items()}
+    conflicts = find_conflicts(df, hashes, args.duplicate_bits)
     if not refusal:
-        write_dataset(tables, describe_dataset(tables, report, duplicates, args.data, args.output), args.output)
+        write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), args.output)
     print_summary(tables, report, args.output)
-    if len(tables) > 1:
-        print_duplicates(duplicates, args.output)
+    print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), args.output)
+    if changes:
+        print_changes(changes, args.output)
     if not refusal:
         print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
     if args.review and not labelled.empty:

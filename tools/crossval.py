@@ -40,7 +40,7 @@ from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings
-from viewpoint.splits import in_path_order, split_off_folders
+from viewpoint.splits import in_path_order, split_off_groups
 
 PROJECT = Path(__file__).parents[1]
 VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validation
@@ -64,7 +64,7 @@ def make_folds(df: pd.DataFrame, folds: int, grouped: bool = False) -> list[dict
     for rest, test in splitter.split(df, df["label"], df["image_path"].map(os.path.dirname) if grouped else None):
         others = df.iloc[rest]
         if grouped:
-            train, val = split_off_folders(others, VAL_SHARE, config.SEED)
+            train, val = split_off_groups(others, VAL_SHARE, config.SEED)
         else:
             train, val = train_test_split(
                 others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED

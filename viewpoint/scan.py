@@ -15,6 +15,7 @@ from viewpoint.annotations.photo import AnnotationFile, Part, Report
 from viewpoint.cli import UserError, counted, printable
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.files import list_folder, relative_name
+from viewpoint.fingerprints import photo_hash
 from viewpoint.images import ImageError, is_photo, open_image, stored_geometry, turn_outlines
 from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.matching import MISSING, match_names
@@ -42,10 +43,14 @@ MIN_VEHICLES = 20
 
 @dataclass(frozen=True)
 class Photo:
-    """An annotated photo: its parts under known names, and its perceptual hash (imagehash.dhash), 64 bits."""
+    """An annotated photo: its parts under known names, its perceptual hash (imagehash.dhash), and its content's hash.
+
+    The perceptual hash is a number of 64 bits; see fingerprints.photo_hash for the other.
+    """
 
     parts: tuple[Part, ...]
     hash: int
+    content: str
 
 
 @dataclass(frozen=True)
@@ -264,9 +269,9 @@ def label_photos(
         try:
             image_hash = imagehash.dhash(open_image(folder / image_path, HASHED_SIZE))
             parts = upright_parts(annotations[image_path].parts, folder / image_path)
+            return Photo(parts, int(str(image_hash), 16), photo_hash(folder / image_path))
         except ImageError as error:
             return error
-        return Photo(parts, int(str(image_hash), 16))
 
     labels = {}
     strays = {path for path, one in annotations.items() if decide(one.parts) != decide(one.parts, strict=True)}
