@@ -132,15 +132,19 @@ def describe_dataset(
 
 
 def review_labels(
-    labelled: pd.DataFrame, photos: dict[str, Photo], corrections: dict[str, str], args: argparse.Namespace
+    labelled: pd.DataFrame,
+    photos: dict[str, Photo],
+    corrections: dict[str, str],
+    conflicts: list[tuple[str, str]],
+    args: argparse.Namespace,
 ) -> None:
     """Write review.html and say how to use it. Raises UserError when the model in --models cannot be used."""
     page, model = args.output / REVIEW_NAME, find_model(args.models)
     out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, args.data)
     try:
-        write_review(labelled, photos, corrections, args.data, model, args.review, page, out_of_fold)
+        write_review(labelled, photos, corrections, args.data, model, args.review, page, out_of_fold, conflicts)
     except UserError as error:
-        raise UserError(f"the splits are written, but no review page: {error} (--models is {args.models})") from error
+        raise UserError(f"no review page was written: {error} (--models is {args.models})") from error
     print(f"Open {page} in a browser to look at the labels.")
     if out_of_fold:
         print(f"Models that did not learn them judged {counted(len(out_of_fold), 'label')} ({OUT_OF_FOLD_NAME}).")
@@ -375,7 +379,7 @@ def main() -> int:
     if not refusal:
         print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
     if args.review and not labelled.empty:
-        review_labels(labelled, photos, corrections, args)
+        review_labels(labelled, photos, corrections, conflicts, args)
     if refusal:
         raise UserError(f"no splits were written: {refusal}") from refusal
     print_next_step(args)

@@ -265,7 +265,7 @@ def test_every_photo_comes_into_view_on_a_large_screen_too(browser, tmp_path):
     page.goto((tmp_path / "review.html").as_uri())
     for name, count in (("RearRight", 100), ("FrontLeft", 100), ("", 200)):
         page.locator("#class").select_option(name)
-        for _ in range(500):  # a busy computer may need a while
+        for _ in range(3000):  # a busy computer may need a while
             page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
             page.wait_for_timeout(20)
             if page.locator(".card").count() == count:

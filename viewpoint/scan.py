@@ -50,7 +50,7 @@ class Photo:
 
     parts: tuple[Part, ...]
     hash: int
-    content: str
+    content: str = ""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,9 @@ def read_memory(folder: Path) -> Memory:
 
 def memory_table(tables: dict[str, pd.DataFrame], photos: Mapping[str, tuple[int, str]], folder: Path) -> pd.DataFrame:
     """The rows of splits.csv: the photos of the tables, and those that it remembers though they are gone."""
-    rows = {path: (path, name, photos[path][1]) for name, table in tables.items() for path in table["image_path"]}
+    rows: dict[str, tuple[str, ...]] = {
+        path: (path, name, photos[path][1]) for name, table in tables.items() for path in table["image_path"]
+    }
     if (folder / MEMORY_NAME).exists():
         contents = {row[2] for row in rows.values()}
         for row in read_table(folder / MEMORY_NAME)[1]:
