@@ -24,7 +24,6 @@ given, with 2 when the annotations were not understood or are too few to split.
 """
 
 import argparse
-import contextlib
 import json
 import re
 from collections import Counter
@@ -46,7 +45,7 @@ from viewpoint.dataset import (
     read_summary,
     refuse_to_overwrite,
 )
-from viewpoint.files import relative_path, write_atomically
+from viewpoint.files import relative_path, write_together
 from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
@@ -94,19 +93,16 @@ def write_dataset(tables: dict[str, pd.DataFrame], memory: pd.DataFrame | None, 
     `tables` are the three splits by name, or only "labels"; `memory` is splits.memory_table. After a
     kill or a power cut some files may be missing, but old and new ones are never mixed.
     """
-    # All are written before the first is renamed: a new train.csv with an old test.csv would share photos.
-    with contextlib.ExitStack() as files:
-        written = {f"{name}.csv": table for name, table in tables.items()}
-        if memory is not None:
-            written[MEMORY_NAME] = memory
-        for name, table in written.items():
-            table.to_csv(files.enter_context(write_atomically(output / name)), index=False, lineterminator="\n")
-        draw_class_distribution(tables, files.enter_context(write_atomically(output / CHART_NAME)))
-        path = files.enter_context(write_atomically(output / SUMMARY_NAME))
-        path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        # The old CSVs go first, so that a kill between the renames leaves no mixture.
-        for name in tables:
-            (output / f"{name}.csv").unlink(missing_ok=True)
+    written = {output / f"{name}.csv": table for name, table in tables.items()}
+    others = {output / MEMORY_NAME: memory} if memory is not None else {}
+    chart, description = output / CHART_NAME, output / SUMMARY_NAME
+    # Together, because a new train.csv with an old test.csv would share photos.
+    with write_together([*written], [*others, chart, description]) as temporaries:
+        for path, table in (written | others).items():
+            table.to_csv(temporaries[path], index=False, lineterminator="\n")
+        draw_class_distribution(tables, temporaries[chart])
+        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        temporaries[description].write_text(text, encoding="utf-8")
 
 
 def describe_dataset(

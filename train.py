@@ -38,7 +38,7 @@ from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, l
 from viewpoint.cli import UserError, run
 from viewpoint.dataset import SPLITS, read_split
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
-from viewpoint.files import remove
+from viewpoint.files import lock, remove
 from viewpoint.fingerprints import describe_training, hash_photos
 from viewpoint.history import add_to_history, compare_with_previous
 from viewpoint.images import ImageError
@@ -48,6 +48,8 @@ from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, ma
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import write_report
 from viewpoint.settings import Settings, parse_settings
+
+LOCK_NAME = ".train.lock"  # locked while a training writes to the models folder
 
 # --- Data --------------------------------------------------------------------------
 
@@ -247,6 +249,12 @@ def build_and_load(settings: Settings) -> tuple[keras.Model, keras.Model]:
 
 def main() -> None:
     settings = parse_settings("Train the viewpoint classifier.")
+    with lock(settings.models / LOCK_NAME, "wait until it has finished, or give another folder with --models"):
+        train_and_report(settings)
+
+
+def train_and_report(settings: Settings) -> None:
+    """Everything from the splits to the model and its report."""
     if settings.resume:
         refuse_finished(settings.models)
     keras.utils.set_random_seed(settings.seed)

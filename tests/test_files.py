@@ -2,6 +2,9 @@
 
 import errno
 import os
+import shutil
+import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from viewpoint.cli import UserError
-from viewpoint.files import list_folder, write_atomically
+from viewpoint.files import list_folder, lock, relative_path, write_atomically, write_together
 
 JUNK = "made by the system or another program"
 LEAVES = "link that leaves the folder; --follow-links reads it"
@@ -219,15 +222,175 @@ def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".model.2.tmp.bin", ".other.1.tmp.bin", "model.bin"]
 
 
-def test_a_network_mount_that_cannot_flush_a_folder_is_no_reason_to_fail(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES])
+def test_a_network_mount_that_cannot_flush_a_folder_is_no_reason_to_fail(tmp_path, monkeypatch, code):
     fsync = os.fsync
 
     def refuse_folders(descriptor):
-        if Path(f"/proc/self/fd/{descriptor}").is_dir():
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refuse_folders)
     with write_atomically(tmp_path / "model.bin") as path:
         path.write_text("whole")
+    write_version(tmp_path, "new")
     assert (tmp_path / "model.bin").read_text() == "whole"
+    assert version_in(tmp_path) == {"new"}
+
+
+# --- Writing several files together ------------------------------------------------
+
+NAMES = ["train.csv", "test.csv", "summary.json"]
+
+
+def write_version(folder: Path, text: str) -> None:
+    """Write the files NAMES with this content, of which two must never be mixed."""
+    paths = [folder / name for name in NAMES]
+    with write_together(paths[:2], paths[2:]) as temporaries:
+        for path in paths:
+            temporaries[path].write_text(text)
+
+
+def version_in(folder: Path) -> set[str]:
+    """The contents of the files NAMES."""
+    return {(folder / name).read_text() for name in NAMES}
+
+
+class Killed(BaseException):
+    """A kill, as far as a test can stage one: nothing that runs afterwards changes a file."""
+
+
+def fail_from(monkeypatch, step: int, calls: int, error: BaseException) -> list[str]:
+    """Let `calls` changes of files from the one numbered `step` on raise an error; returns the names of all calls."""
+    made: list[str] = []
+
+    def failing(function):
+        def call(*arguments, **options):
+            made.append(function.__name__)
+            if step <= len(made) - 1 < step + calls:
+                raise error
+            return function(*arguments, **options)
+
+        return call
+
+    for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync"), (shutil, "copyfile")):
+        monkeypatch.setattr(owner, name, failing(getattr(owner, name)))
+    return made
+
+
+STEPS = 15  # 2 old files unlinked, 3 copied, 6 flushed, 3 renamed, the folder flushed
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_files_that_belong_together_survive_an_error_at_every_step(tmp_path, step):
+    write_version(tmp_path, "old")
+    with pytest.MonkeyPatch.context() as patch:
+        fail_from(patch, step, 1, OSError(errno.EIO, os.strerror(errno.EIO)))
+        with pytest.raises(UserError, match=r"cannot write .*train\.csv: Input/output error"):
+            write_version(tmp_path, "new")
+    assert version_in(tmp_path) == {"old"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+    write_version(tmp_path, "new")
+    assert version_in(tmp_path) == {"new"}
+
+
+def test_the_steps_of_the_test_above_are_all(tmp_path, monkeypatch):
+    write_version(tmp_path, "old")
+    made = fail_from(monkeypatch, 10**6, 0, OSError())
+    write_version(tmp_path, "new")
+    # The temporaries and copies are removed afterwards, whatever happens.
+    assert made[STEPS:] == ["unlink"] * 6
+    assert made[:STEPS].count("replace") == 3
+
+
+def test_earlier_files_come_back_where_nothing_can_be_renamed_any_more(tmp_path, monkeypatch):
+    write_version(tmp_path, "old")
+
+    def refuse(*_):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        write_version(tmp_path, "new")
+    assert version_in(tmp_path) == {"old"}
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_after_a_kill_files_may_be_missing_but_are_never_mixed(tmp_path, step):
+    write_version(tmp_path, "old")
+    with pytest.MonkeyPatch.context() as patch:
+        fail_from(patch, step, 10**6, Killed())
+        patch.setattr("viewpoint.files.put_back", lambda *_: None)
+        patch.setattr("viewpoint.files.remove", lambda _: None)
+        with pytest.raises(Killed):
+            write_version(tmp_path, "new")
+    assert len({(tmp_path / name).read_text() for name in NAMES[:2] if (tmp_path / name).exists()}) <= 1
+    assert (tmp_path / NAMES[2]).read_text() in ("old", "new")
+
+
+def test_new_files_that_fail_leave_none(tmp_path, monkeypatch):
+    """As before there was a first version."""
+    fail_from(monkeypatch, 5, 1, OSError(errno.EIO, os.strerror(errno.EIO)))
+    with pytest.raises(UserError):
+        write_version(tmp_path, "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_to_files_that_belong_together_stay(tmp_path):
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "train.csv").symlink_to("real.csv")
+    write_version(tmp_path, "new")
+    assert (tmp_path / "train.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "new"
+
+
+# --- Paths -------------------------------------------------------------------------
+
+
+def test_a_path_on_another_windows_drive_is_absolute(tmp_path, monkeypatch):
+    assert relative_path(tmp_path / "photos", tmp_path / "dataset") == "../photos"
+
+    def other_drive(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    assert relative_path(tmp_path / "photos", tmp_path / "dataset") == (tmp_path / "photos").as_posix()
+
+
+# --- Locking -----------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from viewpoint.files import lock
+with lock(Path(sys.argv[1]), ""):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_is_held_by_one_process_and_released_by_its_death(tmp_path):
+    path = tmp_path / "models" / ".lock"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match=rf"models is in use by process {process.pid} on .*; wait for it$"):
+            with lock(path, "wait for it"):
+                pytest.fail("two processes hold the lock")
+        process.kill()
+    for _ in range(2):  # released at the end of the block, too
+        with lock(path, "wait for it"):
+            assert path.read_text().startswith(f"process {os.getpid()} on ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks in another way")
+@pytest.mark.parametrize("owner", ["fcntl.flock", "pathlib.Path.open"])
+def test_where_files_cannot_be_locked_the_work_is_done_all_the_same(tmp_path, monkeypatch, owner):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(owner, refuse)
+    with lock(tmp_path / ".lock", ""):
+        done = True
+    assert done

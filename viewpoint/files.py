@@ -1,4 +1,4 @@
-"""Files: list them, keep paths inside a folder, write whole files or nothing. Standard library only."""
+"""Files: list them, keep paths inside a folder, write whole files or nothing, lock. Standard library only."""
 
 import contextlib
 import errno
@@ -6,8 +6,9 @@ import glob
 import os
 import re
 import shutil
+import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,9 @@ JUNK_FOLDERS = frozenset(
 # macOS's "._" companions of files on foreign disks, the unfinished files of write_atomically and of
 # test_predict.py, and the trash folders of Linux.
 JUNK_NAME = re.compile(r"\._.*|\..+\.\d+\.(old\.)?tmp(\..+)?|\..+\.[0-9a-f]{12}\.partial\..+|\.trash-\d+")
+
+# What os.open and os.fsync say of folders on mounts that cannot flush them: SMB, FUSE, VirtualBox.
+CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EISDIR)
 
 READ_EXTENSIONS = frozenset([*config.IMAGE_EXTENSIONS, ".json", ".csv"])
 
@@ -228,12 +232,10 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
     When the block raises, the temporary is removed and an earlier file at `path` stays.
     Raises UserError when the folder cannot be written.
     """
-    path = Path(path)
-    path = path.resolve() if path.is_symlink() else path  # write the file that a link points to and keep the link
+    path = link_target(Path(path))
     if not path.name:
         raise UserError(f"{path} names no file to write; give a file name")
-    # The suffix stays at the end because Keras and Matplotlib choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         with rename_when_done(temporary, path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,6 +243,66 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
             yield temporary
     finally:
         remove(temporary)
+
+
+def temporary_beside(path: Path, kind: str = "tmp") -> Path:
+    """A hidden name beside `path` for an unfinished file, or with `kind` "old.tmp" for a copy of the earlier one."""
+    # The suffix stays at the end because Keras and Matplotlib choose the format by it.
+    return path.with_name(f".{path.stem}.{os.getpid()}.{kind}{path.suffix}")
+
+
+@contextlib.contextmanager
+def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Yield a temporary path for each of these files, by path; on success, replace all files.
+
+    On an error all earlier files stay, or come back. After a kill or a power cut some of `paths` may
+    be missing, but old and new ones are never mixed; of `others` each is the old or the new one.
+    Raises UserError when a folder cannot be written.
+    """
+    targets = {path: link_target(path) for path in [*paths, *others]}
+    temporaries = {path: temporary_beside(target) for path, target in targets.items()}
+    copies = {path: temporary_beside(target, "old.tmp") for path, target in targets.items() if target.exists()}
+    try:
+        for target in targets.values():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(target)
+        yield temporaries
+        # All that needs room or can fail in other ways comes before the first change.
+        for path, copy in copies.items():
+            shutil.copy2(path, copy)
+        for file in [*temporaries.values(), *copies.values()]:
+            flush_to_disk(file)
+        try:
+            for path in paths:
+                targets[path].unlink(missing_ok=True)
+            for path, temporary in temporaries.items():
+                temporary.replace(targets[path])
+            for folder in {target.parent for target in targets.values()}:
+                flush_to_disk(folder)
+        except BaseException:
+            for path, target in targets.items():
+                with contextlib.suppress(OSError):  # a copy that cannot be put back stays where it is
+                    put_back(copies.pop(path), target) if path in copies else target.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {paths[0]}: {error.strerror or error}") from error
+    finally:
+        for file in [*temporaries.values(), *copies.values()]:
+            remove(file)
+
+
+def put_back(copy: Path, path: Path) -> None:
+    """Rename a copy to `path`, or where renaming fails, copy its content."""
+    try:
+        copy.replace(path)
+    except OSError:
+        shutil.copyfile(copy, path)
+        remove(copy)
+
+
+def link_target(path: Path) -> Path:
+    """The file to write for `path`: where it is a link, what it points to, so that the link stays."""
+    return path.resolve() if path.is_symlink() else path
 
 
 @contextlib.contextmanager
@@ -277,15 +339,16 @@ def flush_to_disk(path: Path) -> None:
     if is_folder and os.name == "nt":
         return
     # Windows flushes only files that are open for writing.
-    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        # Some network mounts cannot flush a folder; the file itself is on the disk by then.
-        if not (is_folder and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+        # The files in the folder are on the disk by then.
+        if not (is_folder and error.errno in CANNOT_FLUSH):
             raise
-    finally:
-        os.close(descriptor)
 
 
 def remove(path: Path) -> None:
@@ -300,3 +363,50 @@ def remove_leftovers(path: Path) -> None:
         with contextlib.suppress(OSError):
             if leftover.stat().st_mtime < time.time() - 24 * 3600:
                 remove(leftover)
+
+
+# --- Locking -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lock(path: Path, advice: str) -> Iterator[None]:
+    """Hold a lock on the file `path` during the block; the system releases it when the process ends, however it ends.
+
+    Raises UserError, ending with `advice`, when another process holds it. Where files cannot be
+    locked, as on some network mounts, nothing is locked.
+    """
+    with contextlib.ExitStack() as stack:
+        is_free = None
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a+b", buffering=0))
+            is_free = try_to_lock(file.fileno())
+            if is_free:  # the names are for people only
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        if is_free is False:
+            file.seek(0)
+            holder = file.read(200).decode(errors="replace") or "another process"
+            raise UserError(f"{path.parent} is in use by {printable(holder)}; {advice}")
+        yield
+
+
+def try_to_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False when another process has. Raises OSError where that is impossible."""
+    if os.name == "nt":
+        import msvcrt
+
+        # A byte far behind the content, because others cannot read what is locked.
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except PermissionError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
