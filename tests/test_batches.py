@@ -1,5 +1,7 @@
 """From photos to batches: what is cached, mirrored, weighted, and never changed."""
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import save_photo
@@ -16,6 +18,7 @@ from viewpoint.batches import (
     one_hot,
     read_through_cache,
 )
+from viewpoint.cli import UserError
 from viewpoint.images import ImageError, scale
 
 
@@ -146,6 +149,28 @@ def test_a_changed_photo_size_or_order_is_never_served_stale(photos, tmp_path):
     cached(photos.files, 48)
     # One file for each size: what a change made useless is gone.
     assert sorted(path.name.split("_")[1] for path in (tmp_path / "cache").iterdir()) == ["32", "48"]
+
+
+def test_a_cache_that_another_run_deletes_or_rewrites_is_still_read(photos, tmp_path):
+    expected = np.stack(list(photos))
+    cached = read_through_cache(photos, tmp_path / "cache", "train")
+    save_photo(tmp_path / "1.png", seed=9)
+    other = read_through_cache(DecodedPhotos(photos.files, 32), tmp_path / "cache", "train")
+    assert not cached.path.exists()  # it was of the photos as they were
+    assert np.array_equal(cached, expected)
+    assert not np.array_equal(other, expected)
+    shutil.rmtree(tmp_path / "cache")
+    assert np.array_equal(cached, expected)
+
+
+def test_a_cache_that_was_cut_off_is_one_sentence_and_decoded_again_by_the_next_run(photos, tmp_path):
+    cached = read_through_cache(photos, tmp_path / "cache", "train")
+    with cached.path.open("r+b") as file:
+        file.truncate(5000)  # the first of three images of 3,072 bytes is whole
+    assert np.array_equal(cached[0], photos[0])
+    with pytest.raises(UserError, match=r"train_32_.*npy was deleted or changed .*; continue with --resume"):
+        cached[2]
+    assert np.array_equal(read_through_cache(photos, tmp_path / "cache", "train"), np.stack(list(photos)))
 
 
 def test_an_unreadable_photo_leaves_no_cache(photos, tmp_path):

@@ -1,6 +1,7 @@
 """Training: which phase is kept, what the recipes do, what is written, what stops it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ from conftest import save_photo
 import config
 import train
 from viewpoint.augmentation import CORRUPTIONS
-from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, one_hot
+from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import State
 from viewpoint.cli import UserError
 from viewpoint.fingerprints import read_data
@@ -213,6 +214,43 @@ def test_a_photo_that_vanishes_midway_is_one_sentence(split, tiny_backbone, tmp_
         train.train(
             model, backbone, {"train": split, "val": split}, DecodedPhotos(split["file"][:3], 32), settings, State({})
         )
+
+
+def test_a_second_training_in_one_models_folder_is_refused_and_the_first_goes_on(tmp_path, monkeypatch):
+    trained = []
+
+    def train_meanwhile(settings):
+        trained.append(settings.models)
+        with pytest.raises(UserError, match=r"models is in use by process \d+ on .*; wait .* or give another folder"):
+            train.main()
+
+    monkeypatch.setattr("sys.argv", ["train.py", "--models", str(tmp_path / "models")])
+    monkeypatch.setattr(train, "train_and_report", train_meanwhile)
+    for _ in range(2):  # one after the other
+        train.main()
+    assert trained == [tmp_path / "models"] * 2
+
+
+def test_a_training_whose_cache_is_deleted_meanwhile_ends_as_if_it_was_not(split, tiny_backbone, tmp_path, monkeypatch):
+    make_batches, weights = train.make_batches, []
+    for delete in (False, True):
+
+        def make_and_delete(*arguments, delete=delete):
+            batches = make_batches(*arguments)
+            assert list((tmp_path / "cache").iterdir())
+            if delete:
+                shutil.rmtree(tmp_path / "cache")
+            return batches
+
+        monkeypatch.setattr(train, "make_batches", make_and_delete)
+        keras.utils.set_random_seed(3)
+        model, backbone = build_model(image_size=32)
+        settings = Settings(phase1_epochs=0, phase2_epochs=2, image_size=32, dataset=tmp_path, models=tmp_path)
+        val_images = load_photos("val", split["file"], 32, tmp_path / "cache")
+        train.train(model, backbone, {"train": split, "val": split}, val_images, settings, State({}))
+        weights.append(model.get_weights())
+    for with_cache, without in zip(*weights, strict=True):
+        assert without == pytest.approx(with_cache, abs=1e-6)
 
 
 def test_missing_photos_are_one_sentence(tmp_path):

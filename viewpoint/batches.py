@@ -7,6 +7,7 @@ trainings need not decode again, and the photos need not fit into memory.
 import hashlib
 import math
 import shutil
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ import config
 from viewpoint import images
 from viewpoint.augmentation import augment, mix
 from viewpoint.cli import UserError
-from viewpoint.files import write_atomically
+from viewpoint.files import remove, write_atomically
 from viewpoint.images import load_image, scale
 from viewpoint.parallel import cpu_count, map_in_order
 
@@ -65,12 +66,17 @@ class DecodedPhotos:
 class MappedImages:
     """Uint8 images (size, size, 3), each mapped from one large .npy file when it is accessed.
 
-    Mapping the whole file at once would in time count all of it as memory of this process.
+    Mapping the whole file at once would in time count all of it as memory of this process. The file
+    stays open, so that it may be deleted or replaced meanwhile. Accessing an image raises UserError
+    when the file was cut off, or is on a mount where deleting takes it from others that read it.
     """
 
     def __init__(self, path: Path):
-        whole = np.load(path, mmap_mode="r")
-        self.path, self.shape, self.offset = path, whole.shape, whole.offset
+        self.path, self.file = path, path.open("rb")
+        weakref.finalize(self, self.file.close)
+        np.lib.format.read_magic(self.file)
+        self.shape, _, _ = np.lib.format.read_array_header_1_0(self.file)
+        self.offset = self.file.tell()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -78,7 +84,14 @@ class MappedImages:
     def __getitem__(self, row: int) -> np.ndarray:
         row = range(len(self))[row]
         offset = self.offset + row * int(np.prod(self.shape[1:]))
-        return np.memmap(self.path, np.uint8, "r", offset, self.shape[1:])
+        try:
+            return np.memmap(self.file, np.uint8, "r", offset, self.shape[1:])
+        except (OSError, ValueError) as error:
+            remove(self.path)
+            raise UserError(
+                f"{self.path} was deleted or changed during the training ({error}); "
+                "continue with --resume, which decodes the photos again"
+            ) from error
 
 
 class MirroredImages:
@@ -116,7 +129,7 @@ def read_through_cache(photos: DecodedPhotos, folder: Path, name: str, quiet: bo
         # Written instead of mapped, so that a full disk is an error and not a crash.
         with write_atomically(path) as temporary, temporary.open("wb") as file:
             for stale in folder.glob(f"{name}_{photos.size}_*.npy"):
-                stale.unlink(missing_ok=True)
+                remove(stale)
             if np.prod(shape, dtype=float) > shutil.disk_usage(folder).free:
                 raise UserError(
                     f"{folder} has no room for {np.prod(shape, dtype=float) / 2**30:.0f} GiB of decoded photos; "
