@@ -1,6 +1,7 @@
 """Run a .tflite file or a SavedModel on photos, in threads. TensorFlow is imported only for a SavedModel."""
 
 import queue
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from viewpoint.dataset import read_rows
 from viewpoint.files import list_folder, relative_name
 from viewpoint.images import ImageError, is_photo, load_batch, unscale
 from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.texts import encoding_of
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 LABELS_NAME = "labels.txt"
@@ -83,6 +85,8 @@ def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
     load = load_saved_model if model_path.is_dir() else load_tflite
     try:
         runner, input_shape, output_shape = load(model_path)
+    except UserError:
+        raise
     # LiteRT and TensorFlow raise a dozen unrelated types on damaged files.
     except Exception as error:
         raise UserError(f"{model_path} is not a TFLite file or SavedModel folder: {error}") from error
@@ -125,30 +129,54 @@ def load_runners(
 def load_tflite(model_path: Path) -> tuple[Runner, Shape, Shape]:
     """Load a .tflite file: (runner, input shape, output shape).
 
-    A model with 8-bit input gets 8-bit pixels, and 8-bit output is converted to probabilities.
+    A model with 8-bit input gets 8-bit values, and 8-bit output is converted to probabilities.
+    Raises UserError when its input or output has another type.
     """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(model_path))
     interpreter.allocate_tensors()
     model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    for what, details in (("takes", model_input), ("gives", model_output)):
+        if details["dtype"] not in (np.float32, np.uint8, np.int8):
+            raise UserError(
+                f"{model_path} {what} {np.dtype(details['dtype'])} values; convert it with float32, uint8 or int8 "
+                "input and output"
+            )
 
     def runner(batch: np.ndarray) -> np.ndarray:
         probabilities = []
-        for image in unscale(batch) if model_input["dtype"] == np.uint8 else batch:
+        for image in quantize(batch, model_input):
             interpreter.set_tensor(model_input["index"], image[np.newaxis])
             interpreter.invoke()
             probabilities.append(interpreter.get_tensor(model_output["index"])[0])
-        if model_output["dtype"] == np.uint8:
-            step, zero_point = model_output["quantization"]
-            return (np.stack(probabilities).astype(np.float32) - zero_point) * np.float32(step)
-        return np.stack(probabilities)
+        if model_output["dtype"] == np.float32:
+            return np.stack(probabilities)
+        step, zero_point = model_output["quantization"]
+        return (np.stack(probabilities).astype(np.float32) - zero_point) * np.float32(step)
 
     # "shape" has a 1 where any number fits, "shape_signature" a -1.
     shapes = [
         [None if n < 0 else int(n) for n in details["shape_signature"]] for details in (model_input, model_output)
     ]
     return runner, shapes[0], shapes[1]
+
+
+def quantize(batch: np.ndarray, model_input: dict) -> np.ndarray:
+    """Float32 images, -1 to 1, as a .tflite model's input takes them; `model_input` is from get_input_details().
+
+    Source: https://ai.google.dev/edge/litert/models/quantization_spec, real value = (8-bit value -
+    zero point) * step.
+    """
+    if model_input["dtype"] == np.float32:
+        return batch
+    (step, zero_point), limits = model_input["quantization"], np.iinfo(model_input["dtype"])
+    low, high = step * (limits.min - zero_point), step * (limits.max - zero_point)
+    is_our_range = abs(low + 1) <= step and abs(high - 1) <= step
+    # Without rounding where the 256 values are the pixels, also as 0 to 1 or 0 to 255.
+    if is_our_range or abs(low) <= step:
+        return (unscale(batch).astype(np.int16) + limits.min).astype(model_input["dtype"])
+    return np.clip(np.round(batch / step + zero_point), limits.min, limits.max).astype(model_input["dtype"])
 
 
 def load_saved_model(folder: Path) -> tuple[Runner, Shape, Shape]:
@@ -178,18 +206,38 @@ def load_saved_model(folder: Path) -> tuple[Runner, Shape, Shape]:
 
 
 def read_labels(labels_path: Path | str, class_count: int) -> list[str]:
-    """Read class names, one on each line, in the order of the model's outputs.
+    """Read class names, one on each line, in the order of the model's outputs; see parse_labels.
 
     Raises UserError when the file is missing or does not name `class_count` classes.
     """
     try:
-        labels = Path(labels_path).read_text(encoding="utf-8").split()
+        content = Path(labels_path).read_bytes()
+        labels = parse_labels(content.decode(encoding_of(content)), labels_path)
     except FileNotFoundError as error:
         raise UserError(f"{labels_path} not found; {USE_ITS_LABELS}") from error
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8 or UTF-16"
         raise UserError(f"cannot read the class names in {labels_path}: {reason}; {USE_ITS_LABELS}") from error
     return check_labels(labels, class_count, str(labels_path))
+
+
+def parse_labels(text: str, source: Path | str) -> list[str]:
+    """The class names on the lines of a text, without empty lines, and without numbers before them.
+
+    Teachable Machine and others write "0 Front", "1 Rear". Raises UserError when such numbers are
+    not 0, 1, 2 ...
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    numbered = [re.fullmatch(r"(\d+)[\s:,;]+(\S.*)", line) for line in lines]
+    if not all(numbered):
+        return lines
+    numbers = [int(match[1]) for match in numbered if match]
+    if numbers != list(range(len(lines))):
+        raise UserError(
+            f"{source} numbers its classes {', '.join(map(str, numbers))}, not 0, 1, 2 ... as the model's outputs "
+            f"are; {USE_ITS_LABELS}"
+        )
+    return [match[2] for match in numbered if match]
 
 
 def check_labels(labels: list[str], class_count: int, source: str) -> list[str]:
@@ -208,12 +256,13 @@ def packed_labels(model_path: Path) -> list[str] | None:
         return None
     try:
         with zipfile.ZipFile(model_path) as packed:
-            return packed.read(LABELS_NAME).decode().split() if LABELS_NAME in packed.namelist() else None
+            text = packed.read(LABELS_NAME).decode() if LABELS_NAME in packed.namelist() else None
     # zipfile raises half a dozen unrelated types on damaged archives.
     except Exception as error:
         raise UserError(
             f"the {LABELS_NAME} inside {model_path} is damaged: {error}; convert the model again"
         ) from error
+    return None if text is None else parse_labels(text, f"{LABELS_NAME} inside {model_path}")
 
 
 def default_labels_path(model_path: Path) -> Path:
