@@ -136,7 +136,8 @@ def review_labels(
 ) -> None:
     """Write review.html and say how to use it. Raises UserError when the model in --models cannot be used."""
     page, model = args.output / REVIEW_NAME, find_model(args.models)
-    out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, args.data)
+    contents = {path: photo.content for path, photo in photos.items()}
+    out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, contents)
     try:
         write_review(labelled, photos, corrections, args.data, model, args.review, page, out_of_fold, conflicts)
     except UserError as error:

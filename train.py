@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+import config
 from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.cli import UserError, run
@@ -45,6 +46,7 @@ from viewpoint.images import ImageError
 from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
 from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import write_report
 from viewpoint.settings import Settings, parse_settings
@@ -198,6 +200,22 @@ def train_phase(
     return [{**epoch, "mean_seconds": seconds, "kept": i == kept} for i, epoch in enumerate(state.epochs)]
 
 
+def suggest(probabilities: np.ndarray, splits: dict[str, pd.DataFrame], train_hashes: list[str], dataset: Path) -> dict:
+    """The result of metrics.suggest_threshold, and the number of training photos behind it, `out_of_fold`.
+
+    It rests on the validation split, whose `probabilities` (n, classes) are given, and on those
+    training photos that models of tools/crossval.py have judged without learning them.
+    """
+    train, val = splits["train"], splits["val"]
+    contents = dict(zip(train["image_path"], train_hashes, strict=True))
+    found = read_out_of_fold(dataset / OUT_OF_FOLD_NAME, contents)
+    judged = train[train["image_path"].isin(found)]
+    others = [[found[path][name] for name in config.CLASSES] for path in judged["image_path"]]
+    pooled = np.concatenate([probabilities, np.array(others).reshape(-1, len(config.CLASSES))])
+    right = is_right(pd.concat([val["label"], judged["label"]]), pooled)
+    return suggest_threshold(pooled.max(axis=1), right) | {"out_of_fold": len(judged)}
+
+
 # --- The whole ---------------------------------------------------------------------
 
 
@@ -273,8 +291,7 @@ def train_and_report(settings: Settings) -> None:
         targets = one_hot(splits["val"]["label"])
         temperature = calibrate(model, val_images, targets, settings.flip, settings.batch_size)
     probabilities = predict(model, val_images, settings.batch_size)
-    right = is_right(splits["val"]["label"], probabilities)
-    suggestion = suggest_threshold(probabilities.max(axis=1), right)
+    suggestion = suggest(probabilities, splits, hashes["train"], settings.dataset)
     labels = {name: split["label"].tolist() for name, split in splits.items()}
     data = describe_training((weight.tobytes() for weight in model.get_weights()), hashes, labels)
     data = replace(data, threshold=suggestion["threshold"])

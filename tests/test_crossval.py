@@ -5,11 +5,16 @@ import sys
 import crossval
 import pandas as pd
 import pytest
+from conftest import save_photo
+from sklearn.model_selection import StratifiedKFold
 
 import config
 from viewpoint.cli import UserError
+from viewpoint.dataset import SPLITS
+from viewpoint.fingerprints import describe_training, hash_photos, photo_hash, write_data
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.scan import parse_dataset
+from viewpoint.splits import group_keys
 
 
 def labelled_photos(per_class: int) -> pd.DataFrame:
@@ -31,9 +36,41 @@ def test_each_photo_is_tested_once_and_never_trained_on_in_that_fold():
 
 def test_grouped_folds_hold_whole_folders():
     rows = [(f"vehicle {v}/{i}.jpg", config.CLASSES[v % 2]) for v in range(30) for i in range(4)]
-    for fold in crossval.make_folds(pd.DataFrame(rows, columns=["image_path", "label"]), 5, grouped=True):
+    df = pd.DataFrame(rows, columns=["image_path", "label"])
+    pairs = [("vehicle 0/0.jpg", "vehicle 7/1.jpg")]
+    for fold in crossval.make_folds(df, 5, pairs, group_keys(df["image_path"].tolist(), None)):
         folders = [set(split["image_path"].str.partition("/")[0]) for split in fold.values()]
         assert len(set.union(*folders)) == sum(map(len, folders)) == 30
+        # The two vehicles of nearly equal photos stay together.
+        assert any({"vehicle 0", "vehicle 7"} <= folder for folder in folders)
+
+
+@pytest.mark.parametrize("folds", [3, 5])
+def test_near_duplicates_share_a_fold_and_never_sit_in_train_and_test(folds):
+    df = labelled_photos(20)
+    groups = [["Front_0.jpg", "Front_7.jpg", "Rear_3.jpg"], ["Rear_5.jpg", "Rear_6.jpg"]]
+    pairs = [(group[0], other) for group in groups for other in group[1:]]
+    tested = []
+    for fold in crossval.make_folds(df, folds, pairs):
+        parts = [set(split["image_path"]) for split in fold.values()]
+        assert all(any(set(group) <= part for part in parts) for group in groups)
+        assert len(set.union(*parts)) == sum(map(len, parts)) == len(df)
+        tested += fold["test"]["image_path"].tolist()
+    assert sorted(tested) == sorted(df["image_path"])
+
+
+def test_without_near_duplicates_the_folds_are_those_of_stratified_k_fold():
+    df = labelled_photos(20)
+    expected = StratifiedKFold(5, shuffle=True, random_state=config.SEED).split(df, df["label"])
+    for fold, (_, rows) in zip(crossval.make_folds(df, 5), expected, strict=True):
+        assert sorted(fold["test"]["image_path"]) == sorted(df["image_path"].iloc[rows])
+
+
+def test_near_duplicates_are_found_in_the_photos(tmp_path):
+    files = [save_photo(tmp_path / f"{seed}.png", seed) for seed in range(6)]
+    files.append(save_photo(tmp_path / "larger 2.jpg", 2, (90, 60)))
+    df = pd.DataFrame({"image_path": [file.name for file in files], "file": list(map(str, files))})
+    assert crossval.find_near_duplicates(df) == [("2.png", "larger 2.jpg")]
 
 
 def test_a_class_with_too_few_photos_is_reported_in_a_sentence():
@@ -58,8 +95,8 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
         result = {**figures, "robustness": {"clean": 0.5}, "predictions": list(rows)}
         return result | {"probabilities": {path: values for path in paths}}
 
-    for path in labelled_photos(20)["image_path"]:
-        (tmp_path / path).write_text(path)
+    for seed, path in enumerate(labelled_photos(20)["image_path"]):
+        save_photo(tmp_path / path, seed)
     for name, split in zip(("train", "val", "test"), (slice(0, 40), slice(40, 60), slice(60, 140)), strict=True):
         labelled_photos(20)[split].to_csv(tmp_path / f"{name}.csv", index=False)
     output = tmp_path / "cv.jsonl"
@@ -79,11 +116,41 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     assert trained == [(2, ["--recipe", "reference"])] * 3
     assert [row["key"]["fold"] for row in crossval.read_finished(output).values()] == [0, 1, 2, 3, 4] * 2
     # The mean over the seeds 1 and 2, for all photos.
-    found = read_out_of_fold(tmp_path / OUT_OF_FOLD_NAME, tmp_path)
+    paths = labelled_photos(20)["image_path"]
+    found = read_out_of_fold(tmp_path / OUT_OF_FOLD_NAME, {path: photo_hash(tmp_path / path) for path in paths})
     assert len(found) == 140
     assert {value for values in found.values() for value in values.values()} == {0.15}
     # 5 of 140 wrong, at a score of 0.9 throughout: 135/140 - 0.9 = 0.064.
     assert "Seed 2, all folds together: 5 of 140 wrong, accuracy 0.964" in capsys.readouterr().out
+
+
+def test_folds_and_a_model_of_other_photos_are_said(tmp_path, capsys):
+    photos = [save_photo(tmp_path / f"{seed}.png", seed) for seed in range(6)]
+    labels = ["Front"] * 6
+    hashes = hash_photos(photos)
+    data = describe_training([], {name: hashes for name in SPLITS}, {name: labels for name in SPLITS})
+    write_data(data, tmp_path / "models")
+    splits = {name: pd.DataFrame({"content": hashes, "label": labels}) for name in SPLITS}
+    done = {"old": {"key": {"fingerprint": "a"}}, "new": {"key": {"fingerprint": "b"}}}
+
+    def said(key: str) -> str:
+        paths = (tmp_path / "cv.jsonl", splits, tmp_path / "dataset", tmp_path / "models")
+        crossval.print_other_data(done, {"fingerprint": key}, *paths)
+        return capsys.readouterr().out
+
+    done.pop("old")
+    assert said("b") == ""
+    assert "Not counted: 1 fold in" in said("c")
+    splits["val"] = splits["val"].assign(label="Rear")
+    found = said("b")
+    assert "was trained on other photos or labels than" in found
+    assert "(in val): these figures are not of that model" in found
+
+
+def test_a_fold_of_a_photo_that_has_changed_since_is_trained_again():
+    df = labelled_photos(1).assign(content=[*"abcdefg"])
+    assert crossval.describe_inputs(df) == crossval.describe_inputs(df.copy())
+    assert crossval.describe_inputs(df) != crossval.describe_inputs(df.assign(content=[*"abcdefx"]))
 
 
 def test_a_mistake_in_the_options_of_train_py_is_reported_at_once(monkeypatch, capsys):

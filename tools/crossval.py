@@ -10,7 +10,8 @@ already has, with the same options, photos and code, are not trained again. Prin
 standard deviation of accuracy, macro F1 and more, and the figures of all folds together.
 Writes out_of_fold.csv into the folder of the splits: each photo's probabilities, the mean over the
 seeds, from models that did not learn it. "data_preparation.py --review" judges the labels by them.
-With --split grouped every folder stays in one fold, as in data_preparation.py.
+Near-duplicates share a fold, and with --split grouped also the photos of a folder, or of a group
+that data_preparation.py --group-by found.
 """
 
 import argparse
@@ -18,60 +19,82 @@ import contextlib
 import hashlib
 import json
 import modulefinder
-import os
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
 from viewpoint.cli import SEED, UserError, counted, number, run
-from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
+from viewpoint.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
+from viewpoint.fingerprints import fingerprint, hash_photos, read_data
 from viewpoint.metrics import expected_calibration_error
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
+from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings
-from viewpoint.splits import in_path_order, split_off_groups
+from viewpoint.splits import connect, group_keys, in_path_order, near_duplicates, perceptual_hash, split_off_groups
 
 PROJECT = Path(__file__).parents[1]
 VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validation
 NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error"]
 
 
-def make_folds(df: pd.DataFrame, folds: int, grouped: bool = False) -> list[dict[str, pd.DataFrame]]:
+def make_folds(
+    df: pd.DataFrame, folds: int, pairs: Sequence[tuple[str, str]] = (), keys: Sequence[str] | None = None
+) -> list[dict[str, pd.DataFrame]]:
     """The train, val and test rows of each fold; every photo is in the test rows of one fold.
 
-    The folds are the same for all options and seeds; `grouped` folds hold whole folders.
-    Raises UserError when a class has too few photos.
+    The folds are the same for all options and seeds. Photos of one of the `pairs`, by image_path,
+    are in one fold, and so are rows with equal `keys`. Raises UserError when a class has too few photos.
     """
-    counts = df["label"].value_counts()
-    if counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) * VAL_SHARE < len(counts):
+    unit_of = pd.Series(connect(df["image_path"].tolist(), pairs, keys), index=df.index)
+    firsts = df[~unit_of.duplicated()]  # the other near-duplicates follow them
+    counts = firsts["label"].value_counts() if keys is None else df["label"].value_counts()
+    if counts.min() < max(folds, 3) or counts.sum() * (1 - 1 / folds) * VAL_SHARE < len(counts):
         raise UserError(
-            f"{counted(len(df), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
+            f"{counted(counts.sum(), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
             "annotate more, or give a lower number with --folds"
         )
+
+    def with_near_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
+        return df[unit_of.isin(unit_of[rows.index])]
+
     result = []
-    splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(folds, shuffle=True, random_state=config.SEED)
-    for rest, test in splitter.split(df, df["label"], df["image_path"].map(os.path.dirname) if grouped else None):
-        others = df.iloc[rest]
-        if grouped:
-            train, val = split_off_groups(others, VAL_SHARE, config.SEED)
-        else:
+    cut = {"n_splits": folds, "shuffle": True, "random_state": config.SEED}
+    if keys is None:
+        found = StratifiedKFold(**cut).split(firsts, firsts["label"])
+    else:
+        found = StratifiedGroupKFold(**cut).split(df, df["label"], unit_of)
+    for rest, test in found:
+        if keys is None:
+            others = firsts.iloc[rest]
             train, val = train_test_split(
                 others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED
             )
-        parts = (train, val, df.iloc[test])
+            parts = [with_near_duplicates(part) for part in (train, val, firsts.iloc[test])]
+        else:
+            group_of = dict(zip(df["image_path"], unit_of, strict=True))
+            parts = [*split_off_groups(df.iloc[rest], VAL_SHARE, config.SEED, group_of), df.iloc[test]]
         result.append({name: in_path_order(part) for name, part in zip(SPLITS, parts, strict=True)})
     return result
+
+
+def find_near_duplicates(df: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of nearly equal photos, by image_path. Raises ImageError when a photo cannot be read."""
+    hashes = tqdm(map_in_order(perceptual_hash, df["file"].map(Path), cpu_count()), "Near-duplicates", len(df))
+    return near_duplicates(dict(zip(df["image_path"], hashes, strict=True)))
 
 
 def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options: list[str]) -> dict:
@@ -103,9 +126,9 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
         }
 
 
-def fingerprint(df: pd.DataFrame) -> str:
+def describe_inputs(df: pd.DataFrame) -> str:
     """A short hash of these photos and labels, and of train.py and all modules of the project that it imports."""
-    content = df[["image_path", "label"]].to_csv(index=False).encode()
+    content = df[["image_path", "label", "content"]].to_csv(index=False).encode()
     for path in code_of_training():
         content += path.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
@@ -164,6 +187,26 @@ def print_results(rows: list[dict], bins: int) -> None:
         print(metrics["text"])
 
 
+def print_other_data(
+    done: dict[str, dict], key: dict, output: Path, splits: dict[str, pd.DataFrame], dataset: Path, models: Path
+) -> None:
+    """Say which folds in the file, and which model, are not of the photos and labels that the dataset has now."""
+    others = sum(row["key"].get("fingerprint") != key["fingerprint"] for row in done.values())
+    if others:
+        print(f"Not counted: {counted(others, 'fold')} in {output} with other photos, labels or code.")
+    data = read_data(models)
+    differing = [
+        name
+        for name, split in splits.items()
+        if data and fingerprint(split["content"], split["label"]) != data.splits.get(name)
+    ]
+    if differing:
+        print(
+            f"The model in {models}/ was trained on other photos or labels than {dataset}/ has now "
+            f"(in {', '.join(differing)}): these figures are not of that model."
+        )
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Cross-validate train.py.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -182,11 +225,16 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     settings = parse_settings("Train the viewpoint classifier.", args.options)  # so that a mistake in them shows now
-    df = pd.concat([read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS])
-    df = in_path_order(df.drop(columns="file"))
+    splits = {name: read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS}
+    for split in splits.values():
+        split["content"] = hash_photos(split["file"])
+    df = in_path_order(pd.concat(splits.values()))
+    contents = dict(zip(df["image_path"], df["content"], strict=True))
     data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
-    folds = make_folds(df, args.folds, args.split == "grouped")
-    key = {"fingerprint": fingerprint(df), "split": args.split, "folds": args.folds, "options": args.options}
+    group_by = read_summary(args.dataset / SUMMARY_NAME).get("split", {}).get("group_by")
+    keys = group_keys(df["image_path"].tolist(), group_by) if args.split == "grouped" else None
+    folds = make_folds(df, args.folds, find_near_duplicates(df), keys)
+    key = {"fingerprint": describe_inputs(df), "split": args.split, "folds": args.folds, "options": args.options}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done, rows = read_finished(args.output), []
     for seed in args.seeds:
@@ -200,9 +248,10 @@ def main() -> None:
                 done[json.dumps(fold_key)] = row
             rows.append(done[json.dumps(fold_key)])
     print_results(rows, settings.calibration_bins)
+    print_other_data(done, key, args.output, splits, args.dataset, settings.models)
     out_of_fold = args.dataset / OUT_OF_FOLD_NAME
-    write_out_of_fold(mean_probabilities(rows), data_dir, out_of_fold)
-    print(f"The probabilities of all photos are in {out_of_fold}; data_preparation.py --review uses them.")
+    write_out_of_fold(mean_probabilities(rows), contents, out_of_fold)
+    print(f"The probabilities of all photos are in {out_of_fold}; data_preparation.py --review and train.py use them.")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import imagehash
 import pandas as pd
 from tqdm import tqdm
 
@@ -16,14 +15,13 @@ from viewpoint.cli import UserError, counted, printable
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.files import list_folder, relative_name
 from viewpoint.fingerprints import photo_hash
-from viewpoint.images import ImageError, is_photo, open_image, stored_geometry, turn_outlines
+from viewpoint.images import ImageError, is_photo, stored_geometry, turn_outlines
 from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.matching import MISSING, match_names
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.part_names import PART_NAMES_NAME
+from viewpoint.splits import perceptual_hash
 from viewpoint.vocabulary import DAMAGE, KNOWN
-
-HASHED_SIZE = 64  # a perceptual hash uses 9x8 pixels, so large photos need not be decoded in full
 
 NOT_USED = "annotation file not used"
 IN_UNUSED_FILE = "annotated in a file that was not used"
@@ -43,9 +41,9 @@ MIN_VEHICLES = 20
 
 @dataclass(frozen=True)
 class Photo:
-    """An annotated photo: its parts under known names, its perceptual hash (imagehash.dhash), and its content's hash.
+    """An annotated photo: its parts under known names, its perceptual hash, and its content's hash.
 
-    The perceptual hash is a number of 64 bits; see fingerprints.photo_hash for the other.
+    See splits.perceptual_hash and fingerprints.photo_hash.
     """
 
     parts: tuple[Part, ...]
@@ -267,9 +265,9 @@ def label_photos(
 
     def read_photo(image_path: str) -> Photo | ImageError:
         try:
-            image_hash = imagehash.dhash(open_image(folder / image_path, HASHED_SIZE))
+            image_hash = perceptual_hash(folder / image_path)
             parts = upright_parts(annotations[image_path].parts, folder / image_path)
-            return Photo(parts, int(str(image_hash), 16), photo_hash(folder / image_path))
+            return Photo(parts, image_hash, photo_hash(folder / image_path))
         except ImageError as error:
             return error
 

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
@@ -18,9 +19,11 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 import config
 from viewpoint.cli import UserError
 from viewpoint.dataset import MEMORY_NAME, SPLITS, class_counts, read_rows
+from viewpoint.images import open_image
 from viewpoint.tables import read_table
 
 MEMORY_COLUMNS = ["image_path", "split", "content"]
+HASHED_SIZE = 64  # a perceptual hash uses 9x8 pixels, so large photos need not be decoded in full
 GROUPED_DRAWS = 20  # random draws of groups; --split grouped takes the best
 
 
@@ -131,11 +134,16 @@ def check_shares(val_share: float, test_share: float) -> None:
         raise UserError("--val-share and --test-share must be above 0 and add up to less than 1")
 
 
+def perceptual_hash(path: Path) -> int:
+    """A hash of 64 bits that nearly equal photos nearly share: imagehash.dhash. Raises ImageError like open_image."""
+    return int(str(imagehash.dhash(open_image(path, HASHED_SIZE))), 16)
+
+
 def near_duplicates(hashes: Mapping[str, int], max_bits: int = config.DUPLICATE_BITS) -> list[tuple[str, str]]:
     """Pairs of nearly equal photos, so many that all near-duplicates are connected by them, sorted.
 
-    `hashes` maps image_path to a 64-bit perceptual hash (imagehash.dhash); photos are
-    near-duplicates when at most `max_bits` of its bits differ.
+    `hashes` maps image_path to its perceptual_hash; photos are near-duplicates when at most
+    `max_bits` of its bits differ.
     """
     photos_of: dict[int, list[str]] = defaultdict(list)
     for path, value in sorted(hashes.items()):

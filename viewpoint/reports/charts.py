@@ -100,7 +100,7 @@ def draw_coverage(coverage: Sequence[dict[str, float]], suggested: float | None,
     answered = [row["answered"] for row in coverage]
     axes.plot(thresholds, answered, color=ORANGE, linestyle="--", label="fraction answered (coverage)")
     if suggested is not None:
-        axes.axvline(suggested, color=GREY, linestyle=":", label=f"suggested on validation: {suggested:.2f}")
+        axes.axvline(suggested, color=GREY, linestyle=":", label=f"suggested: {suggested:.2f}")
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="threshold (--unknown-below)", ylabel="on the test split")
     axes.legend(loc="lower left", fontsize=10)
     save(figure, path)

@@ -49,18 +49,22 @@ def print_summary(
 
 
 def describe_suggestion(suggestion: dict) -> str:
-    """What people are told of the threshold that metrics.suggest_threshold found on validation."""
+    """What people are told of the threshold that metrics.suggest_threshold found, and of the photos behind it."""
+    others = suggestion.get("out_of_fold", 0)
+    photos = counted(suggestion["photos"] - others, "validation photo")
+    if others:
+        photos += f" and {counted(others, 'training photo')} judged by models that did not learn them"
     goal = f"at least {config.SUGGESTED_ACCURACY:.0%} accuracy with {config.SUGGESTED_CONFIDENCE:.0%} confidence"
     threshold = suggestion["threshold"]
     if threshold is None:
         return (
-            f"No threshold for --unknown-below: {counted(suggestion['photos'], 'validation photo')} cannot show "
+            f"No threshold for --unknown-below: {photos} cannot show "
             f"{goal}; {counted(suggestion['missing'], 'more answer')}, all right, would be needed"
         )
     if not threshold:
-        return f"On validation, all answers together show {goal}: no --unknown-below is needed"
+        return f"On {photos}, all answers together show {goal}: no --unknown-below is needed"
     return (
-        f"On validation, the answers with a score of at least {threshold:.2f} show {goal} "
+        f"On {photos}, the answers with a score of at least {threshold:.2f} show {goal} "
         f"({suggestion['accuracy']:.1%} are right), and {suggestion['answered']:.1%} of the photos get one: "
         f"test_predict.py --unknown-below {threshold:.2f} writes {config.UNKNOWN} for the others"
     )
