@@ -33,7 +33,7 @@ import pandas as pd
 
 import config
 from viewpoint.annotations.photo import Report
-from viewpoint.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, printable, run
+from viewpoint.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
 from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import (
     CORRECTIONS_NAME,
@@ -51,6 +51,7 @@ from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.reports.charts import draw_class_distribution
+from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
 from viewpoint.reports.review import find_model, write_review
 from viewpoint.scan import Photo, Reading, nothing_found, parse_dataset, read_dataset
 from viewpoint.splits import (
@@ -80,9 +81,6 @@ __all__ = [
     "extract_viewpoint_label",
     "parse_dataset",
 ]
-
-# At most this many unknown names are printed; all are in part_names.csv.
-NAMES_PRINTED = 20
 
 # --- Outputs -----------------------------------------------------------------------
 
@@ -149,89 +147,6 @@ def review_labels(
         print(f"{model} judged {'the others' if out_of_fold else 'the labels'}, although it may have learned them;")
         print("tools/crossval.py trains models that have not.")
     print(f"Put the {CORRECTIONS_NAME} that it saves into {args.output}/, then run this script again.")
-
-
-# --- The summary -------------------------------------------------------------------
-
-
-def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path) -> None:
-    """Print what was labelled, what was left out and why, and what the user should look at."""
-    total = sum(len(table) for table in tables.values())
-    print(f"\n{counted(report.annotation_files, 'annotation file')} read, {counted(total, 'photo')} labelled\n")
-    print_class_table(tables, total)
-    print(f"\nPhotos found: {report.photos_found} = {total} labelled + {len(report.left_out)} left out")
-    if report.empty:
-        print(f"{report.empty} of the labelled photos are {config.BACKGROUND} because they have no region")
-    for warning in report.warnings:
-        print(f"WARNING: {warning}")
-    if any(report.corrections.values()):
-        counts = report.corrections
-        print(f"\nCorrections of {output / CORRECTIONS_NAME}: {counted(counts['changed'], 'label')} changed, ", end="")
-        print(f"{counts['confirmed']} confirmed, {counted(counts['left_out'], 'photo')} left out as wrong")
-    if report.notes:
-        print("\nUnusual, but read:")
-        print_some(report.notes, output)
-    spellings = [
-        f"{printable(name)} as {part}: {count}" for (name, part), count in report.spellings.most_common() if count
-    ]
-    if spellings:
-        print("\nPart names in other spellings, and how they were read:")
-        print_some(spellings, output)
-    print("\nSkipped:" if report.skipped else "\nSkipped: nothing")
-    for reason, items in report.skipped.items():
-        print(f"  {reason}: {len(items)}")
-        print_some(items, output)
-    if report.unknown_parts:
-        print("\nPart names that no list knows, with the photos that have them; they do not vote:")
-        for name, count in report.unknown_parts.most_common(NAMES_PRINTED):
-            print(f"  {count:>6} x {printable(name)}")
-        more = len(report.unknown_parts) - NAMES_PRINTED
-        print(f"  ... and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
-        print(f"Write into the column means of {output / PART_NAMES_NAME} what they mean, then run this script again.")
-
-
-def print_class_table(tables: dict[str, pd.DataFrame], total: int) -> None:
-    """Print the photos of each class in all tables together and, if there are several, in each."""
-    names = list(tables) if len(tables) > 1 else []
-    per_table = [class_counts(tables[name]["label"]) for name in names]
-    overall = class_counts(label for table in tables.values() for label in table["label"])
-    print(f"{'class':<12}{'photos':>8}{'fraction':>10}" + "".join(f"{name:>8}" for name in names))
-    for name, count in overall.items():
-        counts = [counts[name] for counts in per_table]
-        row = "".join(f"{one:>8}" for one in counts)
-        absent = [split for split, one in zip(names, counts, strict=True) if not one]
-        note = f"   none in {' and '.join(absent)}: not measured there" if absent else ""
-        note = note if count else "   no photos: the model cannot learn this class"
-        print(f"{name:<12}{count:>8}{count / max(total, 1):>10.1%}{row}{note}")
-    print(f"{'all':<12}{total:>8}{min(total, 1):>10.1%}" + "".join(f"{len(tables[name]):>8}" for name in names))
-
-
-def print_changes(changes: Changes, output: Path) -> None:
-    """Print what differs from the earlier splits: normally nothing."""
-    if not changes.kept and not changes.moved:
-        print(f"\nThe splits are new: {counted(changes.new, 'photo')} dealt")
-        return
-    print(f"\nCompared with the earlier splits, {counted(changes.kept, 'photo')} stayed, ", end="")
-    print(f"{changes.new} are new, {changes.gone} are gone, {len(changes.moved)} moved")
-    moved = [printable(f"{path}: from {earlier} to {now}") for path, earlier, now in changes.moved]
-    print_some(moved, output)
-    if changes.moved:
-        print("They moved because near-duplicates and groups share a split; compare no figures across this change.")
-
-
-def print_conflicts(conflicts: list[tuple[str, str]], labels: dict[str, str], output: Path) -> None:
-    """Print the nearly equal photos that have different labels."""
-    if conflicts:
-        print(f"\nNearly equal photos with different labels: {counted(len(conflicts), 'pair')}; one is probably wrong")
-        print_some([printable(f"{a} ({labels[a]}) and {b} ({labels[b]})") for a, b in conflicts], output)
-
-
-def print_some(items: list[str], output: Path) -> None:
-    """Print the first five of a long list, and where the rest is."""
-    for item in items[:5]:
-        print(f"    {item}")
-    if len(items) > 5:
-        print(f"    ... the rest is in {output / SUMMARY_NAME}")
 
 
 # --- Refusals ----------------------------------------------------------------------
@@ -369,10 +284,11 @@ def main() -> int:
     conflicts = find_conflicts(df, hashes, args.duplicate_bits)
     if not refusal:
         write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), args.output)
-    print_summary(tables, report, args.output)
-    print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), args.output)
+    written_to = None if refusal else args.output / SUMMARY_NAME
+    print_summary(tables, report, args.output, written_to)
+    print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), written_to)
     if changes:
-        print_changes(changes, args.output)
+        print_changes(changes, written_to)
     if not refusal:
         print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
     if args.review and not labelled.empty:

@@ -256,7 +256,7 @@ def test_a_training_whose_cache_is_deleted_meanwhile_ends_as_if_it_was_not(split
 
 
 def test_the_threshold_rests_on_validation_and_on_out_of_fold_predictions_of_training_photos_only(tmp_path):
-    """300 training photos, of which 4 were wrong with a score of 0.45 and 10 have changed; val and test are in the file."""
+    """Of 300 training photos, 4 were wrong with a score of 0.45 and 10 have changed; val and test are in the file."""
     numbers = {"train": range(300), "val": range(300, 310), "test": range(310, 320)}
     splits = {
         name: pd.DataFrame({"image_path": [f"{number}.jpg" for number in part], "label": "Rear"})
