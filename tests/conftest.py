@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import make_demo_data
 import numpy as np
 import pytest
 from PIL import Image
+
+from viewpoint.cli import run
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,23 @@ def demo_photos(tmp_path_factory) -> Path:
 def elsewhere(tmp_path, monkeypatch) -> None:
     """Lets what a test writes to a default path land in its own folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs a script's main() with a command line, in this process because a new one takes seconds to start.
+
+    Returns the exit code and what was printed on standard output and standard error.
+    """
+
+    def call(script: ModuleType, *arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", [script.__file__, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            run(script.main)
+        return exit_info.value.code, *capsys.readouterr()
+
+    return call
 
 
 def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Path:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_train
 from ai_edge_litert.interpreter import Interpreter
 from conftest import save_photo
 
@@ -22,12 +23,11 @@ from viewpoint.images import load_batch, load_image
 from viewpoint.inference import load_runner
 from viewpoint.network import build_model, save_model
 from viewpoint.quantization import convert, equalize
-from viewpoint.reports.training import write_report
+from viewpoint.reports.training import measure
 
 PROJECT = Path(convert_tflite.__file__).parent
 SIZE = 32
 SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
-EPOCH = {"phase": 1, "epoch": 1, "accuracy": 1, "loss": 1, "val_accuracy": 1, "val_loss": 1, "kept": True}
 
 
 def constant_model(class_index: int, size: int | None = SIZE) -> keras.Model:
@@ -65,8 +65,7 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
     save_model(model, tmp_path)
     split = pd.DataFrame({"image_path": ["photo.png"], "file": [str(photo)], "label": [name]})
     probabilities = evaluation.predict(model, DecodedPhotos(split["file"], SIZE), 1)
-    splits = dict.fromkeys(["train", "val", "test"], split)
-    metrics = write_report(splits, probabilities, [EPOCH], SETTINGS, tmp_path / "report")
+    metrics = measure(split, probabilities, SETTINGS, None)
     (tmp_path / "model.tflite").write_bytes(convert(tmp_path / "saved_model"))
 
     assert metrics["confusion_matrix"][class_index][class_index] == 1
@@ -178,35 +177,30 @@ def untrained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uint8_run(untrained) -> tuple[subprocess.CompletedProcess, bytes]:
-    """A conversion to int8 with uint8 input and output, run as from a shell: what it printed, and the model."""
+def conversion(untrained) -> subprocess.CompletedProcess:
+    """A conversion to all precisions, int8 with uint8 input and output, run as from a shell."""
     code = "import sys, convert_tflite; convert_tflite.main(); print('mediapipe' in sys.modules)"
     road = ["--models", untrained / "models", "--dataset", untrained / "dataset", "--min-agreement", "0"]
-    command = [sys.executable, "-c", code, *map(str, road), "--quantize", "int8", "--io", "uint8"]
+    command = [sys.executable, "-c", code, *map(str, road), "--quantize", "all", "--io", "uint8"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done, (untrained / "models" / "model.tflite").read_bytes()
+    return done
 
 
-def test_only_progress_bars_go_to_standard_error(uint8_run):
+def test_only_progress_bars_go_to_standard_error(conversion):
     """TensorFlow, Keras and the converter print much that is not an error."""
-    done, _ = uint8_run
-    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line]
+    lines = [line for line in re.split(r"[\r\n]+", conversion.stderr) if line]
     assert any("Comparing: 100%" in line for line in lines)
     assert [line for line in lines if not line.endswith("photo/s]")] == []
 
 
-def test_mediapipe_is_not_imported(uint8_run):
+def test_mediapipe_is_not_imported(conversion):
     """It needs libGL and other libraries that servers lack."""
-    done, _ = uint8_run
-    assert done.stdout.splitlines()[-1] == "False"
+    assert conversion.stdout.splitlines()[-1] == "False"
 
 
-def test_all_precisions_make_a_table_and_a_file_each(untrained, run_script):
-    road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
-    exit_code, printed, error = run_script(*road, "--quantize", "all", "--min-agreement", 0)
-    assert exit_code == 0, error
-    words = [line.split() for line in printed.splitlines()]
+def test_all_precisions_make_a_table_and_a_file_each(conversion, untrained):
+    words = [line.split() for line in conversion.stdout.splitlines()]
     rows = {line[0]: line for line in words if line and line[0] in config.PRECISIONS}
     sizes = {name: (untrained / "models" / f"model_{name}.tflite").stat().st_size for name in config.PRECISIONS[1:]}
     sizes["float16"] = (untrained / "models" / "model.tflite").stat().st_size
@@ -216,25 +210,41 @@ def test_all_precisions_make_a_table_and_a_file_each(untrained, run_script):
     assert sizes["float16"] < 0.55 * sizes["float32"]
 
 
-def test_a_precision_that_fails_is_left_out_and_told(untrained, run_script, monkeypatch):
+def test_an_int8_model_takes_and_gives_float32_unless_asked_for_uint8(trained, run_script, monkeypatch):
+    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    keras.utils.set_random_seed(0)
+    save_model(build_model(image_size=SIZE)[0], trained / "models")
+    (trained / "dataset" / "train.csv").write_bytes((trained / "dataset" / "val.csv").read_bytes())
+    road = ["--models", trained / "models", "--dataset", trained / "dataset", "--min-agreement", 0]
+    exit_code, printed, error = run_script(*road, "--quantize", "int8")
+    assert exit_code == 0, error
+    assert "model.tflite (int8)" in printed
+    interpreter = Interpreter(str(trained / "models" / "model.tflite"))
+    details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+    assert [tensor["dtype"] for tensor in details] == [np.float32] * 2
+    # Inside, it computes in 8 bits.
+    assert np.int8 in {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+
+
+def test_a_precision_that_fails_is_left_out_and_told(trained, run_script, monkeypatch):
     compare = convert_tflite.compare
     monkeypatch.setattr(config, "PRECISIONS", ["float16", "float32"])
     calls = iter(config.PRECISIONS)
     monkeypatch.setattr(
         convert_tflite, "compare", lambda *pair: (0.5, 0.1) if next(calls) == "float32" else compare(*pair)
     )
-    path = untrained / "models" / "model_float32.tflite"
+    path = trained / "models" / "model_float32.tflite"
     path.write_bytes(b"earlier")
-    road = ["--models", untrained / "models", "--dataset", untrained / "dataset"]
+    road = ["--models", trained / "models", "--dataset", trained / "dataset"]
     exit_code, printed, _ = run_script(*road, "--quantize", "all", "--min-agreement", 0.51)
     assert exit_code == 1
     assert f"Not written: {path}, because it agrees on only 50.00% of the photos" in printed
     assert path.read_bytes() == b"earlier"
 
 
-def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(uint8_run, untrained, tmp_path):
-    (tmp_path / "model.tflite").write_bytes(uint8_run[1])
-    interpreter = Interpreter(str(tmp_path / "model.tflite"))
+def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(conversion, untrained):
+    path = untrained / "models" / "model_int8.tflite"
+    interpreter = Interpreter(str(path))
     interpreter.allocate_tensors()
     [model_input], [model_output] = interpreter.get_input_details(), interpreter.get_output_details()
     assert model_input["dtype"] == model_output["dtype"] == np.uint8
@@ -244,7 +254,7 @@ def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(uint8_run, untr
     photo = untrained / "dataset" / "0.png"
     interpreter.set_tensor(model_input["index"], load_image(photo, SIZE)[np.newaxis])
     interpreter.invoke()
-    runner, _, _ = load_runner(tmp_path / "model.tflite")
+    runner, _, _ = load_runner(path)
     by_hand = interpreter.get_tensor(model_output["index"]) / 256
     assert runner(load_batch([photo], SIZE)) == pytest.approx(by_hand, abs=1e-6)
 

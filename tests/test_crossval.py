@@ -1,10 +1,12 @@
 """Cross-validation: no photo is trained and tested on, no fold is trained twice, figures are computed by hand."""
 
 import sys
+from pathlib import Path
 
 import crossval
 import pandas as pd
 import pytest
+import tiny_train
 from conftest import save_photo
 from sklearn.model_selection import StratifiedKFold
 
@@ -166,7 +168,10 @@ def test_the_fingerprint_covers_the_code_that_trains_and_none_that_only_labels_o
     assert not {"data_preparation.py", "convert_tflite.py", "viewpoint/scan.py", "viewpoint/quantization.py"} & names
 
 
-def test_train_py_itself_runs_on_a_fold(demo_photos):
+def test_train_py_itself_runs_on_a_fold(demo_photos, tmp_path, monkeypatch):
+    """With a tiny backbone in the place of MobileNetV2."""
+    (tmp_path / "train.py").write_text(Path(tiny_train.__file__).read_text().replace("__file__", repr(__file__)))
+    monkeypatch.setattr(crossval, "PROJECT", tmp_path)
     fold = crossval.make_folds(parse_dataset(demo_photos), 5)[0]
     options = ["--weights", "none", "--image-size", "32", "--phase2-epochs", "1", "--mixup", "0.2", "--loss", "focal"]
     row = crossval.train_fold(fold, demo_photos, 1, options)

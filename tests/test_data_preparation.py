@@ -1,8 +1,14 @@
 """The script: its summary, exit codes and files, and what people import from it."""
 
+import errno
+import functools
+import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,40 +16,94 @@ from conftest import regions, save_photo, write_via
 
 import data_preparation
 from viewpoint.cli import UserError
-from viewpoint.dataset import SPLITS
+from viewpoint.dataset import SPLITS, read_split
 
 
-def run_script(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, data_preparation.__file__, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def prepare(call) -> Callable[..., tuple[int, str, str]]:
+    """Runs data_preparation.py: (exit code, output, error)."""
+    return functools.partial(call, data_preparation)
 
 
-def test_the_script_summarises_and_repeats_itself_to_the_byte(demo_photos, tmp_path):
-    first = run_script("--data", demo_photos, "--output", tmp_path / "first")
-    second = run_script("--data", demo_photos, "--output", tmp_path / "second")
-    assert first.returncode == second.returncode == 0
-    assert "3 annotation files read, 140 photos labelled" in first.stdout
-    assert "Skipped: nothing" in first.stdout
+def test_the_script_summarises_and_repeats_itself_to_the_byte(prepare, demo_photos, tmp_path):
+    command = [sys.executable, data_preparation.__file__, "--data", demo_photos, "--output", tmp_path / "first"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code, second, _ = prepare("--data", demo_photos, "--output", tmp_path / "second")
+    assert code == 0
+    for printed in (first, second):
+        assert "3 annotation files read, 140 photos labelled" in printed
+        assert "Skipped: nothing" in printed
     for name in ("train.csv", "val.csv", "test.csv"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     assert (tmp_path / "first" / "class_distribution.png").stat().st_size > 1000
 
 
-def test_a_users_mistake_is_one_sentence_and_exit_code_2(tmp_path):
-    nothing_there = run_script("--data", tmp_path / "nowhere")
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(prepare, tmp_path):
+    command = [sys.executable, data_preparation.__file__, "--data", tmp_path / "nowhere"]
+    nothing_there = subprocess.run(command, capture_output=True, text=True, check=False)
     assert nothing_there.returncode == 2
     assert "nowhere is not a folder" in nothing_there.stderr
     assert "Traceback" not in nothing_there.stderr
-    assert run_script("--datta", tmp_path).returncode == 2
+    assert prepare("--datta", tmp_path)[0] == 2
 
 
-def test_strict_makes_an_exit_code_of_what_was_skipped(demo_photos, tmp_path):
+def test_strict_makes_an_exit_code_of_what_was_skipped(prepare, demo_photos, tmp_path):
     photos = tmp_path / "photos"
     shutil.copytree(demo_photos, photos)
-    assert run_script("--data", photos, "--output", tmp_path / "dataset", "--strict").returncode == 0
+    assert prepare("--data", photos, "--output", tmp_path / "dataset", "--strict")[0] == 0
     save_photo(photos / "forgotten.jpg")
-    assert run_script("--data", photos, "--output", tmp_path / "dataset").returncode == 0
-    assert run_script("--data", photos, "--output", tmp_path / "dataset", "--strict").returncode == 1
+    assert prepare("--data", photos, "--output", tmp_path / "dataset")[0] == 0
+    assert prepare("--data", photos, "--output", tmp_path / "dataset", "--strict")[0] == 1
+
+
+def test_a_refusal_does_not_point_to_a_summary_that_was_not_written(prepare, tmp_path):
+    for index in range(8):
+        save_photo(tmp_path / "photos" / f"{index}.jpg", seed=index)
+    write_via(tmp_path / "photos" / "via.json", {"0.jpg": regions("bonnet", "frontbumper")})
+    code, printed, error = prepare("--data", tmp_path / "photos", "--output", tmp_path / "dataset")
+    assert code == 2
+    assert "too few photos to split" in error
+    assert "never annotated: 7" in printed
+    assert "    ... and 2 more\n" in printed
+    assert "summary.json" not in printed
+    code, printed, _ = prepare("--data", tmp_path / "photos", "--output", tmp_path / "dataset", "--split", "none")
+    assert code == 0
+    assert f"... the rest is in {tmp_path / 'dataset' / 'summary.json'}" in printed
+    assert len(json.loads((tmp_path / "dataset" / "summary.json").read_text())["skipped"]["never annotated"]) == 7
+
+
+def test_photos_on_another_windows_drive_are_found_by_their_absolute_path(prepare, demo_photos, tmp_path, monkeypatch):
+    def other_drive(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    code, _, error = prepare("--data", demo_photos, "--output", tmp_path / "dataset", "--review", 3)
+    assert code == 0, error
+    assert json.loads((tmp_path / "dataset" / "summary.json").read_text())["data_dir"] == demo_photos.as_posix()
+    assert all(Path(file).is_file() for file in read_split(tmp_path / "dataset" / "val.csv")["file"])
+
+
+def test_an_earlier_dataset_survives_an_error_while_it_is_replaced(prepare, demo_photos, tmp_path, monkeypatch):
+    dataset = tmp_path / "dataset"
+    assert prepare("--data", demo_photos, "--output", dataset)[0] == 0
+    earlier = {path.name: path.read_bytes() for path in dataset.iterdir()}
+    names, replace = [], Path.replace
+
+    def fail_at_the_fourth(path, target):
+        names.append(Path(target).name)
+        if len(names) == 4:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail_at_the_fourth)
+        code, _, error = prepare("--data", demo_photos, "--output", dataset, "--resplit", "--seed", 5)
+    assert code == 2
+    assert f"cannot write {dataset / 'train.csv'}: Input/output error" in error
+    assert names[:4] == ["train.csv", "val.csv", "test.csv", "splits.csv"]
+    assert {path.name: path.read_bytes() for path in dataset.iterdir()} == earlier
+    assert prepare("--data", demo_photos, "--output", dataset, "--resplit", "--seed", 5)[0] == 0
+    assert (dataset / "train.csv").read_bytes() != earlier["train.csv"]
 
 
 def test_splits_are_written_together_or_not_at_all(tmp_path, monkeypatch):
@@ -81,24 +141,25 @@ def test_what_people_import_from_the_scripts():
     assert all(map(callable, (parse_dataset, create_stratified_splits, predict_images)))
 
 
-def test_without_options_the_folder_dataset_holds_photos_and_splits(demo_photos, tmp_path):
+def test_without_options_the_folder_dataset_holds_photos_and_splits(prepare, demo_photos, tmp_path):
     """Lots are dropped into dataset/; what a first run writes there is not taken for photos by a second."""
     shutil.copytree(demo_photos, tmp_path / "dataset")
-    first, second = run_script("--review"), run_script("--strict")
-    assert first.returncode == second.returncode == 0, second.stdout + second.stderr
-    assert "Skipped: nothing" in second.stdout
-    assert "Next: python train.py\n" in second.stdout
+    assert prepare("--review")[0] == 0
+    code, printed, error = prepare("--strict")
+    assert code == 0, printed + error
+    assert "Skipped: nothing" in printed
+    assert "Next: python train.py\n" in printed
     image_paths = pd.read_csv(tmp_path / "dataset" / "val.csv")["image_path"]
     assert all((tmp_path / "dataset" / path).is_file() for path in image_paths)
 
 
-def test_annotations_that_are_named_like_an_output_are_read_and_never_overwritten(demo_photos, tmp_path):
+def test_annotations_that_are_named_like_an_output_are_read_and_never_overwritten(prepare, demo_photos, tmp_path):
     shutil.copytree(demo_photos, tmp_path / "dataset")
     save_photo(tmp_path / "dataset" / "car.jpg")
     write_via(tmp_path / "dataset" / "summary.json", {"car.jpg": regions("tailgate", "rearbumper")})
     before = (tmp_path / "dataset" / "summary.json").read_bytes()
-    refused = run_script()
-    assert refused.returncode == 2
-    assert "summary.json was not written by this project" in refused.stderr
+    code, _, error = prepare()
+    assert code == 2
+    assert "summary.json was not written by this project" in error
     assert (tmp_path / "dataset" / "summary.json").read_bytes() == before
-    assert "4 annotation files read, 141 photos labelled" in run_script("--output", tmp_path / "splits").stdout
+    assert "4 annotation files read, 141 photos labelled" in prepare("--output", tmp_path / "splits")[1]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_train
 from conftest import save_photo
 
 import config
@@ -26,25 +27,6 @@ from viewpoint.settings import Settings
 from viewpoint.splits import create_stratified_splits
 
 PROJECT = Path(__file__).parents[1]
-
-# train.py with a backbone of one convolution in the place of MobileNetV2, which takes long to build.
-TRAIN = f"""
-import sys
-sys.path.insert(0, {str(PROJECT)!r})
-import keras
-from viewpoint import network
-
-def build(name, weights):
-    inputs = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(6, 3, strides=2, kernel_initializer="he_normal", name="conv")(inputs)
-    return keras.Model(inputs, keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x)))
-
-network.build_backbone = build
-import train
-from viewpoint.cli import run
-if __name__ == "__main__":
-    run(train.main)
-"""
 
 OPTIONS = {
     "default": "--phase1-epochs 4 --phase2-epochs 5 --phase1-views 2",
@@ -70,24 +52,20 @@ def kill_after(command: list, folder: Path, pattern: str, lines: int, delay: flo
 
 
 @pytest.fixture(scope="module")
-def training(demo_photos, tmp_path_factory) -> tuple[Path, Path]:
-    """A folder of splits with a weights file for the tiny backbone, and the script."""
+def training(demo_photos, tmp_path_factory) -> list:
+    """The command of a training on splits in a folder, from a weights file for the tiny backbone."""
     folder = tmp_path_factory.mktemp("training")
     parts = create_stratified_splits(parse_dataset(demo_photos))
     for name, part in zip(SPLITS, parts, strict=True):
         part.to_csv(folder / f"{name}.csv", index=False)
-    (folder / "tiny_train.py").write_text(TRAIN)
-    code = f"exec(open({str(folder / 'tiny_train.py')!r}).read().split('import train')[0]); "
-    code += f"build(0, 0).save_weights({str(folder / 'tiny.weights.h5')!r})"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return folder, folder / "tiny_train.py"
+    tiny_train.build_backbone("", None).save_weights(folder / "tiny.weights.h5")
+    command = [sys.executable, tiny_train.__file__, "--dataset", folder, "--data", demo_photos, "--image-size", 32]
+    return [*command, "--weights", folder / "tiny.weights.h5", "--robustness-images", 2, "--quiet"]
 
 
 @pytest.mark.parametrize("recipe", OPTIONS)
-def test_a_training_killed_twice_ends_with_the_same_weights(training, demo_photos, tmp_path, recipe):
-    folder, script = training
-    command = [sys.executable, script, "--dataset", folder, "--data", demo_photos, "--image-size", 32]
-    command += ["--weights", folder / "tiny.weights.h5", *OPTIONS[recipe].split(), "--robustness-images", 2, "--quiet"]
+def test_a_training_killed_twice_ends_with_the_same_weights(training, tmp_path, recipe):
+    command = [*training, *OPTIONS[recipe].split()]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = subprocess.run([*map(str, command), "--models", str(whole)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -227,10 +205,8 @@ def test_a_finished_training_is_not_resumed_but_said_to_be_finished(tmp_path):
     assert train.begin(Settings(models=tmp_path, resume=True), splits).phase == 0  # killed before its first epoch
 
 
-def test_deterministic_trainings_give_the_same_file_to_the_bit(training, demo_photos, tmp_path):
-    folder, script = training
-    command = [sys.executable, script, "--dataset", folder, "--data", demo_photos, "--image-size", 32, "--quiet"]
-    command += ["--weights", folder / "tiny.weights.h5", "--phase1-epochs", 1, "--phase2-epochs", 2, "--deterministic"]
+def test_deterministic_trainings_give_the_same_file_to_the_bit(training, tmp_path):
+    command = [*training, "--phase1-epochs", 1, "--phase2-epochs", 2, "--deterministic"]
     for name in ("first", "second"):
         subprocess.run([*map(str, command), "--models", str(tmp_path / name)], check=True, capture_output=True)
     files = [(tmp_path / name / "model.keras").read_bytes() for name in ("first", "second")]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import tiny_train
 from conftest import regions, save_photo, write_via
 
 PROJECT = Path(__file__).parents[1]
@@ -21,6 +22,27 @@ PARTS = {
     "Right": ["rightheadlamp", "righttaillamp", "rightfrontdoor"],
     "Background": [],
 }
+
+
+# The four scripts in one process, because each takes seconds to start; the backbone is a tiny one.
+ROAD = """
+import sys
+import convert_tflite, data_preparation, test_predict, tiny_train, train
+from viewpoint import network
+
+network.build_backbone = tiny_train.build_backbone
+for line in COMMANDS.splitlines():
+    script, *options = line.split()
+    sys.argv = [script + ".py", *options]
+    assert not globals()[script].main(), line
+"""
+
+COMMANDS = """\
+data_preparation --val-share 0.2 --test-share 0.2 --review
+train --weights none --image-size 32 --phase2-epochs 1 --robustness-images 1
+convert_tflite --min-agreement 0
+test_predict --images dataset --per-folder --tta
+"""
 
 
 def test_left_and_right_in_config_are_all_it_takes(tmp_path):
@@ -48,29 +70,24 @@ def test_left_and_right_in_config_are_all_it_takes(tmp_path):
     for label, photos in annotated.items():
         write_via(copy / "dataset" / label / "via.json", photos)
 
-    def run(script: str, *options) -> str:
-        command = [sys.executable, script, *map(str, options)]
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    shutil.copy(tiny_train.__file__, copy / "tiny_train.py")
+    (copy / "road.py").write_text(ROAD.replace("COMMANDS", repr(COMMANDS)))
+    done = subprocess.run([sys.executable, "road.py"], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
-    run("data_preparation.py", "--val-share", 0.2, "--test-share", 0.2, "--review")
     splits = pd.concat(pd.read_csv(copy / "dataset" / f"{name}.csv") for name in ("train", "val", "test"))
     assert all(row.image_path.startswith(f"{row.label}/") for row in splits.itertuples())
     assert set(splits["label"]) == set(PARTS)
 
-    run("train.py", "--weights", "none", "--image-size", 32, "--phase2-epochs", 1, "--robustness-images", 1)
     classes = ["Front", "FrontLeft", "FrontRight", "Rear", "RearLeft", "RearRight", "Left", "Right", "Background"]
     assert json.loads((copy / "models" / "report" / "metrics.json").read_text())["test"]["classes"] == classes
 
-    run("convert_tflite.py", "--min-agreement", 0)
     assert (copy / "models" / "labels.txt").read_text().split() == classes
     assert "FloatArray(9)" in (copy / "models" / "handoff" / "README.md").read_text()
     for name in ("Left", "Right"):
         assert f"![{name}](examples/{name}.jpg)" in (copy / "models" / "handoff" / "MODEL_CARD.md").read_text()
 
-    printed = run("test_predict.py", "--images", "dataset", "--per-folder", "--tta")
-    assert "45 photos predicted" in printed
-    assert "show all 8 viewpoints" in printed
+    assert "45 photos predicted" in done.stdout
+    assert "show all 8 viewpoints" in done.stdout
     per_folder = pd.read_csv(copy / "predictions_per_folder.csv")
     assert {"Left", "Left_score", "Right", "Right_score"} <= set(per_folder)

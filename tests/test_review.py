@@ -2,9 +2,8 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -232,14 +231,18 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-def prepare(photos: Path, *options) -> str:
-    """Run the script as a user does and return what it printed."""
-    output = ["--output", photos.parent / "dataset", "--models", photos.parent / "models"]
-    shares = ["--val-share", "0.2", "--test-share", "0.2"]
-    command = [sys.executable, data_preparation.__file__, "--data", photos, *output, *shares, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def prepare(call) -> Callable[..., str]:
+    """Runs the script and returns what it printed."""
+
+    def prepare(photos: Path, *options) -> str:
+        output = ["--output", photos.parent / "dataset", "--models", photos.parent / "models"]
+        shares = ["--val-share", "0.2", "--test-share", "0.2"]
+        code, printed, error = call(data_preparation, "--data", photos, *output, *shares, *options)
+        assert code == 0, error
+        return printed
+
+    return prepare
 
 
 def labels_of(photos: Path) -> dict[str, str]:
@@ -247,7 +250,7 @@ def labels_of(photos: Path) -> dict[str, str]:
     return dict(pd.concat(splits)[["image_path", "label"]].values)
 
 
-def test_a_hostile_name_cannot_end_the_script(photos):
+def test_a_hostile_name_cannot_end_the_script(prepare, photos):
     prepare(photos, "--review")
     page = (photos.parent / "dataset" / "review.html").read_text(encoding="utf-8")
     assert page.count("</script>") == 2  # the data, and the script that shows it
@@ -274,7 +277,7 @@ def test_every_photo_comes_into_view_on_a_large_screen_too(browser, tmp_path):
         assert page.locator("#end").text_content() == f"{count} of {count} photos"
 
 
-def test_marks_made_in_a_browser_change_the_labels(browser, photos):
+def test_marks_made_in_a_browser_change_the_labels(prepare, browser, photos):
     assert "Open " in prepare(photos, "--review")
     before = labels_of(photos)
     page = browser.new_page()
@@ -316,7 +319,7 @@ def test_marks_made_in_a_browser_change_the_labels(browser, photos):
     assert page.locator(".card").last.locator(".verdict").text_content() in ("→ RearRight", "✓ correct", "✗ wrong")
 
 
-def test_marks_outlive_a_closed_tab_and_a_shorter_page(browser, photos):
+def test_marks_outlive_a_closed_tab_and_a_shorter_page(prepare, browser, photos):
     prepare(photos)
     (photos.parent / "dataset" / "corrections.csv").write_text("image_path,label\nlot/01.jpg,RearRight\n")
     prepare(photos, "--review", "5")

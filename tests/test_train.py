@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_train
 from conftest import save_photo
 
 import config
@@ -34,17 +35,8 @@ def split(tmp_path) -> pd.DataFrame:
 
 @pytest.fixture
 def tiny_backbone(monkeypatch) -> None:
-    """A backbone of one convolution and one BatchNorm in the place of every real one.
-
-    The real ones give features of about nothing before they are trained.
-    """
-
-    def build(name, weights):
-        inputs = keras.Input((None, None, 3))
-        x = keras.layers.Conv2D(6, 3, strides=2, kernel_initializer="he_normal", name="conv")(inputs)
-        return keras.Model(inputs, keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x)))
-
-    monkeypatch.setattr("viewpoint.network.build_backbone", build)
+    """A backbone of one convolution and one BatchNorm in the place of every real one."""
+    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
 
 
 # --- Training ----------------------------------------------------------------------

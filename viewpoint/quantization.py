@@ -161,7 +161,7 @@ def channel_maxima(
     before = keras.Model(model.input, model.layers[model.layers.index(backbone) - 1].output)
     probe = keras.Model(backbone.input, [keras.ops.max(layer.output, axis=(0, 1, 2)) for layer in layers])
     parts = [calibration[start : start + BATCH_SIZE] for start in range(0, len(calibration), BATCH_SIZE)]
-    maxima = [[np.asarray(value) for value in probe(before(part))] for part in parts]
+    maxima = [[np.asarray(value) for value in keras.tree.flatten(probe(before(part)))] for part in parts]
     return [np.max(layer_maxima, axis=0) for layer_maxima in zip(*maxima, strict=True)]
 
 
