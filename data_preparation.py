@@ -9,6 +9,7 @@ A photo that was not understood gets no label, and the summary says why. Writes 
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
     splits.csv                     the split of every photo that was ever dealt, for the next run
+    outlines.jsonl                 where the parts are, as fractions of the photo, for train.py
     labels.csv                     the labels in one file, with --split none
     class_distribution.png         photos per class and split
     summary.json                   where the photos are, everything left out, near-duplicates
@@ -38,6 +39,7 @@ from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import (
     CORRECTIONS_NAME,
     LABELS_NAME,
+    OUTLINES_NAME,
     MEMORY_NAME,
     REVIEW_NAME,
     SUMMARY_NAME,
@@ -49,6 +51,7 @@ from viewpoint.files import relative_path, write_together
 from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.outlines import describe_outlines
 from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
@@ -85,19 +88,27 @@ __all__ = [
 # --- Outputs -----------------------------------------------------------------------
 
 
-def write_dataset(tables: dict[str, pd.DataFrame], memory: pd.DataFrame | None, summary: dict, output: Path) -> None:
-    """Write a CSV for each table, splits.csv, the chart and summary.json into `output`: all, or on an error none.
+def write_dataset(
+    tables: dict[str, pd.DataFrame],
+    memory: pd.DataFrame | None,
+    photos: dict[str, Photo],
+    summary: dict,
+    output: Path,
+) -> None:
+    """Write a CSV for each table, splits.csv, outlines.jsonl, the chart and summary.json into `output`: all, or none.
 
     `tables` are the three splits by name, or only "labels"; `memory` is splits.memory_table. After a
     kill or a power cut some files may be missing, but old and new ones are never mixed.
     """
     written = {output / f"{name}.csv": table for name, table in tables.items()}
     others = {output / MEMORY_NAME: memory} if memory is not None else {}
-    chart, description = output / CHART_NAME, output / SUMMARY_NAME
+    outlines, chart, description = output / OUTLINES_NAME, output / CHART_NAME, output / SUMMARY_NAME
     # Together, because a new train.csv with an old test.csv would share photos.
-    with write_together([*written], [*others, chart, description]) as temporaries:
+    with write_together([*written], [*others, outlines, chart, description]) as temporaries:
         for path, table in (written | others).items():
             table.to_csv(temporaries[path], index=False, lineterminator="\n")
+        with temporaries[outlines].open("w", encoding="utf-8") as file:
+            file.writelines(describe_outlines({path: (photo.parts, photo.size) for path, photo in photos.items()}))
         draw_class_distribution(tables, temporaries[chart])
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         temporaries[description].write_text(text, encoding="utf-8")
@@ -283,7 +294,7 @@ def main() -> int:
     hashes = {path: photo.hash for path, photo in photos.items()}
     conflicts = find_conflicts(df, hashes, args.duplicate_bits)
     if not refusal:
-        write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), args.output)
+        write_dataset(tables, memory, photos, describe_dataset(tables, report, conflicts, args), args.output)
     written_to = None if refusal else args.output / SUMMARY_NAME
     print_summary(tables, report, args.output, written_to)
     print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), written_to)

@@ -37,7 +37,7 @@ import config
 from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.cli import UserError, run
-from viewpoint.dataset import SPLITS, read_split
+from viewpoint.dataset import OUTLINES_NAME, SPLITS, read_split
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import lock, remove
 from viewpoint.fingerprints import describe_training, hash_photos
@@ -47,6 +47,7 @@ from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
 from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.outlines import read_outlines, vehicle_boxes
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import write_report
 from viewpoint.settings import Settings, parse_settings
@@ -126,6 +127,13 @@ def make_batches(
     images = load_photos("train", splits["train"]["file"], cached_size, cache_folder(settings), settings.quiet)
     strengths = settings.strengths() if settings.augment else None
     changes = {"flip": settings.flip, "strengths": strengths, "mixup": settings.mixup}
+    train, outlines = splits["train"], read_outlines(settings.dataset / OUTLINES_NAME)
+    # Photos with outlined parts may be close-ups of a vehicle, and are no surroundings for another.
+    background = train["label"] == config.BACKGROUND
+    changes |= {
+        "boxes": vehicle_boxes(train["image_path"], train["label"], outlines) if outlines else None,
+        "scenes": [row for row, path in enumerate(train["image_path"]) if background[row] and not outlines.get(path)],
+    }
     targets = one_hot(splits["train"]["label"])
     batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, **changes)
     return batches, ImageBatches(val_images, one_hot(splits["val"]["label"]), settings.batch_size)

@@ -2,12 +2,18 @@
 
     python tools/crossval.py --output cv.jsonl --seeds 42 1
     python tools/crossval.py --output cv.jsonl --seeds 42 1 -- --recipe reference
+    python tools/crossval.py --output cv.jsonl --other others/labels.csv
 
 Joins the splits in dataset/ and cuts them into folds. For each seed and fold, train.py runs with
 the options after "--" on the other folds, an eighth of which is for validation. Appends a JSON
 line for each fold to --output, with the predictions of the fold's photos; folds that the file
 already has, with the same options, photos and code, are not trained again. Prints the mean and
 standard deviation of accuracy, macro F1 and more, and the figures of all folds together.
+With --other, every fold's model also predicts labelled photos of another source, which no model is
+trained on: a recipe that is better on both sources is better, one that is only better on its own
+photos may just know them well. --other takes a CSV with the columns image_path and label, a folder
+with such a labels.csv, or a folder with a folder for each class.
+
 Writes out_of_fold.csv into the folder of the splits: each photo's probabilities, the mean over the
 seeds, from models that did not learn it. "data_preparation.py --review" judges the labels by them.
 Near-duplicates share a fold, and with --split grouped also the photos of a folder, or of a group
@@ -20,6 +26,7 @@ import hashlib
 import json
 import modulefinder
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,8 +43,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.cli import SEED, UserError, counted, number, run
-from viewpoint.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
+from viewpoint.dataset import OUTLINES_NAME, SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
+from viewpoint.files import list_folder
 from viewpoint.fingerprints import fingerprint, hash_photos, read_data
+from viewpoint.images import is_photo
+from viewpoint.inference import Input, Outcome, load_runners, predict_inputs, with_mirror
 from viewpoint.metrics import expected_calibration_error
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.parallel import cpu_count, map_in_order
@@ -97,14 +107,60 @@ def find_near_duplicates(df: pd.DataFrame) -> list[tuple[str, str]]:
     return near_duplicates(dict(zip(df["image_path"], hashes, strict=True)))
 
 
-def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options: list[str]) -> dict:
-    """Run train.py on one fold and return its figures and its predictions of the test rows.
+def read_other(path: Path) -> pd.DataFrame:
+    """Labelled photos of another source, with the columns image_path, label and file; see the module's docstring.
+
+    Raises UserError when there are none.
+    """
+    if path.is_file() or (path / "labels.csv").is_file():
+        csv_path = path if path.is_file() else path / "labels.csv"
+        other = read_split(csv_path, csv_path.parent)
+        if "label" not in other:
+            raise UserError(f"{csv_path} has no column label; --other needs the true class of every photo")
+    else:
+        found = [(file, name) for name in config.CLASSES for file in list_folder(path / name).files if is_photo(file)]
+        rows = [(f"{name}/{file.relative_to(path / name).as_posix()}", name, str(file)) for file, name in found]
+        other = pd.DataFrame(rows, columns=["image_path", "label", "file"])
+    if other.empty:
+        raise UserError(f"{path} has no labelled photos; give a CSV, or a folder with a folder for each class")
+    return other
+
+
+def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
+    """The predicted class and its score of each photo that can be read, as [predicted, score, true], in two ways.
+
+    "plain" is the model's answer, "mirrored" the mean of its answers for the photo and its mirror image.
+    """
+    runners, size, labels = load_runners(model, None, len(other))
+    inputs = [Input(image_path, Path(file)) for image_path, file in zip(other["image_path"], other["file"], strict=True)]
+    true = dict(zip(other["image_path"], other["label"], strict=True))
+    ways = {"plain": runners, "mirrored": [with_mirror(runner, labels) for runner in runners]}
+    return {
+        way: [
+            [labels[int(values.argmax())], round(float(values.max()), 6), true[item.name]]
+            for item, values in predict_inputs(used, size, inputs, Outcome())
+        ]
+        for way, used in ways.items()
+    }
+
+
+def train_fold(
+    fold: dict[str, pd.DataFrame],
+    dataset: Path,
+    data_dir: Path,
+    seed: int,
+    options: list[str],
+    other: pd.DataFrame | None = None,
+) -> dict:
+    """Run train.py on one fold and return its figures and its predictions of the test rows, and of `other`.
 
     Raises UserError when train.py fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, split in fold.items():
             split.to_csv(Path(folder) / f"{name}.csv", index=False)
+        if (dataset / OUTLINES_NAME).is_file():
+            shutil.copy(dataset / OUTLINES_NAME, folder)
         command = [sys.executable, str(PROJECT / "train.py"), "--dataset", folder, "--data", str(data_dir)]
         command += ["--models", folder, "--seed", str(seed), *options]
         started = time.monotonic()
@@ -114,7 +170,8 @@ def train_fold(fold: dict[str, pd.DataFrame], data_dir: Path, seed: int, options
         content = json.loads((Path(folder) / "report" / "metrics.json").read_text(encoding="utf-8"))
         predictions = pd.read_csv(Path(folder) / "report" / "test_predictions.csv")
         probabilities = predict_classes(fold["test"], data_dir, Path(folder) / "saved_model")
-        return {
+        more = {"other": predict_other(other, Path(folder) / "saved_model")} if other is not None else {}
+        return more | {
             **{name: content["test"][name] for name in NUMBERS},
             "robustness": content["test"]["robustness"],
             "temperature": content["settings"].get("temperature"),
@@ -187,6 +244,43 @@ def print_results(rows: list[dict], bins: int) -> None:
         print(metrics["text"])
 
 
+def print_other(rows: list[dict], bins: int) -> None:
+    """Print the figures on the photos of --other: each seed's mean over its folds, and the spread over the seeds."""
+    if "other" not in rows[0]:
+        return
+    print(f"\nOn {counted(len(rows[0]['other']['plain']), 'photo')} of the other source, which no model was trained on:")
+    seeds = list(dict.fromkeys(row["key"]["seed"] for row in rows))
+    for way, meaning in (("plain", "the model"), ("mirrored", "the mean of a photo and its mirror image")):
+        print(f"  {meaning}")
+        figures = [figures_on_other(row["other"][way], bins) for row in rows]
+        for name in figures[0]:
+            of_seeds = [
+                np.mean([one[name] for one, row in zip(figures, rows, strict=True) if row["key"]["seed"] == seed])
+                for seed in seeds
+            ]
+            each = ", ".join(f"{value:.3f}" for value in of_seeds)
+            print(f"    {name:<24}{np.mean(of_seeds):.3f}  (by seed: {each})")
+
+
+def figures_on_other(predictions: list[list], bins: int) -> dict[str, float]:
+    """Figures of predictions as predict_other gives them, fractions from 0 to 1.
+
+    "opposite end" counts vehicles taken for the view from the opposite side, such as FrontLeft for
+    RearRight: the outline is right and its end wrong.
+    """
+    predicted, scores, true = (np.array(column) for column in zip(*predictions, strict=True))
+    circle = config.VIEW_CIRCLE
+    opposite = {name: circle[(place + len(circle) // 2) % len(circle)] for place, name in enumerate(circle)}
+    vehicles = true != config.BACKGROUND
+    return {
+        "accuracy": float(np.mean(predicted == true)),
+        "macro F1": compute_metrics(true.tolist(), predicted.tolist())["macro_f1"],
+        "calibration error": expected_calibration_error(scores.astype(float), predicted == true, bins),
+        "opposite end": float(np.mean([opposite.get(name) == one for name, one in zip(true, predicted, strict=True)])),
+        "vehicles as Background": float(np.mean(predicted[vehicles] == config.BACKGROUND)),
+    }
+
+
 def print_other_data(
     done: dict[str, dict], key: dict, output: Path, splits: dict[str, pd.DataFrame], dataset: Path, models: Path
 ) -> None:
@@ -215,6 +309,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of the splits to join")
     add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
+    add("--other", type=Path, help="labelled photos of another source to predict as well: a CSV or a folder")
     add("--folds", type=number(int, 2), default=5, help="how many folds to cut the photos into")
     add("--split", choices=["stratified", "grouped"], default="stratified", help="by photo, or whole folders")
     add("--seeds", type=SEED, nargs="+", default=[config.SEED], help="seeds to train every fold with")
@@ -234,7 +329,8 @@ def main() -> None:
     group_by = read_summary(args.dataset / SUMMARY_NAME).get("split", {}).get("group_by")
     keys = group_keys(df["image_path"].tolist(), group_by) if args.split == "grouped" else None
     folds = make_folds(df, args.folds, find_near_duplicates(df), keys)
-    key = {"fingerprint": describe_inputs(df), "split": args.split, "folds": args.folds, "options": args.options}
+    other = read_other(args.other) if args.other else None
+    key = {"fingerprint": describe_inputs(df), "other": str(args.other), "split": args.split, "folds": args.folds, "options": args.options}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done, rows = read_finished(args.output), []
     for seed in args.seeds:
@@ -242,12 +338,13 @@ def main() -> None:
             fold_key = {**key, "seed": seed, "fold": index}
             if json.dumps(fold_key) not in done:
                 print(f"Seed {seed}, fold {index + 1} of {args.folds}", flush=True)
-                row = {"key": fold_key, **train_fold(fold, data_dir, seed, args.options)}
+                row = {"key": fold_key, **train_fold(fold, args.dataset, data_dir, seed, args.options, other)}
                 with args.output.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 done[json.dumps(fold_key)] = row
             rows.append(done[json.dumps(fold_key)])
     print_results(rows, settings.calibration_bins)
+    print_other(rows, settings.calibration_bins)
     print_other_data(done, key, args.output, splits, args.dataset, settings.models)
     out_of_fold = args.dataset / OUT_OF_FOLD_NAME
     write_out_of_fold(mean_probabilities(rows), contents, out_of_fold)

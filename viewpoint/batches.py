@@ -24,6 +24,7 @@ from viewpoint.augmentation import augment, mix
 from viewpoint.cli import UserError
 from viewpoint.files import remove, write_atomically
 from viewpoint.images import load_image, scale
+from viewpoint.outlines import Box
 from viewpoint.parallel import cpu_count, map_in_order
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
@@ -170,7 +171,9 @@ class TrainingBatches(ImageBatches):
 
     With `strengths` (see augmentation.augment) a random crop of each image is resized to `size`;
     without, the images must have that size. `flip` mirrors half of the images, `mixup` is the
-    alpha of mixup, 0 for none. The same seed gives the same orders and the same changes.
+    alpha of mixup, 0 for none. `boxes` has where the vehicle of each image is, None where that is not
+    known; `scenes` are the rows without any vehicle. The same seed gives the same orders and the
+    same changes.
     """
 
     def __init__(
@@ -183,8 +186,11 @@ class TrainingBatches(ImageBatches):
         flip: bool = False,
         strengths: Mapping[str, float] | None = None,
         mixup: float = 0.0,
+        boxes: Sequence[Box | None] | None = None,
+        scenes: Sequence[int] = (),
     ):
         super().__init__(images, targets, batch_size)
+        self.boxes, self.scenes = boxes, scenes
         self.size, self.seed, self.flip, self.strengths, self.mixup = size, seed, flip, strengths, mixup
         self.epoch = -1
         self.on_epoch_end()
@@ -196,13 +202,22 @@ class TrainingBatches(ImageBatches):
         # Each batch has a random generator of its own, because batches are made in parallel.
         random = np.random.default_rng([self.seed, self.epoch, index])
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        pairs = [
-            change(self.images[row], self.targets[row], self.size, self.flip, self.strengths, random) for row in rows
-        ]
+        pairs = [self.change(row, random) for row in rows]
         images, targets = scale(np.stack([image for image, _ in pairs])), np.stack([target for _, target in pairs])
         if self.mixup:
             images, targets = mix(images, targets, self.mixup, random)
         return images, targets, targets @ self.class_weights
+
+    def change(self, row: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One training image and its target row, changed at random."""
+        pixels, target = self.images[row], self.targets[row]
+        if self.strengths is not None:
+            box = self.boxes[row] if self.boxes else None
+            scene = self.images[self.scenes[random.integers(len(self.scenes))]] if self.scenes else None
+            pixels = augment(pixels, self.size, self.strengths, random, box, scene)
+        if self.flip and random.random() < 0.5:
+            pixels, target = mirror(pixels, target)
+        return pixels, target
 
     def on_epoch_end(self) -> None:
         self.go_to(self.epoch + 1)
@@ -239,22 +254,6 @@ class FeatureBatches(keras.utils.PyDataset):
         while self.epoch < epoch:
             self.epoch += 1
             self.order = self.random.permutation(len(self.arrays[0]))
-
-
-def change(
-    pixels: np.ndarray,
-    target: np.ndarray,
-    size: int,
-    flip: bool,
-    strengths: Mapping[str, float] | None,
-    random: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One training image and its target row, changed at random; see TrainingBatches."""
-    if strengths is not None:
-        pixels = augment(pixels, size, strengths, random)
-    if flip and random.random() < 0.5:
-        pixels, target = mirror(pixels, target)
-    return pixels, target
 
 
 def mirror(pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

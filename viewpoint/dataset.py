@@ -24,6 +24,7 @@ COLUMNS = ["image_path", "label", "front_votes", "rear_votes", "left_votes", "ri
 SUMMARY_NAME = "summary.json"
 CORRECTIONS_NAME = "corrections.csv"
 MEMORY_NAME = "splits.csv"  # the split of every photo that was ever dealt
+OUTLINES_NAME = "outlines.jsonl"  # where the parts of every photo are
 LABELS_NAME = "labels"  # the table, and with .csv the file, of --split none
 REVIEW_NAME = "review.html"
 
@@ -98,6 +99,7 @@ def refuse_to_overwrite(folder: Path) -> None:
     """
     for name in (f"{table}.csv" for table in (*SPLITS, LABELS_NAME)):
         check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
+    check_own(folder / OUTLINES_NAME, lambda path: first_line(path).startswith('{"image_path": '))
     check_own(folder / SUMMARY_NAME, is_summary)
     check_own(folder / CHART_NAME, is_own_chart)
     check_own(folder / REVIEW_NAME, lambda path: "<!DOCTYPE html>" in first_line(path))

@@ -15,7 +15,7 @@ from viewpoint.cli import UserError, counted, printable
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.files import list_folder, relative_name
 from viewpoint.fingerprints import photo_hash
-from viewpoint.images import ImageError, is_photo, stored_geometry, turn_outlines
+from viewpoint.images import ImageError, is_photo, stored_geometry, turn_outlines, upright_size
 from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.matching import MISSING, match_names
 from viewpoint.parallel import cpu_count, map_in_order
@@ -41,14 +41,15 @@ MIN_VEHICLES = 20
 
 @dataclass(frozen=True)
 class Photo:
-    """An annotated photo: its parts under known names, its perceptual hash, and its content's hash.
+    """An annotated photo: its parts under known names, two hashes, and the upright photo's width and height.
 
-    See splits.perceptual_hash and fingerprints.photo_hash.
+    `hash` is splits.perceptual_hash, `content` is fingerprints.photo_hash.
     """
 
     parts: tuple[Part, ...]
     hash: int
     content: str = ""
+    size: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def label_photos(
         try:
             image_hash = perceptual_hash(folder / image_path)
             parts = upright_parts(annotations[image_path].parts, folder / image_path)
-            return Photo(parts, image_hash, photo_hash(folder / image_path))
+            return Photo(parts, image_hash, photo_hash(folder / image_path), upright_size(folder / image_path))
         except ImageError as error:
             return error
 
