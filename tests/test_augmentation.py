@@ -68,7 +68,7 @@ def test_an_aliased_resize_does_not_average():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     image = Image.fromarray(stripes)
-    averaged, aliased = resize(image, 16), augmentation.resize_aliased(image, 16)
+    averaged, aliased = resize(image, 16), augmentation.resize_aliased(image, (16, 16))
     assert np.ptp(np.asarray(averaged)[:, 2:-2].astype(int)) <= 10
     assert set(np.unique(np.asarray(aliased))) <= {0, 127, 128, 255}
 

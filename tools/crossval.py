@@ -183,10 +183,10 @@ def train_fold(
         }
 
 
-def describe_inputs(df: pd.DataFrame) -> str:
-    """A short hash of these photos and labels, and of train.py and all modules of the project that it imports."""
+def describe_inputs(df: pd.DataFrame, outlines: Path) -> str:
+    """A short hash of these photos, labels and outlines, and of train.py and all modules of the project it imports."""
     content = df[["image_path", "label", "content"]].to_csv(index=False).encode()
-    for path in code_of_training():
+    for path in [*([outlines] if outlines.is_file() else []), *code_of_training()]:
         content += path.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -330,7 +330,8 @@ def main() -> None:
     keys = group_keys(df["image_path"].tolist(), group_by) if args.split == "grouped" else None
     folds = make_folds(df, args.folds, find_near_duplicates(df), keys)
     other = read_other(args.other) if args.other else None
-    key = {"fingerprint": describe_inputs(df), "other": str(args.other), "split": args.split, "folds": args.folds, "options": args.options}
+    key = {"fingerprint": describe_inputs(df, args.dataset / OUTLINES_NAME), "split": args.split, "folds": args.folds}
+    key |= {"options": args.options} | ({"other": str(args.other)} if args.other else {})
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done, rows = read_finished(args.output), []
     for seed in args.seeds:
