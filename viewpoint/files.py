@@ -269,9 +269,9 @@ def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[di
         yield temporaries
         # All that needs room or can fail in other ways comes before the first change.
         for path, copy in copies.items():
-            shutil.copy2(path, copy)
-        for file in [*temporaries.values(), *copies.values()]:
-            flush_to_disk(file)
+            shutil.copyfile(path, copy)
+        for temporary in temporaries.values():
+            flush_to_disk(temporary)
         try:
             for path in paths:
                 targets[path].unlink(missing_ok=True)
