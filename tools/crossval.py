@@ -59,34 +59,29 @@ def make_folds(
     The folds are the same for all options and seeds. Photos of one of the `pairs`, by image_path,
     are in one fold, and so are rows with equal `keys`. Raises UserError when a class has too few photos.
     """
-    unit_of = pd.Series(connect(df["image_path"].tolist(), pairs, keys), index=df.index)
-    firsts = df[~unit_of.duplicated()]  # the other near-duplicates follow them
-    counts = firsts["label"].value_counts() if keys is None else df["label"].value_counts()
-    if counts.min() < max(folds, 3) or counts.sum() * (1 - 1 / folds) * VAL_SHARE < len(counts):
+    counts = df["label"].value_counts()
+    if counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) * VAL_SHARE < len(counts):
         raise UserError(
-            f"{counted(counts.sum(), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
+            f"{counted(len(df), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
             "annotate more, or give a lower number with --folds"
         )
-
-    def with_near_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
-        return df[unit_of.isin(unit_of[rows.index])]
-
+    unit_of = pd.Series(connect(df["image_path"].tolist(), pairs, keys), index=df.index)
+    group_of = dict(zip(df["image_path"], unit_of, strict=True))
+    splitter = (StratifiedKFold if keys is None else StratifiedGroupKFold)(
+        folds, shuffle=True, random_state=config.SEED
+    )
     result = []
-    cut = {"n_splits": folds, "shuffle": True, "random_state": config.SEED}
-    if keys is None:
-        found = StratifiedKFold(**cut).split(firsts, firsts["label"])
-    else:
-        found = StratifiedGroupKFold(**cut).split(df, df["label"], unit_of)
-    for rest, test in found:
+    for _, test_rows in splitter.split(df, df["label"], None if keys is None else unit_of):
+        # A near-duplicate follows the first of its photos.
+        in_test = pd.Series(df.index.isin(df.index[test_rows]), df.index).groupby(unit_of).transform("first")
+        others = df[~in_test]
         if keys is None:
-            others = firsts.iloc[rest]
-            train, val = train_test_split(
-                others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED
-            )
-            parts = [with_near_duplicates(part) for part in (train, val, firsts.iloc[test])]
+            _, val = train_test_split(others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED)
+            in_val = pd.Series(others.index.isin(val.index), others.index).groupby(unit_of).transform("first")
+            train, val = others[~in_val], others[in_val]
         else:
-            group_of = dict(zip(df["image_path"], unit_of, strict=True))
-            parts = [*split_off_groups(df.iloc[rest], VAL_SHARE, config.SEED, group_of), df.iloc[test]]
+            train, val = split_off_groups(others, VAL_SHARE, config.SEED, group_of)
+        parts = (train, val, df[in_test])
         result.append({name: in_path_order(part) for name, part in zip(SPLITS, parts, strict=True)})
     return result
 
