@@ -55,6 +55,7 @@ PREDICTIONS_PATH = "predictions.csv"
 THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, in pixels
 CONTACT_SHEET_COLUMNS = 6
 CONTACT_SHEET_IMAGES = 120  # a contact sheet shows at most this many photos, the least certain ones
+VEHICLES_SHOWN = 500  # the page of --per-folder shows at most this many, the incomplete ones first
 
 # --- data_preparation.py -----------------------------------------------------------
 

@@ -47,7 +47,8 @@ import config
 from test_predict import predict_images
 from viewpoint.cli import COUNT, UserError, run
 from viewpoint.images import ImageError, load_batch, open_image, resize, scale
-from viewpoint.inference import LABELS_NAME, find_inputs, load_runner
+from viewpoint.inference import LABELS_NAME, load_runner
+from viewpoint.inputs import find_inputs
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.parallel import cpu_count
 
