@@ -472,3 +472,10 @@ GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0
 # --- test_predict.py ---------------------------------------------------------------
 
 UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknown-below
+
+# Which photos are hardly usable; docs/quality.md says on which photos these numbers were chosen.
+QUALITY_SIZE = 192  # width and height of the grey copy that is measured, in pixels
+TOO_DARK_BELOW = 50  # grey level, 0 to 255, below which 95 % of the pixels are
+CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
+TOO_BRIGHT_ABOVE = 0.3  # fraction of white pixels in the middle of the photo
+BLURRED_ABOVE = 0.5  # blur, 0 to 1, as in quality.py

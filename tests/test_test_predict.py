@@ -106,7 +106,7 @@ def test_many_photos_on_many_cores_keep_their_order(brightness_model, labels, tm
     for index, level in enumerate(levels):
         # The first ones take longest to decode.
         path = save_grey(tmp_path / "photos" / f"{index:02}.png", level)
-        Image.open(path).resize((2000 - 49 * index,) * 2).save(path)
+        Image.open(path).resize((2000 - 40 * index,) * 2).save(path)
     _, rows = predict(tmp_path / "photos", labels)
     assert [row["image_name"] for row in rows] == [f"{index:02}.png" for index in range(40)]
     assert [row["prediction"] for row in rows] == ["Front" if level == 10 else "Background" for level in levels]

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,7 @@ def add_names(inputs: Inputs, folder: Path) -> None:
     """Add the photos whose names, relative to `folder`, are on standard input. Raises UserError when none are."""
     # In a file, because they are read twice: to count them for the progress bar, and to predict them.
     names = tempfile.TemporaryFile()
+    weakref.finalize(inputs, names.close)
     shutil.copyfileobj(sys.stdin.buffer, names)
 
     def read_names() -> Iterator[Input]:

@@ -19,6 +19,7 @@ import config
 from viewpoint.images import ImageError, Source, open_image, resize, scale
 from viewpoint.inference import load_model, with_mirror
 from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.quality import quality_reasons
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Predictor:
         except ImageError as error:
             return Result(error=str(error))
         pixels = np.asarray(resize(image, self.size), dtype=np.uint8)
-        return self.decide(self.runner(scale(pixels[np.newaxis]))[0])
+        return self.decide(self.runner(scale(pixels[np.newaxis]))[0], quality_reasons(image))
 
     def batch(self, photos: Iterable[Source]) -> Iterator[Result]:
         """Predict many photos, in all processor cores: a result for each, in their order.
@@ -75,13 +76,19 @@ class Predictor:
         """
         return map_in_order(self, photos, cpu_count())
 
-    def decide(self, probabilities: np.ndarray) -> Result:
-        """The result for a photo with these probabilities (classes,), float32."""
+    def decide(self, probabilities: np.ndarray, quality: tuple[str, ...]) -> Result:
+        """The result for a photo with these probabilities (classes,), float32, and this quality.
+
+        Where nothing can be seen, there may be a vehicle: such a Background is config.UNKNOWN.
+        """
         best = int(probabilities.argmax())
         is_sure = probabilities[best] >= self.unknown_below
+        if self.labels[best] == config.BACKGROUND and quality:
+            is_sure = False
         return Result(
             prediction=self.labels[best] if is_sure else config.UNKNOWN,
             score=float(probabilities[best]),
             best_class=self.labels[best],
             probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+            quality=quality,
         )
