@@ -475,7 +475,8 @@ UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknow
 
 # Which photos are hardly usable; docs/quality.md says on which photos these numbers were chosen.
 QUALITY_SIZE = 192  # width and height of the grey copy that is measured, in pixels
-TOO_DARK_BELOW = 50  # grey level, 0 to 255, below which 95 % of the pixels are
+TOO_DARK_BELOW = 50  # grey level, 0 to 255
+BRIGHT_SHARE = 0.05  # fraction of the pixels that must reach it
 CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
 TOO_BRIGHT_ABOVE = 0.3  # fraction of white pixels in the middle of the photo
 BLURRED_ABOVE = 0.5  # blur, 0 to 1, as in quality.py
