@@ -21,7 +21,7 @@ STANDARD_INPUT = "-"
 NAME_COLUMNS = ("image_path", "image_name")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Input:
     """A photo to predict: its name in the output, its file, its true class if known.
 

@@ -159,7 +159,7 @@ def open_output(
         return
     partial = partial_path(output, model_path, options)
     kept = start_partial(partial, rows, outcome.inputs, resume)
-    with open_partial(partial, output, outcome) as file, open_failed(output, outcome) as failed:
+    with open_partial(partial, output, outcome) as file, open_failed(partial, output, outcome) as failed:
         yield kept, file, failed
 
 
@@ -182,12 +182,16 @@ def open_stream(output: Path) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def open_failed(output: Path, outcome: Outcome) -> Iterator[TextIO]:
+def open_failed(partial: Path, output: Path, outcome: Outcome) -> Iterator[TextIO]:
     """Open the CSV for the photos that failed; in the end it is there only when there are any."""
     path = failed_path(output)
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        file.write(csv_line(FAILED_COLUMNS))
-        yield file
+    temporary = path.with_name(f".failed{partial.name}")  # a run that is killed leaves it to the next one
+    try:
+        with rename_when_done(temporary, path), temporary.open("w", newline="", encoding="utf-8") as file:
+            file.write(csv_line(FAILED_COLUMNS))
+            yield file
+    finally:
+        remove(temporary)
     if not outcome.failed:
         remove(path)
 
