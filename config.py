@@ -55,6 +55,7 @@ PREDICTIONS_PATH = "predictions.csv"
 THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, in pixels
 CONTACT_SHEET_COLUMNS = 6
 CONTACT_SHEET_IMAGES = 120  # a contact sheet shows at most this many photos, the least certain ones
+VEHICLES_SHOWN = 500  # the page of --per-folder shows at most this many, the incomplete ones first
 
 # --- data_preparation.py -----------------------------------------------------------
 
@@ -471,3 +472,11 @@ GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0
 # --- test_predict.py ---------------------------------------------------------------
 
 UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknown-below
+
+# Which photos are hardly usable; docs/quality.md says on which photos these numbers were chosen.
+QUALITY_SIZE = 192  # width and height of the grey copy that is measured, in pixels
+TOO_DARK_BELOW = 50  # grey level, 0 to 255
+BRIGHT_SHARE = 0.05  # fraction of the pixels that must reach it
+CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
+TOO_BRIGHT_ABOVE = 0.3  # fraction of white pixels in the middle of the photo
+BLURRED_ABOVE = 0.5  # blur, 0 to 1, as in quality.py

@@ -10,7 +10,7 @@ import config
 from viewpoint.batches import one_hot
 from viewpoint.cli import UserError
 from viewpoint.images import load_batch, open_image
-from viewpoint.inference import Input
+from viewpoint.inputs import Input
 from viewpoint.scan import parse_dataset
 
 SIZE = 64

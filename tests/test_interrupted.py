@@ -17,10 +17,10 @@ from conftest import save_photo
 
 import config
 import train
-from test_predict import partial_path
 from viewpoint import checkpoint
 from viewpoint.cli import UserError
 from viewpoint.dataset import SPLITS
+from viewpoint.outputs import partial_path
 from viewpoint.quantization import convert
 from viewpoint.scan import parse_dataset
 from viewpoint.settings import Settings
@@ -130,7 +130,7 @@ def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_pat
         [*map(str, command), str(tmp_path / "killed.csv"), "--resume"], check=True, capture_output=True
     )
     assert b"had been predicted before the interruption" in done.stdout
-    assert b"1470 photos predicted, 30 skipped" in done.stdout
+    assert b"1500 photos found: 1470 predicted, 30 failed" in done.stdout
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not list(tmp_path.glob(".killed*"))
 

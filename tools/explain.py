@@ -33,7 +33,7 @@ from viewpoint.cli import UserError, counted, printable, run
 from viewpoint.files import write_atomically
 from viewpoint.fingerprints import describe_known, hash_photos, read_data
 from viewpoint.images import ImageError, load_image, scale, unscale
-from viewpoint.inference import Input, find_inputs
+from viewpoint.inputs import Input, find_inputs
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.reports.pictures import contact_sheet
 

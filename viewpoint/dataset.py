@@ -6,7 +6,7 @@ can predict a CSV without it.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import config
 from viewpoint.cli import UserError
 from viewpoint.files import is_file
 from viewpoint.images import CHART_NAME, is_own_chart
-from viewpoint.tables import read_table
+from viewpoint.tables import stream_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,19 +37,23 @@ def class_counts(labels: Iterable[str]) -> dict[str, int]:
 # --- Reading a split ---------------------------------------------------------------
 
 
-def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[dict[str, str]]:
+def stream_rows(
+    csv_path: Path | str, data_dir: Path | str | None = None, name_columns: Sequence[str] = ("image_path",)
+) -> Iterator[dict[str, str]]:
     """The rows of a split's CSV, each {column: text}, with the full path of the photo added as `file`.
 
-    `data_dir` is the folder that image_path starts from; without it, the one recorded in the
-    summary.json beside the CSV, or else the CSV's own folder. `label` need not be there. Raises
-    UserError when the file is missing, not such a CSV, or has a label that is not a class.
+    The photo is named by the first of `name_columns` that there is; `image_path` holds it in any case.
+    `data_dir` is the folder that it starts from; without it, the one recorded in the summary.json
+    beside the CSV, or else the CSV's own folder. `label` need not be there. Raises UserError when
+    the file is missing, not such a CSV, or has a label that is not a class.
     """
     csv_path = Path(csv_path)
     if not csv_path.exists():
         raise UserError(f"{csv_path} not found; run data_preparation.py first")
-    columns, rows = read_table(csv_path)
-    if "image_path" not in columns:
-        raise UserError(f"{csv_path} has no column image_path; make it with data_preparation.py")
+    columns, rows = stream_table(csv_path)
+    name_column = next((name for name in name_columns if name in columns), None)
+    if name_column is None:
+        raise UserError(f"{csv_path} has no column {' or '.join(name_columns)}; make it with data_preparation.py")
     root = Path(data_dir) if data_dir else recorded_data_dir(csv_path.parent)
     for row in rows:
         if "label" in row and row["label"] not in config.CLASSES:
@@ -57,8 +61,14 @@ def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[
                 f"{csv_path} has the unknown class {row['label']!r}; "
                 f"use {', '.join(config.CLASSES)}, or run data_preparation.py again"
             )
+        row["image_path"] = row[name_column]
         row["file"] = str(root / row["image_path"])
-    return rows
+        yield row
+
+
+def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[dict[str, str]]:
+    """All rows of a split's CSV; see stream_rows."""
+    return list(stream_rows(csv_path, data_dir))
 
 
 def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> "pd.DataFrame":

@@ -191,11 +191,13 @@ def is_junk_name(name: str) -> bool:
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """`path` relative to `folder`, with "/" between folders.
+    """`path` relative to `folder`, with "/" between folders, escaped by csv_name."""
+    return csv_name(path.relative_to(folder).as_posix())
 
-    Bytes that are not UTF-8 and carriage returns are escaped, because a CSV file cannot hold them.
-    """
-    return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode().replace("\r", "\\r")
+
+def csv_name(name: str) -> str:
+    """A name with bytes that are not UTF-8 and carriage returns escaped, because a CSV file cannot hold them."""
+    return name.encode(errors="backslashreplace").decode().replace("\r", "\\r")
 
 
 def relative_path(path: Path, start: Path) -> str:

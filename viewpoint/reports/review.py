@@ -21,9 +21,9 @@ from viewpoint.cli import UserError
 from viewpoint.confident_learning import find_label_errors, self_confidence
 from viewpoint.files import write_atomically
 from viewpoint.images import ImageError, upright_size
-from viewpoint.inference import Input, Outcome, load_runners, predict_inputs
 from viewpoint.labeling import VOTES, votes_of_names
 from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.predictor import Predictor
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.scan import Photo
@@ -46,14 +46,14 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
 
     Raises UserError when the model cannot be loaded or has other classes.
     """
-    runners, size, labels = load_runners(model, None, len(df))
-    if set(labels) != set(config.CLASSES):
-        raise UserError(f"{model} has the classes {', '.join(labels)}, not those of config.py; train it again")
-    inputs = [Input(image_path, data / image_path) for image_path in df["image_path"]]
-    return {
-        item.name: dict(zip(labels, map(float, probabilities), strict=True))
-        for item, probabilities in predict_inputs(runners, size, inputs, Outcome())
-    }
+    predictor = Predictor(model)
+    if set(predictor.labels) != set(config.CLASSES):
+        raise UserError(
+            f"{model} has the classes {', '.join(predictor.labels)}, not those of config.py; train it again"
+        )
+    names = list(df["image_path"])
+    results = tqdm(predictor.batch(data / name for name in names), "Predicting", len(names), unit="photo")
+    return {name: result.probabilities for name, result in zip(names, results, strict=True) if result.error is None}
 
 
 def find_suspicions(
