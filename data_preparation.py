@@ -18,9 +18,10 @@ A photo that was not understood gets no label, and the summary says why. Writes 
 Every photo stays in its split when the script runs again; new photos are dealt to the splits, and
 --resplit starts over. Near-duplicates share a split, with --split grouped also the photos of a
 folder (one vehicle, one inspection), or of a group that --group-by finds in their names. The review
-page saves corrections.csv; put it into dataset/. The next run applies it before the split, and
-reads the meanings in part_names.csv. Exits with 1 when something was left out and --strict was
-given, with 2 when the annotations were not understood or are too few to split.
+page saves corrections.csv, which the next run applies before the split; tools/review.py serves the
+page and saves every mark into dataset/ at once. The next run also reads the meanings in
+part_names.csv. Exits with 1 when something was left out and --strict was given, with 2 when the
+annotations were not understood or are too few to split.
 """
 
 import argparse
@@ -41,8 +42,10 @@ from viewpoint.dataset import (
     LABELS_NAME,
     MEMORY_NAME,
     REVIEW_NAME,
+    SPLITS,
     SUMMARY_NAME,
     class_counts,
+    data_set_id,
     read_summary,
     refuse_to_overwrite,
 )
@@ -116,6 +119,7 @@ def describe_dataset(
     return {
         # Relative, so that a project folder can be moved as a whole.
         "data_dir": relative_path(args.data, args.output),
+        "id": data_set_id(args.output),
         "split": {"by": args.split, "group_by": args.group_by},
         "annotation_files": report.annotation_files,
         "photos_found": report.photos_found,
@@ -136,22 +140,27 @@ def review_labels(
     photos: dict[str, Photo],
     corrections: dict[str, str],
     conflicts: list[tuple[str, str]],
+    tables: dict[str, pd.DataFrame],
     args: argparse.Namespace,
 ) -> None:
     """Write review.html and say how to use it. Raises UserError when the model in --models cannot be used."""
     page, model = args.output / REVIEW_NAME, find_model(args.models)
     out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, args.data)
+    splits = {path: name for name, table in tables.items() if name in SPLITS for path in table["image_path"]}
+    judges = (model, args.review, page, out_of_fold, conflicts, splits)
     try:
-        write_review(labelled, photos, corrections, args.data, model, args.review, page, out_of_fold, conflicts)
+        write_review(labelled, photos, corrections, args.data, *judges)
     except UserError as error:
         raise UserError(f"no review page was written: {error} (--models is {args.models})") from error
-    print(f"Open {page} in a browser to look at the labels.")
+    serve = command("tools/review.py", [("--dataset", args.output, config.DATASET_DIR)])
+    print(f"Look at the labels: {serve} saves every mark as you make it.")
+    print(f"Or open {page} in a browser and put the {CORRECTIONS_NAME} that it saves into {args.output}/.")
     if out_of_fold:
         print(f"Models that did not learn them judged {counted(len(out_of_fold), 'label')} ({OUT_OF_FOLD_NAME}).")
     if model and len(out_of_fold) < len(labelled):
         print(f"{model} judged {'the others' if out_of_fold else 'the labels'}, although it may have learned them;")
         print("tools/crossval.py trains models that have not.")
-    print(f"Put the {CORRECTIONS_NAME} that it saves into {args.output}/, then run this script again.")
+    print("Then run this script again; it applies the marks.")
 
 
 # --- The summary -------------------------------------------------------------------
@@ -379,7 +388,7 @@ def main() -> int:
     if not refusal:
         print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
     if args.review and not labelled.empty:
-        review_labels(labelled, photos, corrections, conflicts, args)
+        review_labels(labelled, photos, corrections, conflicts, tables, args)
     if refusal:
         raise UserError(f"no splits were written: {refusal}") from refusal
     print_next_step(args)

@@ -4,7 +4,9 @@ Starts fast: pandas is imported only by the functions that give a table, so that
 can predict a CSV without it.
 """
 
+import hashlib
 import json
+import platform
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -72,6 +74,18 @@ def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> "pd.
 def recorded_data_dir(dataset_dir: Path) -> Path:
     """The photo folder that summary.json records, relative to `dataset_dir`; or else that."""
     return dataset_dir / read_summary(dataset_dir / SUMMARY_NAME).get("data_dir", ".")
+
+
+def data_set_id(dataset_dir: Path) -> str:
+    """A name for the data set, under which a browser keeps the marks of its review page.
+
+    The one that summary.json records, so that it stays when the folder is moved; at first it is
+    made of the names of the computer and the folder.
+    """
+    recorded = read_summary(dataset_dir / SUMMARY_NAME).get("id")
+    if isinstance(recorded, str) and recorded:
+        return recorded
+    return hashlib.sha256(f"{platform.node()} {dataset_dir.resolve()}".encode()).hexdigest()[:16]
 
 
 # --- The project's own files in a folder of photos ---------------------------------

@@ -1,12 +1,14 @@
 """The label review: one page of photos with their parts drawn, the most doubtful labels first.
 
-The page saves corrections.csv, which data_preparation.py applies before it splits.
+The page saves corrections.csv, which data_preparation.py applies before it splits. Opened as a
+file, the page keeps its marks in the browser and saves the CSV as a download; served by
+tools/review.py, the same page writes every mark into dataset/corrections.csv at once.
 """
 
-import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,19 +19,47 @@ from tqdm import tqdm
 import config
 from viewpoint.annotations.photo import Part
 from viewpoint.annotations.shapes import ellipse_points
-from viewpoint.cli import UserError
+from viewpoint.cli import UserError, counted, printable
 from viewpoint.confident_learning import find_label_errors, self_confidence
+from viewpoint.dataset import data_set_id
 from viewpoint.files import write_atomically
 from viewpoint.images import ImageError, upright_size
 from viewpoint.inference import Input, Outcome, load_runners, predict_inputs
-from viewpoint.labeling import VOTES, votes_of_names
+from viewpoint.labeling import VOTES, part_names, votes_of_names
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.scan import Photo
+from viewpoint.vocabulary import KNOWN
 
 ENDS, SIDES = ("front", "rear"), ("left", "right")
-POINT_RADIUS = 3  # pixels of the thumbnail; a single point is drawn as a circle
+# Outlines are drawn in a coordinate system in which the longer side of a photo has this length, so
+# that they are exact enough for a thumbnail and for the photo in full.
+CANVAS = 1000
+POINT_RADIUS = 15  # a single point is drawn as a circle of this radius
+
+# What the page calls each key of config.SUSPICIONS that gives a reason.
+REASONS = {
+    "conflict": "nearly equal photos, different labels",
+    "mirrored": "parts look mirrored",
+    "model": "a model disagrees",
+    "twin": "the next photo disagrees",
+    "nameless": "regions without a name",
+    "unknown": "unknown part names",
+    "single": "parts, but a Background",
+    "no end": "neither front nor rear",
+    "margin": "one part decides",
+    "sides": "left and right parts",
+    "tie": "as many front as rear parts",
+}
+# The kinds of doubt, in the order of the page: a heading and the reasons for each. A photo with
+# reasons of several kinds is shown under the first.
+KINDS = [
+    ("Nearly equal photos with different labels: one of them is wrong", ["conflict"]),
+    ("A model, or where the parts are drawn, contradicts the label", ["mirrored", "model", "twin"]),
+    ("Annotations that were only half understood", ["nameless", "unknown", "single"]),
+    ("Ambiguous views: people could give them either name", ["no end", "margin", "sides", "tie"]),
+]
 
 # --- What makes a label doubtful ---------------------------------------------------
 
@@ -62,8 +92,8 @@ def find_suspicions(
     predictions: dict[str, dict[str, float]],
     out_of_fold: dict[str, dict[str, float]],
     conflicts: Iterable[tuple[str, str]] = (),
-) -> list[tuple[float, list[str]]]:
-    """How doubtful each label is, and why: (sum of config.SUSPICIONS, reasons), in the rows' order.
+) -> list[tuple[float, dict[str, str]]]:
+    """How doubtful each label is, and why: (sum of config.SUSPICIONS, reasons by their key), in the rows' order.
 
     `df` has parse_dataset's columns and order; `photos` maps image_path to parts and hash;
     `out_of_fold` are the probabilities of models that did not learn the photo, `predictions` those
@@ -89,9 +119,9 @@ def find_suspicions(
             if other and other.label != row.label and other.image_path not in same:
                 if (photos[other.image_path].hash ^ photo.hash).bit_count() <= config.TWIN_BITS:
                     reasons["twin"] = f"looks like {PurePosixPath(other.image_path).name}, which is {other.label}"
-        reasons |= reasons_in_votes(row)
+        reasons |= reasons_in_names(photo.parts) | reasons_in_votes(row)
         score = doubt + sum(config.SUSPICIONS[reason] for reason in reasons if reason != "model")
-        found.append((score, list(reasons.values())))
+        found.append((score, reasons))
     return found
 
 
@@ -175,6 +205,16 @@ def neighbours(df: pd.DataFrame) -> list[tuple[Any, Any]]:
     return list(zip(before, after, strict=True))
 
 
+def reasons_in_names(parts: Iterable[Part]) -> dict[str, str]:
+    """What in the part names was not understood, although it could not change the label: as reasons_in_votes."""
+    parts, reasons = list(parts), {}
+    if nameless := sum(not part.names for part in parts):
+        reasons["nameless"] = f"{counted(nameless, 'region')} without a name"
+    if unknown := sorted(part_names(parts) - KNOWN):
+        reasons["unknown"] = "no list knows " + ", ".join(printable(name) for name in unknown)
+    return reasons
+
+
 def reasons_in_votes(row: Any) -> dict[str, str]:
     """What in the votes of a row of parse_dataset speaks against its label: {a key of config.SUSPICIONS: why}.
 
@@ -209,15 +249,16 @@ def write_review(
     path: Path,
     out_of_fold: dict[str, dict[str, float]] | None = None,
     conflicts: Sequence[tuple[str, str]] = (),
+    splits: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page with the `count` most doubtful labels of `df`, those already corrected last.
 
     `df` has the labels that the votes gave, `photos` the parts and hash of each image_path.
     `out_of_fold` has the probabilities of read_out_of_fold; `model` judges the other photos.
     `conflicts` are pairs of paths of nearly equal photos with different labels; they come first,
-    side by side. Photos that can no longer be read are left out.
+    side by side. `splits` has the split of each photo. Photos that can no longer be read are left out.
     """
-    out_of_fold = out_of_fold or {}
+    out_of_fold, splits = out_of_fold or {}, splits or {}
     others = df[~df["image_path"].isin(out_of_fold)]
     predictions = predict_classes(others, data, model) if model and len(others) else {}
     # Pairs whose photos have both been marked are settled, and photos that are gone show nothing.
@@ -231,14 +272,20 @@ def write_review(
         row = df.iloc[i]
         try:
             picture = thumbnail(data / row.image_path, config.THUMBNAIL_SIZE)
-            scale = picture.width / upright_size(data / row.image_path)[0]
+            scale = CANVAS / max(upright_size(data / row.image_path))
         except ImageError:
             return None
+        probabilities = out_of_fold.get(row.image_path) or predictions.get(row.image_path) or {}
+        best = max(probabilities, key=lambda name: probabilities[name], default=None)
         return {
             "path": row.image_path,
             "label": row.label,
+            "split": splits.get(row.image_path, ""),
+            "predicted": best,
+            "score": round(probabilities[best], 4) if best else None,
             "votes": [int(row[f"{name}_votes"]) for name in VOTES],
-            "reasons": suspicions[i][1],
+            "reasons": list(suspicions[i][1].items()),
+            "kind": kind_of_doubt(suspicions[i][1]),
             "group": groups[row.image_path][0] if row.image_path in groups else None,
             "picture": data_uri(picture),
             "size": picture.size,
@@ -247,17 +294,47 @@ def write_review(
 
     made = tqdm(map_in_order(make_card, order, cpu_count()), "Review page", len(order), unit="photo")
     cards = [card for card in made if card]
+    shown = {card["path"] for card in cards}
+    labels = dict(zip(df["image_path"], df["label"], strict=True))
     content = {
+        "data_set": data_set_id(path.parent),
+        "folder": path.parent.name,
         "cards": cards,
         "total": len(df),
         "doubtful": sum(bool(reasons) for _, reasons in suspicions),
         "classes": config.CLASSES,
         "wrong": config.WRONG,
         "corrections": corrections,
+        # The labels of photos that were corrected and are not on the page, to say what the corrections change.
+        "others": {name: labels[name] for name in corrections if name in labels and name not in shown},
+        "reasons": list(REASONS.items()),
+        "kinds": [heading for heading, _ in KINDS],
     }
-    content["key"] = "review " + hashlib.sha256(json.dumps(content).encode()).hexdigest()
     with write_atomically(path) as temporary:
         temporary.write_text(render("review.html", content=content), encoding="utf-8")
+
+
+def read_review(path: Path) -> dict:
+    """The content of a page of write_review, for tools/review.py.
+
+    Raises UserError when there is no such page, or an earlier version of the project wrote it.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} not found; run data_preparation.py --review first")
+    try:
+        found = re.search(r'<script type="application/json" id="content">(.*?)</script>', path.read_text("utf-8"), re.S)
+        content = json.loads(found[1]) if found else {}
+        if {"data_set", "cards", "classes", "wrong"} <= content.keys():
+            return content
+    except (OSError, ValueError):
+        pass
+    raise UserError(f"{path} cannot be served; write it again with data_preparation.py --review")
+
+
+def kind_of_doubt(reasons: Iterable[str]) -> int:
+    """The first of KINDS that one of the reasons belongs to, as its index; len(KINDS) without any reason."""
+    keys = set(reasons)
+    return next((number for number, (_, kind) in enumerate(KINDS) if keys & set(kind)), len(KINDS))
 
 
 def group_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -273,14 +350,14 @@ def group_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def card_order(
     paths: list[str],
-    suspicions: list[tuple[float, list[str]]],
+    suspicions: list[tuple[float, dict[str, str]]],
     corrections: dict[str, str],
     groups: dict[str, list[str]],
 ) -> list[int]:
     """The order of the cards, as indices of `paths`.
 
-    Groups of nearly equal photos come first; then labels with reasons against them, by score; then
-    the others, by score; last those that a person has marked.
+    Groups of nearly equal photos come first; then labels with reasons against them, by KINDS and
+    then by score; then the others, by score; last those that a person has marked.
     """
     position = {path: number for number, path in enumerate(dict.fromkeys(itertools.chain(*groups.values())))}
 
@@ -288,7 +365,7 @@ def card_order(
         score, reasons = suspicions[i]
         if paths[i] in position:
             return 0, position[paths[i]]
-        return 3 if paths[i] in corrections else 1 if reasons else 2, -score
+        return len(KINDS) + 1 if paths[i] in corrections else kind_of_doubt(reasons), -score
 
     return sorted(range(len(paths)), key=key)
 
@@ -297,7 +374,7 @@ def drawn_parts(parts: Iterable[Part], scale: float) -> list[dict[str, str]]:
     """The outlines as {name, votes, points} for the page, the largest first so that none hides another.
 
     `votes` says what the part votes for ("front left"), or "damage", "nothing", "unknown";
-    `points` are in SVG's form, in pixels of the thumbnail, which is `scale` times the photo.
+    `points` are in SVG's form, in whole numbers of pixels times `scale`.
     """
     drawn = []
     for part in parts:
