@@ -10,6 +10,7 @@ A photo that was not understood gets no label, and the summary says why. Writes 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
     splits.csv                     the split of every photo that was ever dealt, for the next run
     labels.csv                     the labels in one file, with --split none
+    parts.jsonl                    the parts of each photo, which train.py's report draws
     class_distribution.png         photos per class and split
     summary.json                   where the photos are, everything left out, near-duplicates
     part_names.csv                 the part names that no list knows, to fill in what they mean
@@ -54,6 +55,7 @@ from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
+from viewpoint.parts_file import PARTS_NAME, write_parts
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.review import find_model, write_review
 from viewpoint.scan import Photo, Reading, nothing_found, parse_dataset, read_dataset
@@ -91,8 +93,14 @@ NAMES_PRINTED = 20
 # --- Outputs -----------------------------------------------------------------------
 
 
-def write_dataset(tables: dict[str, pd.DataFrame], memory: pd.DataFrame | None, summary: dict, output: Path) -> None:
-    """Write a CSV for each table, splits.csv, the chart and summary.json into `output`: all, or on an error none.
+def write_dataset(
+    tables: dict[str, pd.DataFrame],
+    memory: pd.DataFrame | None,
+    summary: dict,
+    photos: dict[str, Photo],
+    output: Path,
+) -> None:
+    """Write a CSV for each table, splits.csv, parts, chart and summary.json into `output`: all, or on an error none.
 
     `tables` are the three splits by name, or only "labels"; `memory` is splits.memory_table. After a
     kill or a power cut some files may be missing, but old and new ones are never mixed.
@@ -104,6 +112,8 @@ def write_dataset(tables: dict[str, pd.DataFrame], memory: pd.DataFrame | None, 
             written[MEMORY_NAME] = memory
         for name, table in written.items():
             table.to_csv(files.enter_context(write_atomically(output / name)), index=False, lineterminator="\n")
+        parts = {path: photo.parts for path, photo in photos.items()}
+        write_parts(parts, files.enter_context(write_atomically(output / PARTS_NAME)))
         draw_class_distribution(tables, files.enter_context(write_atomically(output / CHART_NAME)))
         path = files.enter_context(write_atomically(output / SUMMARY_NAME))
         path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -380,7 +390,7 @@ def main() -> int:
     hashes = {path: photo.hash for path, photo in photos.items()}
     conflicts = find_conflicts(df, hashes, args.duplicate_bits)
     if not refusal:
-        write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), args.output)
+        write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), photos, args.output)
     print_summary(tables, report, args.output)
     print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), args.output)
     if changes:

@@ -16,6 +16,7 @@ from test_annotations import ANY
 
 import config
 import data_preparation
+from viewpoint import doubts
 from viewpoint.annotations.photo import Part, Report
 from viewpoint.annotations.shapes import via_outline
 from viewpoint.annotations.via import read_regions
@@ -39,7 +40,7 @@ def suspicions(df, hashes=None, predictions=None, out_of_fold=None, conflicts=()
     far_apart = (0, 2**64 - 1, 0xFFFFFFFF, 0xFFFF0000FFFF0000)
     hashes = hashes or dict(zip(df["image_path"], far_apart, strict=False))
     photos = {path: Photo((), value) for path, value in hashes.items()}
-    found = review.find_suspicions(df, photos, predictions or {}, out_of_fold or {}, conflicts)
+    found = doubts.find_suspicions(df, photos, predictions or {}, out_of_fold or {}, conflicts)
     found = [(score, list(reasons.values())) for score, reasons in found]
     return dict(zip(df["image_path"], found, strict=True))
 
@@ -67,19 +68,19 @@ def test_what_in_the_votes_makes_a_label_suspicious(label, votes, expected):
 
 def test_what_was_understood_in_part_is_a_reason():
     parts = (Part(("bonnet",)), Part(()), Part(()), Part(("flux capacitor", "scratch")))
-    assert review.reasons_in_names(parts) == {
+    assert doubts.reasons_in_names(parts) == {
         "nameless": "2 regions without a name",
         "unknown": "no list knows flux capacitor",
     }
-    assert review.reasons_in_names(parts[:1]) == {}
+    assert doubts.reasons_in_names(parts[:1]) == {}
 
 
 def test_the_kinds_of_doubt_in_their_order():
-    found = [review.kind_of_doubt(reasons) for reasons in (["tie", "conflict"], ["tie", "model"], ["unknown"], ["tie"])]
+    found = [doubts.kind_of_doubt(reasons) for reasons in (["tie", "conflict"], ["tie", "model"], ["unknown"], ["tie"])]
     assert found == [0, 1, 2, 3]
-    assert review.kind_of_doubt([]) == len(review.KINDS)
-    assert set(review.REASONS) == {reason for _, kind in review.KINDS for reason in kind}
-    assert set(config.SUSPICIONS) - set(review.REASONS) == {"confident"}
+    assert doubts.kind_of_doubt([]) == len(doubts.KINDS)
+    assert set(doubts.REASONS) == {reason for _, kind in doubts.KINDS for reason in kind}
+    assert set(config.SUSPICIONS) - set(doubts.REASONS) == {"confident"}
 
 
 def test_neighbours_in_a_folder_that_look_alike_and_disagree_are_suspicious():
@@ -141,7 +142,7 @@ def drawn(name: str, x: float) -> Part:
     ],
 )
 def test_parts_where_a_mirrored_car_has_them(parts, expected):
-    assert review.looks_mirrored(parts) == expected
+    assert doubts.looks_mirrored(parts) == expected
 
 
 def test_nearly_equal_photos_with_different_labels_name_each_other_and_come_first():

@@ -16,6 +16,7 @@ import config
 from viewpoint.cli import UserError
 from viewpoint.files import is_file
 from viewpoint.images import CHART_NAME, is_own_chart
+from viewpoint.parts_file import FIRST_KEY, PARTS_NAME
 from viewpoint.tables import read_table
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def refuse_to_overwrite(folder: Path) -> None:
         check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
     check_own(folder / SUMMARY_NAME, is_summary)
     check_own(folder / CHART_NAME, is_own_chart)
+    check_own(folder / PARTS_NAME, lambda path: first_line(path).startswith(FIRST_KEY))
     check_own(folder / REVIEW_NAME, lambda path: "<!DOCTYPE html>" in first_line(path))
 
 

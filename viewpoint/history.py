@@ -88,6 +88,23 @@ def compare_with_previous(
     return None
 
 
+def changes_since_previous(models: Path, data: ModelData, settings: Settings) -> str:
+    """What is not as it was in the last training: photos or labels of a split, options; "" without an earlier one."""
+    runs = read_history(models)
+    if not runs:
+        return ""
+    old_data, old, new = runs[-1].get("data"), runs[-1].get("options"), changed_options(settings)
+    old_data, old = old_data if isinstance(old_data, dict) else {}, old if isinstance(old, dict) else {}
+    found = [
+        f"other photos or labels in {name}" for name, split in data.splits.items() if old_data.get(name) != split.hash
+    ]
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            before, now = (value.get(name, "its default") for value in (old, new))
+            found.append(f"{name} {now} instead of {before}")
+    return "; ".join(found) if found else "the same photos, labels and options"
+
+
 def add_to_history(
     models: Path,
     data: ModelData,
