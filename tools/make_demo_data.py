@@ -41,7 +41,7 @@ FOLDERS = ["export VIA 2", "export VIA 1 (été)", "project VIA 2"]
 CLOSE_UP_ZOOM = (3.0, 5.0)
 
 PLANTED_NAME = "planted.txt"
-MIN_IMAGES_TO_PLANT = 280  # so that the first folder has six photos from the front left, one for each fault
+MIN_IMAGES_TO_PLANT = 168  # so that the first folder has six photos from the front left, enough for all faults
 
 # A name for a bonnet that no list knows, as an annotator of another language writes it.
 UNKNOWN_NAME = "Motorhaube"
