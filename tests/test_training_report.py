@@ -178,6 +178,7 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
         {"image_path": "lot/side.jpg", "label": "FrontLeft", **votes, "front_votes": 1},
         {"image_path": "lot/clear.jpg", "label": "FrontLeft", **votes},
         {"image_path": "lot/sure.jpg", "label": "FrontLeft", **votes},
+        {"image_path": "lot/said.jpg", "label": "FrontLeft", **votes},
         {"image_path": "lot/right.jpg", "label": "Rear", **votes},
     ]
     files = [str(save_photo(tmp_path / "photos" / row["image_path"], seed=seed)) for seed, row in enumerate(rows)]
@@ -185,8 +186,10 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
     dataset = tmp_path / "dataset"
     (dataset).mkdir()
     corrections = {"changed": 3, "confirmed": 1, "left_out": 1}
-    summary = {"data_dir": "../photos", "conflicts": [["lot/twin.jpg", "lot/x.jpg"]], "corrections": corrections}
+    conflicts = [["lot/twin.jpg", "lot/x.jpg"], ["lot/said.jpg", "lot/y.jpg"]]
+    summary = {"data_dir": "../photos", "conflicts": conflicts, "corrections": corrections}
     (dataset / "summary.json").write_text(json.dumps(summary))
+    (dataset / "corrections.csv").write_text("image_path,label\nlot/said.jpg,FrontLeft\n")
     left, front = [((0, 0), (9, 9))], [((40, 0), (50, 9))]  # the nose at the right of the car's left side
     mirrored = (Part(("leftfrontdoor",), tuple(left)), Part(("bonnet",), tuple(front)))
     write_parts({"lot/mirrored.jpg": mirrored}, dataset / "parts.jsonl")
@@ -201,7 +204,7 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
     source = report.Source(
         dataset, tmp_path / "photos", "a date", {"test": "0123456789"}, "epochs 3 instead of 2", heat
     )
-    probabilities = one_hot_with_doubt(["Rear"] * 6)
+    probabilities = one_hot_with_doubt(["Rear"] * 7)
     probabilities[4] = np.eye(7)[rear]
     judged = report.judge_mistakes(test, probabilities, source)
     assert {test["image_path"][row]: one.verdict for row, one in judged.items()} == {
@@ -210,19 +213,21 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
         "lot/side.jpg": "ambiguous view",
         "lot/clear.jpg": "model's error",
         "lot/sure.jpg": "label looks wrong",
+        "lot/said.jpg": "model's error",
     }
     splits = {"train": test, "val": test, "test": test}
     report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "r", source=source)
-    assert asked == [rear] * 5
+    assert asked == [rear] * 6
     page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
-    assert "Of 5 mistakes: 3 where the label looks wrong, 1 of ambiguous views, 1 that are the model&#39;s." in page
-    assert "the lowest recall is that of frontleft, 0.000 (0.00 to 0.43) on 5 photos" in page.lower()
-    assert "the most frequent mistake is Rear instead of FrontLeft (5 photos)" in page
+    assert "Of 6 mistakes: 3 where the label looks wrong, 1 of ambiguous views, 2 that are the model&#39;s." in page
+    assert "the lowest recall is that of frontleft, 0.000 (0.00 to 0.39) on 6 photos" in page.lower()
+    assert "the most frequent mistake is Rear instead of FrontLeft (6 photos)" in page
     assert "Corrections applied: 3 labels changed, 1 confirmed, 1 photo left out as wrong." in page
     assert "models that did not learn this photo say Rear (1.00)" in page
     assert 'href="../dataset/review.html#photo=lot%2Fmirrored.jpg"' in page
     assert page.count("<polygon") == 2
-    assert page.count("data:image/webp") == 2 * 5
+    assert page.count("data:image/webp") == 2 * 6
+    assert "a person gave or confirmed this label" in page
 
 
 def test_a_reliability_diagram_needs_200_photos(splits, tmp_path):

@@ -5,7 +5,7 @@ tools/crossval.py writes it, the review page of data_preparation.py reads it.
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import config
@@ -31,11 +31,12 @@ def write_out_of_fold(probabilities: Mapping[str, Sequence[float]], data: Path, 
                 writer.writerow([image_path, content, *(f"{value:.6f}" for value in values)])
 
 
-def read_out_of_fold(path: Path, data: Path) -> dict[str, dict[str, float]]:
+def read_out_of_fold(path: Path, data: Path, wanted: Collection[str] | None = None) -> dict[str, dict[str, float]]:
     """The probabilities that are still valid: {image_path: {class: 0 to 1}}; {} when the file is missing.
 
-    A photo whose file has changed, or is gone, is left out, and so are all photos when
-    config.CLASSES has changed. A photo with a corrected label stays: the models never saw its label.
+    `wanted` names the photos to look for, None all of them: each is read in full. A photo whose
+    file has changed, or is gone, is left out, and so are all photos when config.CLASSES has
+    changed. A photo with a corrected label stays: the models never saw its label.
     """
     header = [*FIRST_COLUMNS, *config.CLASSES]
     try:
@@ -46,7 +47,7 @@ def read_out_of_fold(path: Path, data: Path) -> dict[str, dict[str, float]]:
         return {
             image_path: dict(zip(config.CLASSES, map(float, values), strict=True))
             for image_path, content, *values in rows
-            if content == content_hash(data / image_path)
+            if (wanted is None or image_path in wanted) and content == content_hash(data / image_path)
         }
     except (OSError, ValueError, csv.Error):  # missing, empty or damaged
         return {}

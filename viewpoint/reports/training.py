@@ -1,5 +1,6 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -16,8 +17,9 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
 from viewpoint.annotations.photo import Part
-from viewpoint.cli import counted
-from viewpoint.dataset import REVIEW_NAME, SUMMARY_NAME, read_summary
+from viewpoint.cli import UserError, counted
+from viewpoint.corrections import read_corrections
+from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
 from viewpoint.doubts import (
     MIRRORED_REASON,
     counterparts_of,
@@ -222,9 +224,17 @@ def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source
     """What speaks against the label of each test photo that the model gets wrong, by its row."""
     wrong = np.flatnonzero(~is_right(test["label"], probabilities)).tolist()
     paths = {row: test["image_path"].iloc[row] for row in wrong}
-    parts = read_parts(source.dataset / PARTS_NAME, set(paths.values())) if source.dataset else {}
-    others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, source.data) if source.dataset and source.data else {}
-    counterparts = counterparts_of(read_conflicts(source.dataset)) if source.dataset else {}
+    parts: dict[str, tuple[Part, ...]] = {}
+    others: dict[str, dict[str, float]] = {}
+    counterparts: dict[str, list[str]] = {}
+    marked: dict[str, str] = {}
+    if source.dataset and source.data:
+        wanted = set(paths.values())
+        parts = read_parts(source.dataset / PARTS_NAME, wanted)
+        others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, source.data, wanted)
+        counterparts = counterparts_of(read_conflicts(source.dataset))
+        with contextlib.suppress(UserError):  # damaged since data_preparation.py read it
+            marked = read_corrections(source.dataset / CORRECTIONS_NAME)
     predicted = predicted_classes(probabilities)
     judged = {}
     for row, path in paths.items():
@@ -233,6 +243,11 @@ def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source
             judged[row] = Judged(parts.get(path, ()))
             continue
         label, reasons = test["label"].iloc[row], {}
+        if marked.get(path) == label:
+            judged[row] = Judged(
+                parts.get(path, ()), votes, ("a person gave or confirmed this label",), "model's error"
+            )
+            continue
         if path in counterparts:
             reasons["conflict"] = f"nearly the same photo as {counterparts[path][0]}, which has another label"
         if looks_mirrored(parts.get(path, ())):
@@ -301,7 +316,8 @@ def show_photos(
     predicted = predicted_classes(probabilities)
     heats: np.ndarray | list[np.ndarray] = []
     if source.heat and order:
-        heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
+        with contextlib.suppress(ImageError):  # a photo vanished after it was predicted
+            heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
     review = relative_path(source.dataset / REVIEW_NAME, folder) if source.dataset else None
     photos = []
     for number, row in enumerate(order):
