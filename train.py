@@ -21,6 +21,7 @@ interruption --resume continues from it and gives the same result.
 """
 
 import datetime
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -290,7 +291,7 @@ def main() -> None:
     folder = settings.models / "report"
     source = Source(
         dataset=settings.dataset,
-        data=settings.data or recorded_data_dir(settings.dataset),
+        data=Path(os.path.normpath(settings.data or recorded_data_dir(settings.dataset))),
         date=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         fingerprints={name: split.hash for name, split in data.splits.items()},
         changes=changes_since_previous(settings.models, data, settings),

@@ -57,7 +57,7 @@ def take_pictures(demo: Path, output: Path) -> None:
     for name, (page, size) in PICTURES.items():
         if not (demo / page).is_file():
             raise UserError(f"{demo / page} not found; run make demo first")
-        image = take_picture(chromium, demo / page, size).quantize(COLOURS)
+        image = take_picture(chromium, demo / page, size).quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
         with write_atomically(output / name) as path:
             image.save(path, optimize=True)
         print(f"{output / name} shows {demo / page}")
