@@ -87,6 +87,8 @@ SUSPICIONS = {
     "model": 3.0,
     "confident": 1.0,  # confident learning calls it wrong
     "twin": 0.6,  # the photo before or after it in its folder looks alike and has another label
+    "nameless": 0.4,  # regions without a name, too few to change the label
+    "unknown": 0.4,  # part names that no list knows, too few to change the label
     "no end": 0.3,  # only left or right parts, which make a Front by rule
     "margin": 0.3,  # one vote decides
     "sides": 0.15,  # at least two left and two right parts, but not as many of both

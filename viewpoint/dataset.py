@@ -4,7 +4,9 @@ Starts fast: pandas is imported only by the functions that give a table, so that
 can predict a CSV without it.
 """
 
+import hashlib
 import json
+import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ import config
 from viewpoint.cli import UserError
 from viewpoint.files import is_file
 from viewpoint.images import CHART_NAME, is_own_chart
+from viewpoint.parts_file import FIRST_KEY, PARTS_NAME
 from viewpoint.tables import stream_table
 
 if TYPE_CHECKING:
@@ -84,6 +87,18 @@ def recorded_data_dir(dataset_dir: Path) -> Path:
     return dataset_dir / read_summary(dataset_dir / SUMMARY_NAME).get("data_dir", ".")
 
 
+def data_set_id(dataset_dir: Path) -> str:
+    """A name for the data set, under which a browser keeps the marks of its review page.
+
+    The one that summary.json records, so that it stays when the folder is moved; at first it is
+    made of the names of the computer and the folder.
+    """
+    recorded = read_summary(dataset_dir / SUMMARY_NAME).get("id")
+    if isinstance(recorded, str) and recorded:
+        return recorded
+    return hashlib.sha256(f"{platform.node()} {dataset_dir.resolve()}".encode()).hexdigest()[:16]
+
+
 # --- The project's own files in a folder of photos ---------------------------------
 
 
@@ -110,6 +125,7 @@ def refuse_to_overwrite(folder: Path) -> None:
         check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
     check_own(folder / SUMMARY_NAME, is_summary)
     check_own(folder / CHART_NAME, is_own_chart)
+    check_own(folder / PARTS_NAME, lambda path: first_line(path).startswith(FIRST_KEY))
     check_own(folder / REVIEW_NAME, lambda path: "<!DOCTYPE html>" in first_line(path))
 
 
