@@ -1,6 +1,7 @@
 # make test    set up .venv and run the tests
 # make demo    draw photos, prepare, train, convert and predict, all inside demo/
 # make lint    check the code with ruff and mypy
+# make pictures    take the pictures in docs/ again, from demo/ (after make demo); needs Chromium
 #
 # For another Python than python3: make test PYTHON=python3.12. It gets an environment of its own,
 # .venv-python3.12, so that environments of several versions can exist side by side.
@@ -11,7 +12,7 @@ PY = $(VENV)/bin/python
 # Written only after pip has finished, so that an interrupted installation is repeated.
 INSTALLED = $(VENV)/requirements-installed.txt
 
-.PHONY: install test demo lint
+.PHONY: install test demo lint pictures
 
 install: $(INSTALLED)
 
@@ -40,12 +41,21 @@ demo: $(INSTALLED)
 		--contact-sheet demo/predictions.png
 	@# Prepare once more, now with a review page that knows which labels the trained model doubts.
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset --models demo/models --review > /dev/null
-	$(PY) tools/explain.py demo/dataset/test.csv --models demo/models --output demo/explanations
+	$(PY) tools/explain.py demo/dataset/test.csv --models demo/models --output demo/explanations.html
 	@echo
 	@echo "Done. Open these:"
 	@echo "  demo/photos/                         the annotated photos, in three VIA formats"
 	@echo "  demo/dataset/review.html             the labels, the most doubtful first, and the parts behind them"
 	@echo "  demo/models/report/index.html        how the training went, and the results on the test split"
-	@echo "  demo/explanations/contact_sheet.png  which areas of a photo decide its class"
+	@echo "  demo/explanations.html               which areas of a photo decide its class"
 	@echo "  demo/models/handoff/                 what the mobile team gets; start with its README.md"
 	@echo "  demo/predictions.csv and .png        the prediction for each test photo; the least certain in a picture"
+	@echo
+	@echo "Four faults were planted in demo/photos/export VIA 2/. Did you see them?"
+	@sed 's/^/  /' demo/photos/planted.txt
+	@echo
+	@echo "To correct labels with every mark saved at once: $(PY) tools/review.py --dataset demo/dataset"
+
+pictures: $(INSTALLED)
+	$(PY) tools/draw_viewpoints.py --output docs/viewpoints.png
+	$(PY) tools/take_pictures.py --demo demo --output docs

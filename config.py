@@ -59,6 +59,7 @@ PREDICTIONS_PATH = "predictions.csv"
 THUMBNAIL_SIZE = 200  # largest width and height of a photo on pages and contact sheets, in pixels
 CONTACT_SHEET_COLUMNS = 6
 CONTACT_SHEET_IMAGES = 120  # a contact sheet shows at most this many photos, the least certain ones
+VEHICLES_SHOWN = 500  # the page of --per-folder shows at most this many, the incomplete ones first
 
 # --- data_preparation.py -----------------------------------------------------------
 
@@ -90,6 +91,8 @@ SUSPICIONS = {
     "model": 3.0,
     "confident": 1.0,  # confident learning calls it wrong
     "twin": 0.6,  # the photo before or after it in its folder looks alike and has another label
+    "nameless": 0.4,  # regions without a name, too few to change the label
+    "unknown": 0.4,  # part names that no list knows, too few to change the label
     "no end": 0.3,  # only left or right parts, which make a Front by rule
     "margin": 0.3,  # one vote decides
     "sides": 0.15,  # at least two left and two right parts, but not as many of both
@@ -399,9 +402,9 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "cache_scale": (1.25, (1.0, 4.0), "size of the cached photos relative to the training images cut from them"),
         "min_crop_area": (0.6, (0.01, 1.0), "smallest fraction of a photo that a crop keeps"),
         "framed_share": (
-            0.6,
+            0.0,
             (0.0, 1.0),
-            "fraction of images that are framed around their vehicle, if outlines.jsonl says where it is",
+            "fraction of images that show their vehicle larger, smaller or elsewhere, if parts.jsonl says where it is",
         ),
         "min_vehicle_share": (0.4, (0.05, 1.0), "smallest fraction of such an image's width or height for its vehicle"),
         "max_vehicle_share": (1.05, (0.05, 1.2), "largest such fraction; above 1 the ends of the vehicle are cut off"),
@@ -482,3 +485,11 @@ GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0
 # --- test_predict.py ---------------------------------------------------------------
 
 UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknown-below
+
+# Which photos are hardly usable; docs/quality.md says on which photos these numbers were chosen.
+QUALITY_SIZE = 192  # width and height of the grey copy that is measured, in pixels
+TOO_DARK_BELOW = 50  # grey level, 0 to 255
+BRIGHT_SHARE = 0.05  # fraction of the pixels that must reach it
+CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
+TOO_BRIGHT_ABOVE = 0.3  # fraction of white pixels in the middle of the photo
+BLURRED_ABOVE = 0.5  # blur, 0 to 1, as in quality.py

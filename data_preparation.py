@@ -9,8 +9,8 @@ A photo that was not understood gets no label, and the summary says why. Writes 
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
     splits.csv                     the split of every photo that was ever dealt, for the next run
-    outlines.jsonl                 where the parts are, as fractions of the photo, for train.py
     labels.csv                     the labels in one file, with --split none
+    parts.jsonl                    the parts of each photo, for train.py and its report
     class_distribution.png         photos per class and split
     summary.json                   where the photos are, everything left out, near-duplicates
     part_names.csv                 the part names that no list knows, to fill in what they mean
@@ -19,9 +19,10 @@ A photo that was not understood gets no label, and the summary says why. Writes 
 Every photo stays in its split when the script runs again; new photos are dealt to the splits, and
 --resplit starts over. Near-duplicates share a split, with --split grouped also the photos of a
 folder (one vehicle, one inspection), or of a group that --group-by finds in their names. The review
-page saves corrections.csv; put it into dataset/. The next run applies it before the split, and
-reads the meanings in part_names.csv. Exits with 1 when something was left out and --strict was
-given, with 2 when the annotations were not understood or are too few to split.
+page saves corrections.csv, which the next run applies before the split; tools/review.py serves the
+page and saves every mark into dataset/ at once. The next run also reads the meanings in
+part_names.csv. Exits with 1 when something was left out and --strict was given, with 2 when the
+annotations were not understood or are too few to split.
 """
 
 import argparse
@@ -39,11 +40,12 @@ from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import (
     CORRECTIONS_NAME,
     LABELS_NAME,
-    OUTLINES_NAME,
     MEMORY_NAME,
     REVIEW_NAME,
+    SPLITS,
     SUMMARY_NAME,
     class_counts,
+    data_set_id,
     read_summary,
     refuse_to_overwrite,
 )
@@ -51,8 +53,8 @@ from viewpoint.files import relative_path, write_together
 from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.outlines import describe_outlines
 from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
+from viewpoint.parts_file import PARTS_NAME, write_parts
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
 from viewpoint.reports.review import find_model, write_review
@@ -91,24 +93,23 @@ __all__ = [
 def write_dataset(
     tables: dict[str, pd.DataFrame],
     memory: pd.DataFrame | None,
-    photos: dict[str, Photo],
     summary: dict,
+    photos: dict[str, Photo],
     output: Path,
 ) -> None:
-    """Write a CSV for each table, splits.csv, outlines.jsonl, the chart and summary.json into `output`: all, or none.
+    """Write a CSV for each table, splits.csv, parts, chart and summary.json into `output`: all, or on an error none.
 
     `tables` are the three splits by name, or only "labels"; `memory` is splits.memory_table. After a
     kill or a power cut some files may be missing, but old and new ones are never mixed.
     """
     written = {output / f"{name}.csv": table for name, table in tables.items()}
     others = {output / MEMORY_NAME: memory} if memory is not None else {}
-    outlines, chart, description = output / OUTLINES_NAME, output / CHART_NAME, output / SUMMARY_NAME
+    parts, chart, description = output / PARTS_NAME, output / CHART_NAME, output / SUMMARY_NAME
     # Together, because a new train.csv with an old test.csv would share photos.
-    with write_together([*written], [*others, outlines, chart, description]) as temporaries:
+    with write_together([*written], [*others, parts, chart, description]) as temporaries:
         for path, table in (written | others).items():
             table.to_csv(temporaries[path], index=False, lineterminator="\n")
-        with temporaries[outlines].open("w", encoding="utf-8") as file:
-            file.writelines(describe_outlines({path: (photo.parts, photo.size) for path, photo in photos.items()}))
+        write_parts({path: (photo.parts, photo.size) for path, photo in photos.items()}, temporaries[parts])
         draw_class_distribution(tables, temporaries[chart])
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         temporaries[description].write_text(text, encoding="utf-8")
@@ -121,6 +122,7 @@ def describe_dataset(
     return {
         # Relative, so that a project folder can be moved as a whole.
         "data_dir": relative_path(args.data, args.output),
+        "id": data_set_id(args.output),
         "split": {"by": args.split, "group_by": args.group_by},
         "annotation_files": report.annotation_files,
         "photos_found": report.photos_found,
@@ -141,23 +143,28 @@ def review_labels(
     photos: dict[str, Photo],
     corrections: dict[str, str],
     conflicts: list[tuple[str, str]],
+    tables: dict[str, pd.DataFrame],
     args: argparse.Namespace,
 ) -> None:
     """Write review.html and say how to use it. Raises UserError when the model in --models cannot be used."""
     page, model = args.output / REVIEW_NAME, find_model(args.models)
     contents = {path: photo.content for path, photo in photos.items()}
     out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, contents)
+    splits = {path: name for name, table in tables.items() if name in SPLITS for path in table["image_path"]}
+    judges = (model, args.review, page, out_of_fold, conflicts, splits)
     try:
-        write_review(labelled, photos, corrections, args.data, model, args.review, page, out_of_fold, conflicts)
+        write_review(labelled, photos, corrections, args.data, *judges)
     except UserError as error:
         raise UserError(f"no review page was written: {error} (--models is {args.models})") from error
-    print(f"Open {page} in a browser to look at the labels.")
+    serve = command("tools/review.py", [("--dataset", args.output, config.DATASET_DIR)])
+    print(f"Look at the labels: {serve} saves every mark as you make it.")
+    print(f"Or open {page} in a browser and put the {CORRECTIONS_NAME} that it saves into {args.output}/.")
     if out_of_fold:
         print(f"Models that did not learn them judged {counted(len(out_of_fold), 'label')} ({OUT_OF_FOLD_NAME}).")
     if model and len(out_of_fold) < len(labelled):
         print(f"{model} judged {'the others' if out_of_fold else 'the labels'}, although it may have learned them;")
         print("tools/crossval.py trains models that have not.")
-    print(f"Put the {CORRECTIONS_NAME} that it saves into {args.output}/, then run this script again.")
+    print("Then run this script again; it applies the marks.")
 
 
 # --- Refusals ----------------------------------------------------------------------
@@ -294,7 +301,7 @@ def main() -> int:
     hashes = {path: photo.hash for path, photo in photos.items()}
     conflicts = find_conflicts(df, hashes, args.duplicate_bits)
     if not refusal:
-        write_dataset(tables, memory, photos, describe_dataset(tables, report, conflicts, args), args.output)
+        write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), photos, args.output)
     written_to = None if refusal else args.output / SUMMARY_NAME
     print_summary(tables, report, args.output, written_to)
     print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), written_to)
@@ -303,7 +310,7 @@ def main() -> int:
     if not refusal:
         print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
     if args.review and not labelled.empty:
-        review_labels(labelled, photos, corrections, conflicts, args)
+        review_labels(labelled, photos, corrections, conflicts, tables, args)
     if refusal:
         raise UserError(f"no splits were written: {refusal}") from refusal
     print_next_step(args)

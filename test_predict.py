@@ -1,52 +1,64 @@
 """Predict the viewpoint of photos with a TFLite model.
 
-    python test_predict.py --images photos
+    python test_predict.py --images car.jpg               # the answer as a sentence
+    python test_predict.py --images photos "lot 2/*.jpg"  # files, folders and globs
     python test_predict.py --images dataset/test.csv      # with accuracy and macro F1
-    python test_predict.py --images car.jpg --model models/saved_model
-    python test_predict.py --images vehicles --per-folder --unknown-below 0.6
+    python test_predict.py --images vehicles --per-folder --views Front,Rear
+    find . -name "*.jpg" | python test_predict.py --images - --format jsonl --output - | jq .prediction
 
-Reads a photo, a folder with its subfolders, or a CSV such as those of data_preparation.py. In a
-folder, links that leave it are followed only with --follow-links, and what systems and other
-programs leave there (._*, @eaDir and the like) is passed over; the summary lists what was.
-Writes predictions.csv with the columns image_name (relative to the folder), prediction and
-score; a score lower than --unknown-below makes the prediction Unknown. Until the run is
-complete, its rows are in a hidden file beside predictions.csv, from which --resume continues.
+Reads photos, folders with their subfolders, globs, CSV files with the column image_path or
+image_name, and with - the names on standard input, one a line. In a folder, links that leave it
+are followed only with --follow-links, and what systems and other programs leave there (._*,
+@eaDir and the like) is passed over; the summary lists what was.
 
---per-folder also writes predictions_per_folder.csv: the viewpoints that each folder shows, the
-best photo of each, and the viewpoints that are missing. --contact-sheet FILE draws a picture of
-the least certain predictions.
+Writes predictions.csv with the columns image_name, prediction, score, best_class and quality: a
+score lower than --unknown-below makes the prediction Unknown, best_class keeps the class that it
+would have been, and quality says why a photo is hardly usable (too dark, too bright, blurred).
+Photos that could not be read are in predictions_failed.csv with the reason. Until the run is
+complete, its rows are in a hidden file beside predictions.csv, from which --resume continues. A
+device, a pipe, or - for standard output is written to row by row.
 
-Exits with 0 when all went well, with 1 when a photo that a CSV names could not be read, and with
-2 when nothing was predicted. With --strict it also exits with 1 when anything in a folder was left
-out, and when the model was trained on photos of the CSV, so that its figures are too good.
+--per-folder also writes which vehicles are completely photographed, as predictions_per_folder.csv,
+.json and .html: the best photo of each viewpoint, and why one is missing. --contact-sheet FILE
+draws a picture of the least certain predictions.
+
+Exits with 0 when all went well, with 1 when a photo that was asked for by name could not be read,
+and with 2 when nothing was predicted. With --strict it also exits with 1 when anything in a folder
+was left out, and when the model was trained on photos of the CSV, so that its figures are too good.
 
 Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A SavedModel as
---model also needs TensorFlow.
+--model also needs TensorFlow, the page of --per-folder Jinja2.
 """
 
 import argparse
-import csv
-import hashlib
-import io
-from collections.abc import Sequence
+import contextlib
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from tqdm import tqdm
 
 import config
 from viewpoint.cli import FRACTION, UserError, counted, printable, run
-from viewpoint.files import remove, rename_when_done, write_atomically
 from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos, packed_data
-from viewpoint.inference import (
-    PREDICTION_COLUMNS,
-    Input,
-    Outcome,
-    list_inputs,
-    load_runners,
-    predict_inputs,
-    with_mirror,
-)
+from viewpoint.inputs import Input, list_inputs
+from viewpoint.labeling import VIEWPOINTS
 from viewpoint.metrics import accuracy_and_macro_f1
+from viewpoint.outputs import (
+    FORMATS,
+    STANDARD_OUTPUT,
+    Outcome,
+    Prediction,
+    RowFormat,
+    csv_line,
+    failed_path,
+    is_stream,
+    open_output,
+    without,
+)
+from viewpoint.predictor import Predictor, Result
 
 # Of everything left out for one reason, the summary shows this many names.
 NAMES_SHOWN = 5
@@ -57,7 +69,7 @@ NAMES_SHOWN = 5
 def predict_images(
     model_path: Path | str,
     labels_path: Path | str | None,
-    images_path: Path | str,
+    images_path: Path | str | Sequence[Path | str],
     output_path: Path | str,
     data_dir: Path | str | None = None,
     unknown_below: float = 0.0,
@@ -65,134 +77,102 @@ def predict_images(
     all_probabilities: bool = False,
     resume: bool = False,
     follow_links: bool = False,
+    file_format: str = "csv",
+    then: Callable[[Prediction], None] = lambda prediction: None,
 ) -> Outcome:
-    """Predict every photo of `images_path` and write `output_path`, a CSV.
+    """Predict every photo of `images_path`, one path or several, and write `output_path`.
 
     Without `labels_path`, the class names come from the model's labels.txt or from inside the
     model. A best score (0 to 1) lower than `unknown_below` gives config.UNKNOWN; `tta` averages
-    each image with its mirror image; `all_probabilities` adds a column for each class; `resume`
+    each image with its mirror image; `all_probabilities` adds those of each class; `resume`
     keeps the rows of an interrupted run with the same model and options; `follow_links` also reads
-    what links that leave a folder lead to. Unreadable photos get no row; they are returned with the
-    reason, as is what was not read in a folder. Raises UserError when the model, its labels or the
-    photos cannot be found, or when no photo at all could be read.
+    what links that leave a folder lead to; `file_format` is "csv" or "jsonl". `then` is called with
+    each prediction, also of photos that failed. Memory does not grow with the number of names that
+    a CSV or standard input gives. Raises UserError when the model, its labels or the photos cannot
+    be found, or when no photo at all could be read.
     """
-    inputs, left_out = list_inputs(images_path, data_dir, follow_links)
-    runners, size, labels = load_runners(model_path, labels_path, len(inputs))
-    if tta:
-        runners = [with_mirror(runner, labels) for runner in runners]
-    columns = [*PREDICTION_COLUMNS, *(labels if all_probabilities else [])]
-    options = [columns, labels, unknown_below, tta, Path(images_path).resolve(), data_dir]
-    partial = partial_path(Path(output_path), Path(model_path), str(options))
-    outcome = Outcome(left_out=left_out)
-    todo = start_partial(partial, columns, inputs, resume, outcome)
-    with rename_when_done(partial, Path(output_path)), partial.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for item, probabilities in predict_inputs(runners, size, todo, outcome):
-            row = make_row(item.name, probabilities, labels, unknown_below, all_probabilities)
-            writer.writerow(row)
-            file.flush()  # after each row, so that a killed run loses none
-            outcome.add(item, row)
-        if not outcome.predictions:
-            file.close()
-            remove(partial)
-            reason = outcome.skipped[0][1]
-            raise UserError(f"none of {counted(len(inputs), 'photo')} could be read: {reason}")
+    images = [images_path] if isinstance(images_path, (Path, str)) else list(images_path)
+    inputs = list_inputs(images, data_dir, follow_links)
+    predictor = Predictor(model_path, labels_path, unknown_below, tta)
+    rows = RowFormat(file_format, predictor.labels if all_probabilities else ())
+    outcome, output = Outcome(inputs), Path(output_path)
+
+    options = [rows, predictor.labels, unknown_below, tta, [Path(path).resolve() for path in images], data_dir]
+    with open_output(output, rows, outcome, Path(model_path), str(options), resume) as (kept, file, failed):
+        for item, result in kept:
+            then(outcome.add(item, result))
+        outcome.resumed = outcome.predicted
+        for item, result in predict_all(predictor, without(inputs, kept), len(inputs) - len(kept)):
+            if result.error is None:
+                file.write(rows.line(item.name, result))
+                file.flush()  # after each row, so that a killed run loses none
+            else:
+                failed.write(csv_line([item.name, result.error]))
+            then(outcome.add(item, result))
+        if not outcome.predicted:
+            raise UserError(f"none of {counted(len(inputs), 'photo')} could be read: {outcome.failures[0][1]}")
     return outcome
 
 
-def make_row(
-    name: str, probabilities: np.ndarray, labels: Sequence[str], unknown_below: float, all_probabilities: bool
-) -> list[str]:
-    """The row of the CSV for a photo with these probabilities (classes,)."""
-    best = int(probabilities.argmax())
-    written = [f"{value:.4f}" for value in probabilities]
-    prediction = labels[best] if probabilities[best] >= unknown_below else config.UNKNOWN
-    return [name, prediction, written[best], *(written if all_probabilities else [])]
-
-
-# --- Interrupted runs --------------------------------------------------------------
-
-
-def partial_path(output_path: Path, model_path: Path, options: str) -> Path:
-    """The file for the rows of an unfinished run: beside the output, with a name for this model and these options.
-
-    Raises UserError when `output_path` is a folder or does not name a file.
-    """
-    if not output_path.name or output_path.is_dir():
-        raise UserError(f"{output_path} names no file to write; give a file name")
-    content = hashlib.sha256(options.encode(errors="backslashreplace"))
-    for file in sorted(model_path.rglob("*")) if model_path.is_dir() else [model_path]:
-        content.update(file.read_bytes() if file.is_file() else b"")
-    return output_path.with_name(f".{output_path.stem}.{content.hexdigest()[:12]}.partial{output_path.suffix}")
-
-
-def start_partial(
-    partial: Path, columns: list[str], inputs: list[Input], resume: bool, outcome: Outcome
-) -> list[Input]:
-    """Write the header and, with `resume`, the rows of the interrupted run; return the inputs without a row.
-
-    The inputs that have a row are added to `outcome`.
-    """
-    if partial.is_file() and not resume:
-        print(f"Dropping the rows of an interrupted run, which --resume would have continued ({partial})")
-    done = read_partial(partial, columns) if resume else {}
-    todo = []
-    with write_atomically(partial) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for item in inputs:
-            if done.get(item.name):
-                row = done[item.name].pop(0)
-                writer.writerow(row)
-                outcome.add(item, row)
-            else:
-                todo.append(item)
-    outcome.resumed = len(outcome.predictions)
-    return todo
-
-
-def read_partial(path: Path, columns: list[str]) -> dict[str, list[list[str]]]:
-    """The complete rows of an interrupted run by photo name; {} if there is no such file."""
-    if not path.is_file():
-        return {}
-    whole_lines = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
-    done: dict[str, list[list[str]]] = {}
-    for row in csv.reader(io.StringIO(whole_lines, newline="")):
-        # A row is also cut off when the run was killed after a line break inside a photo's name.
-        if len(row) == len(columns) and row != columns:
-            done.setdefault(row[0], []).append(row)
-    return done
+def predict_all(predictor: Predictor, inputs: Iterable[Input], count: int) -> Iterator[tuple[Input, Result]]:
+    """Each photo with its result, in order, with a progress bar."""
+    inputs, again = itertools.tee(inputs)
+    results = predictor.batch(item.file for item in again)
+    return zip(inputs, tqdm(results, "Predicting", count, unit="photo"), strict=True)
 
 
 # --- The script --------------------------------------------------------------------
 
 
-def print_summary(outcome: Outcome, output_path: Path) -> None:
-    """Print how many photos were predicted, what was skipped and why, and how many predictions are right."""
-    print(f"\n{counted(len(outcome.predictions) + len(outcome.skipped), 'photo')} found:")
-    print(f"{counted(len(outcome.predictions), 'photo')} predicted, {len(outcome.skipped)} skipped")
+def describe(photo: Prediction, unknown_below: float) -> str:
+    """The answer for one photo in a sentence, with its runner-up."""
+    result = photo.result
+    best = f"{result.best_class} with a score of {result.score:.2f}"
+    if result.prediction != config.UNKNOWN:
+        answer = f"is {best}"
+    elif result.score < unknown_below:
+        answer = f"is {config.UNKNOWN}, because the best class, {best}, is below {unknown_below:.2f}"
+    else:
+        answer = f"is {config.UNKNOWN}, because nothing can be seen in it; otherwise it would be {best}"
+    others = sorted((score, name) for name, score in result.probabilities.items() if name != result.best_class)
+    runner_up = "; next comes {1} with {0:.2f}".format(*others[-1]) if others else ""
+    quality = f" The photo is {' and '.join(result.quality)}." if result.quality else ""
+    return f"{printable(photo.name)} {answer}{runner_up}.{quality}"
+
+
+def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
+    """Print how many photos were predicted, what failed and why, and how many predictions are right."""
+    found = outcome.predicted + outcome.failed
+    print(f"\n{counted(found, 'photo')} found: {outcome.predicted} predicted, {outcome.failed} failed")
     if outcome.resumed:
         print(f"{outcome.resumed} of them had been predicted before the interruption")
-    for name, reason in outcome.skipped:
+    for name, reason in outcome.failures:
         print(f"  {printable(name)}: {printable(reason)}")
-    if outcome.left_out:
+    if outcome.failed and not is_stream(output):
+        print(f"Failed photos are in {failed_path(output)}, each with its reason.")
+    if outcome.inputs.left_out:
         print("Not read:")
-    for reason, names in outcome.left_out.items():
+    for reason, names in outcome.inputs.left_out.items():
         print(f"  {reason}: {len(names)}")
         for name in names[:NAMES_SHOWN]:
             print(f"    {name}")
         if len(names) > NAMES_SHOWN:
             print(f"    ... and {len(names) - NAMES_SHOWN} more")
-    unknown = sum(prediction.prediction == config.UNKNOWN for prediction in outcome.predictions)
-    if unknown:
-        print(f"{config.UNKNOWN}, because the best score is lower than the threshold: {counted(unknown, 'photo')}")
+    if outcome.unknown:
+        print(f"{config.UNKNOWN}: {counted(outcome.unknown, 'photo')}; best_class says what they would have been")
+    if outcome.unusable:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in outcome.unusable.most_common())
+        print(f"Hardly usable photos, by the reason in the column quality: {reasons}")
     if outcome.labelled:
-        true, predicted = zip(*outcome.labelled, strict=True)
+        true, predicted = zip(*outcome.labelled.elements(), strict=True)
         accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-        besides = f" that are not {config.UNKNOWN}" if unknown else ""
+        besides = f" that are not {config.UNKNOWN}" if outcome.unknown else ""
         print(f"On the {counted(len(true), 'labelled photo')}{besides}: ", end="")
         print(f"accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
-    print(f"Predictions are in {output_path}.")
+    if found == 1 and outcome.last:
+        print(describe(outcome.last, unknown_below))
+    if not is_stream(output):
+        print(f"Predictions are in {output}.")
 
 
 def print_known(model: Path, outcome: Outcome) -> int:
@@ -200,7 +180,7 @@ def print_known(model: Path, outcome: Outcome) -> int:
     data = find_data(model) if outcome.labelled else None
     if not data or not data.photos:
         return 0
-    hashes = hash_photos(prediction.file for prediction in outcome.predictions)
+    hashes = hash_photos(item.file for item in outcome.inputs)
     if message := describe_known(data, hashes):
         print(message)
     return count_known(data, hashes)
@@ -225,16 +205,36 @@ def picture(text: str) -> Path:
     return Path(text)
 
 
+def views(text: str) -> list[str]:
+    """An option type for argparse: viewpoints separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in VIEWPOINTS]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: no such viewpoint; there are {', '.join(VIEWPOINTS)}")
+    return [name for name in VIEWPOINTS if name in names]
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Predict the viewpoint of photos.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--images", type=Path, required=True, help="a photo, a folder, or a CSV with the column image_path")
+    add(
+        "--images",
+        nargs="+",
+        required=True,
+        help="photos, folders, globs, CSV files with the column image_path or image_name, or - for names on "
+        "standard input",
+    )
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file or SavedModel folder")
     add("--labels", type=Path, help="file of class names; None: labels.txt with the model, or inside it")
-    add("--output", type=Path, default=config.PREDICTIONS_PATH, help="CSV file to write")
-    add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
+    add("--output", type=Path, default=config.PREDICTIONS_PATH, help="file to write; -: standard output")
+    add("--format", choices=FORMATS, default=FORMATS[0], help="rows as CSV, or as a JSON object a line")
+    add(
+        "--data",
+        type=Path,
+        help="folder that names in a CSV or on standard input start from; None: the one "
+        "recorded beside the CSV, or the CSV's own",
+    )
     add(
         "--unknown-below",
         type=FRACTION,
@@ -243,7 +243,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
-    add("--per-folder", action="store_true", help="also write which viewpoints each folder shows and misses")
+    add("--per-folder", action="store_true", help="also write which vehicles (folders) are completely photographed")
+    add("--views", type=views, default=VIEWPOINTS, help="viewpoints that a complete vehicle shows, with commas")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
@@ -257,25 +258,40 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    threshold = choose_threshold(args.unknown_below, args.model, args.per_folder)
-    options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links)
-    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
-    print_summary(outcome, args.output)
-    known = print_known(args.model, outcome)
-    if outdated := describe_outdated(args.model):
-        print(outdated)
+    if args.per_folder and is_stream(args.output):
+        raise UserError(f"--per-folder writes files beside --output, and {args.output} is not a file; give one")
+    reports: list[Any] = []
     if args.per_folder or args.contact_sheet:
         # Imported here so that predictions alone start fast.
-        from viewpoint.reports.predictions import draw_predictions, write_folder_summary
+        from viewpoint.reports.folders import Vehicles, write_vehicles
+        from viewpoint.reports.predictions import LeastCertain, draw_predictions
 
+        vehicles, least_certain = Vehicles(args.views), LeastCertain()
+        reports += [vehicles] * args.per_folder + [least_certain] * bool(args.contact_sheet)
+
+    def then(photo: Prediction) -> None:
+        for report in reports:
+            report.add(photo)
+
+    # When the rows go to standard output, nothing else does.
+    messages = sys.stderr if str(args.output) == STANDARD_OUTPUT else sys.stdout
+    with contextlib.redirect_stdout(messages):
+        threshold = choose_threshold(args.unknown_below, args.model, args.per_folder)
+    options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links, args.format, then)
+    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
+    with contextlib.redirect_stdout(messages):
+        print_summary(outcome, args.output, threshold)
+        known = print_known(args.model, outcome)
+        if outdated := describe_outdated(args.model):
+            print(outdated)
         if args.per_folder:
-            write_folder_summary(outcome.predictions, args.output.with_name(f"{args.output.stem}_per_folder.csv"))
+            write_vehicles(vehicles, args.output, threshold)
         if args.contact_sheet:
-            draw_predictions(outcome.predictions, args.contact_sheet)
+            draw_predictions(least_certain, args.contact_sheet)
     if args.strict:
-        return int(bool(outcome.skipped or outcome.left_out or known))
-    # A CSV names the photos that it wants; a folder may hold anything.
-    return int(bool(outcome.skipped) and not args.images.is_dir())
+        return int(bool(outcome.failed or outcome.inputs.left_out or known))
+    # Whoever names a photo wants it; a folder may hold anything.
+    return int(bool(outcome.failed_named))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ Until the training is finished, models/checkpoint.npz holds the state after each
 interruption --resume continues from it and gives the same result.
 """
 
+import datetime
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,22 +36,23 @@ import pandas as pd
 import tensorflow as tf
 
 import config
-from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot
+from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot, vehicle_boxes
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.cli import UserError, run
-from viewpoint.dataset import OUTLINES_NAME, SPLITS, read_split
+from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import lock, remove
 from viewpoint.fingerprints import describe_training, hash_photos
-from viewpoint.history import add_to_history, compare_with_previous
-from viewpoint.images import ImageError
+from viewpoint.gradcam import compute_heat
+from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
+from viewpoint.images import ImageError, scale
 from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
 from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.outlines import read_outlines, vehicle_boxes
+from viewpoint.parts_file import PARTS_NAME, read_drawn
 from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import write_report
+from viewpoint.reports.training import Source, write_report
 from viewpoint.settings import Settings, parse_settings
 
 LOCK_NAME = ".train.lock"  # locked while a training writes to the models folder
@@ -127,13 +130,15 @@ def make_batches(
     images = load_photos("train", splits["train"]["file"], cached_size, cache_folder(settings), settings.quiet)
     strengths = settings.strengths() if settings.augment else None
     changes = {"flip": settings.flip, "strengths": strengths, "mixup": settings.mixup}
-    train, outlines = splits["train"], read_outlines(settings.dataset / OUTLINES_NAME)
-    # Photos with outlined parts may be close-ups of a vehicle, and are no surroundings for another.
-    background = train["label"] == config.BACKGROUND
-    changes |= {
-        "boxes": vehicle_boxes(train["image_path"], train["label"], outlines) if outlines else None,
-        "scenes": [row for row, path in enumerate(train["image_path"]) if background[row] and not outlines.get(path)],
-    }
+    if settings.framed_share:
+        paths, labels = splits["train"]["image_path"].tolist(), splits["train"]["label"].tolist()
+        drawn = read_drawn(settings.dataset / PARTS_NAME, set(paths))
+        changes["boxes"] = vehicle_boxes(paths, labels, drawn) if drawn else None
+        # A Background with outlined parts is a close-up of a vehicle, and does not surround another.
+        empty = {path for path, (parts, _) in drawn.items() if not parts}
+        changes["scenes"] = [
+            row for row, path in enumerate(paths) if labels[row] == config.BACKGROUND and path in empty
+        ]
     targets = one_hot(splits["train"]["label"])
     batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, **changes)
     return batches, ImageBatches(val_images, one_hot(splits["val"]["label"]), settings.batch_size)
@@ -319,7 +324,16 @@ def train_and_report(settings: Settings) -> None:
     predicted = predicted_classes(probabilities)
     previous = compare_with_previous(settings.models, hashes["test"], labels["test"], predicted)
     folder = settings.models / "report"
-    metrics = write_report(splits, probabilities, history, recorded, folder, robustness, data.training, previous)
+    source = Source(
+        dataset=settings.dataset,
+        data=Path(os.path.normpath(settings.data or recorded_data_dir(settings.dataset))),
+        date=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        fingerprints={name: split.hash for name, split in data.splits.items()},
+        changes=changes_since_previous(settings.models, data, settings),
+        heat=lambda rows, classes: compute_heat(model, scale(np.stack([test_images[row] for row in rows])), classes),
+    )
+    figures = (history, recorded, folder, robustness, data.training, previous, source)
+    metrics = write_report(splits, probabilities, *figures)
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(splits["test"]["image_path"], predicted, scores, labels["test"], hashes["test"], strict=True)
     add_to_history(settings.models, data, settings, metrics, list(rows))

@@ -13,7 +13,6 @@ from viewpoint.batches import (
     MappedImages,
     TrainingBatches,
     balanced_class_weights,
-    change,
     mirror,
     one_hot,
     read_through_cache,
@@ -85,7 +84,8 @@ def test_the_flip_mirrors_image_and_class_together():
     image[:, :2] = 255
     labels = set()
     for seed in range(20):
-        pixels, target = change(image, one_hot(["FrontLeft"])[0], 8, True, None, np.random.default_rng(seed))
+        batches = TrainingBatches([image], one_hot(["FrontLeft"]), 1, 8, seed=0, flip=True)
+        pixels, target = batches.change(0, np.random.default_rng(seed))
         label = config.CLASSES[int(target.argmax())]
         assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
         labels.add(label)

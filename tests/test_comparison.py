@@ -4,14 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import compare as compare_tool
-import numpy as np
 import pytest
 from conftest import save_photo
 
-import config
 from viewpoint.cli import run
 from viewpoint.comparison import compare, describe_comparison
 from viewpoint.fingerprints import describe_training, hash_photos
+from viewpoint.predictor import Result
 
 
 def predictions(right: list[bool]) -> list[str]:
@@ -58,14 +57,17 @@ def photos(tmp_path, monkeypatch) -> Path:
     names = [save_photo(tmp_path / f"{index}.png", seed=index).name for index in range(10)]
     (tmp_path / "test.csv").write_text("image_path,label\n" + "".join(f"{name},Rear\n" for name in names))
 
-    def predict_inputs(runners, size, inputs, outcome):
-        for item in inputs:
-            if item.file.is_file():
-                wrong = runners == "bad" and int(item.file.stem) < 7
-                yield item, np.eye(7)[config.CLASSES.index("Front" if wrong else "Rear")]
+    class Predictor:
+        def __init__(self, model):
+            self.model = model.name
 
-    monkeypatch.setattr(compare_tool, "load_runners", lambda model, *_: (model.name, 32, config.CLASSES))
-    monkeypatch.setattr(compare_tool, "predict_inputs", predict_inputs)
+        def batch(self, files):
+            for file in files:
+                wrong = self.model == "bad" and int(file.stem) < 7
+                name = "Front" if wrong else "Rear"
+                yield Result(name, 1.0, name) if file.is_file() else Result(error="no such file")
+
+    monkeypatch.setattr(compare_tool, "Predictor", Predictor)
     return tmp_path / "test.csv"
 
 

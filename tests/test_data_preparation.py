@@ -117,7 +117,7 @@ def test_splits_are_written_together_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(data_preparation, "draw_class_distribution", fail)
     with pytest.raises(UserError, match="No space left on device"):
-        data_preparation.write_dataset(splits, None, {}, tmp_path)
+        data_preparation.write_dataset(splits, None, {}, {}, tmp_path)
     assert {path.read_text() for path in tmp_path.iterdir()} == {"earlier"}
 
 

@@ -9,8 +9,9 @@ import pytest
 import config
 from viewpoint.batches import one_hot
 from viewpoint.cli import UserError
-from viewpoint.images import load_batch, open_image
-from viewpoint.inference import Input
+from viewpoint.gradcam import compute_heat
+from viewpoint.images import load_batch
+from viewpoint.inputs import Input
 from viewpoint.scan import parse_dataset
 
 SIZE = 64
@@ -39,8 +40,8 @@ def test_a_map_computed_by_hand():
     image[:, : SIZE // 2, SIZE // 2 :] = [0.5, 0, 1]
     image[:, SIZE // 2 :, : SIZE // 2] = [0, 1, 0]
     # With one layer after the mean, the weight of a map is the kernel's weight of that channel.
-    assert explain.compute_heat(model, image, [FRONT])[0] == pytest.approx(np.array([[1, 0.5], [0, 0]]))
-    assert explain.compute_heat(model, image, [REAR])[0] == pytest.approx(np.array([[0, 1], [0, 0]]))
+    assert compute_heat(model, image, [FRONT])[0] == pytest.approx(np.array([[1, 0.5], [0, 0]]))
+    assert compute_heat(model, image, [REAR])[0] == pytest.approx(np.array([[0, 1], [0, 0]]))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_masking_the_hottest_area_costs_the_class_more_than_masking_an_equal_col
     model, batch = trained
     probabilities = model.predict(batch, verbose=0)
     classes, rows = probabilities.argmax(axis=1), np.arange(len(batch))
-    heat = explain.compute_heat(model, batch, classes.tolist())
+    heat = compute_heat(model, batch, classes.tolist())
     order = np.argsort(heat.reshape(len(heat), -1), axis=1)
     area = heat[0].size // 6
     drops = {}
@@ -89,30 +90,29 @@ def test_masking_the_hottest_area_costs_the_class_more_than_masking_an_equal_col
     assert (drops["hot"] > drops["cold"])[matters].mean() > 0.7
 
 
-def test_a_picture_for_each_photo_and_one_contact_sheet(trained, drawn_cars, tmp_path):
+def test_one_page_with_titled_panels_the_lowest_score_first(trained, drawn_cars, tmp_path):
     model, _ = trained
     rows = drawn_cars.iloc[:3]
     inputs = [Input(row.image_path, row.file, row.label) for row in rows.itertuples()]
-    predicted = [config.CLASSES[i] for i in model.predict(load_batch(rows["file"], SIZE), verbose=0).argmax(axis=1)]
+    scores = model.predict(load_batch(rows["file"], SIZE), verbose=0)
+    predicted = [config.CLASSES[i] for i in scores.argmax(axis=1)]
     inputs[0].label = "Rear" if predicted[0] != "Rear" else "Front"  # a mistake
     inputs[1].label = predicted[1]
+    inputs[2].label = None
     (tmp_path / "broken.jpg").write_bytes(b"not an image")
     inputs.append(Input("../../broken.jpg", tmp_path / "broken.jpg"))
-    count, skipped = explain.explain_inputs(model, inputs, tmp_path / "out")
-    assert count == 3
-    assert len(skipped) == 1
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    expected = [f"{number:05}_{item.name.replace('/', '__')}.png" for number, item in enumerate(inputs[:3], 1)]
-    assert names == [*expected, "contact_sheet.png"]
-    widths = [open_image(tmp_path / "out" / name).width for name in expected[:2]]
-    assert widths == [3 * explain.PANEL + 2 * explain.GAP, 2 * explain.PANEL + explain.GAP]
-
-
-def test_equal_names_of_two_folders_and_very_long_ones_get_files_of_their_own():
-    items = [Input(name, f"{folder}/{name}") for folder in ("a", "b") for name in ("IMG_1.jpg", 90 * "車" + ".jpg")]
-    names = [explain.picture_name(number, item) for number, item in enumerate(items)]
-    assert len(set(names)) == 4
-    assert max(len(name.encode()) for name in names) < 200
+    count, skipped = explain.explain_inputs(model, inputs, tmp_path / "out.html")
+    assert (count, len(skipped)) == (3, 1)
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert page.count("data:image/webp") == 3 + 2 + 2
+    assert f"<figcaption>predicted {predicted[0]} {scores[0].max():.2f}, wrong</figcaption>" in page
+    true_score = scores[0, config.CLASSES.index(inputs[0].label)]
+    assert f"<figcaption>true class {inputs[0].label} {true_score:.2f}</figcaption>" in page
+    assert f"<figcaption>predicted {predicted[1]} {scores[1].max():.2f}, right</figcaption>" in page
+    assert f"<figcaption>predicted {predicted[2]} {scores[2].max():.2f}</figcaption>" in page
+    # The heading is the path as it was given, not the one on this machine.
+    places = [page.index(f">{inputs[row].name}</h2>") for row in np.argsort(scores.max(axis=1), kind="stable")]
+    assert places == sorted(places)
 
 
 def test_the_mistakes_of_the_report(tmp_path):

@@ -279,7 +279,7 @@ def fail_from(monkeypatch, step: int, calls: int, error: BaseException) -> list[
     return made
 
 
-STEPS = 15  # 2 old files unlinked, 3 copied, 6 flushed, 3 renamed, the folder flushed
+STEPS = 12  # 3 old files copied, 3 new ones flushed, 2 old ones unlinked, 3 new ones renamed, the folder flushed
 
 
 @pytest.mark.parametrize("step", range(STEPS))

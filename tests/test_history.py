@@ -6,7 +6,13 @@ import pytest
 
 from viewpoint.cli import UserError
 from viewpoint.fingerprints import describe_training
-from viewpoint.history import add_to_history, changed_options, compare_with_previous, read_history
+from viewpoint.history import (
+    add_to_history,
+    changed_options,
+    changes_since_previous,
+    compare_with_previous,
+    read_history,
+)
 from viewpoint.settings import Settings
 
 METRICS = {"images": 2, "accuracy": 0.5, "macro_f1": 0.5, "log_loss": 1.0, "calibration_error": 0.1, "per_class": {}}
@@ -77,3 +83,17 @@ def test_a_history_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_only_changed_options_are_recorded(tmp_path):
     assert changed_options(Settings()) == {}
     assert changed_options(Settings(mixup=0.2, weights="none", models=tmp_path)) == {"mixup": 0.2, "weights": "none"}
+
+
+def test_what_changed_since_the_previous_training(tmp_path):
+    splits = {"train": ["aa"], "val": ["bb"], "test": ["cc"]}
+    labels = {name: ["Rear"] for name in splits}
+    data = describe_training([b"2"], splits, labels)
+    assert changes_since_previous(tmp_path, data, Settings()) == ""
+    add(tmp_path, b"1", [("cc", "Rear")], Settings(mixup=0.2))
+    same = changes_since_previous(tmp_path, data, Settings(mixup=0.2, quiet=True))
+    assert same == "nothing: the same photos, labels and options"
+    corrected = describe_training([b"2"], splits, labels | {"train": ["Front"]})
+    assert changes_since_previous(tmp_path, corrected, Settings(seed=7)) == (
+        "other photos or labels in train; mixup its default instead of 0.2; seed 7 instead of its default"
+    )

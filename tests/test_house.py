@@ -1,6 +1,7 @@
 """The rules of the house, read from the source: who may import whom, and that nothing hides."""
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ FILES = {module_name(path): path for folder in (".", "viewpoint") for path in (P
 FILES |= {module_name(path): path for path in (PROJECT / "viewpoint").rglob("*.py")}
 
 
+@functools.cache
 def imports_of(path: Path) -> dict[str, list[str]]:
     """The project's modules that a file imports, anywhere in it: {module: names taken from it}."""
     found: dict[str, list[str]] = {}

@@ -1,6 +1,9 @@
 """The drawn cars: the part names are right for the azimuth, left and right are the car's own."""
 
+import itertools
+
 import draw_viewpoints
+import imagehash
 import make_demo_data
 import numpy as np
 import pytest
@@ -8,8 +11,11 @@ from make_demo_data import Region, draw_car, draw_close_up, draw_image
 
 import config
 from viewpoint.annotations.via import read_regions
+from viewpoint.doubts import find_suspicions
 from viewpoint.images import open_image
-from viewpoint.labeling import extract_viewpoint_label, part_names
+from viewpoint.labeling import UNKNOWN, extract_viewpoint_label, part_names
+from viewpoint.scan import read_dataset
+from viewpoint.splits import find_conflicts
 from viewpoint.vocabulary import KNOWN
 
 
@@ -89,6 +95,39 @@ def test_scenes_and_close_ups_are_background():
         _, regions = draw_close_up(random)
         assert len(regions) >= 1
         assert extract_viewpoint_label(regions) == "Background"
+
+
+def test_close_ups_are_of_a_part_and_none_is_like_another():
+    hashes, names = [], set()
+    for seed in range(40):
+        image, regions = draw_close_up(np.random.default_rng(seed))
+        hashes.append(int(str(imagehash.dhash(image)), 16))
+        names |= names_in(regions) - {"scratch"}
+        pixels = np.asarray(image.convert("L"), float)
+        assert np.hypot(*np.gradient(pixels)).max() > 20  # edges of the part and its neighbours, no even area
+    assert len(names) > 8
+    pairs = [(a ^ b).bit_count() for a, b in itertools.combinations(hashes, 2)]
+    assert sum(bits <= config.DUPLICATE_BITS for bits in pairs) <= 1
+
+
+def test_the_planted_faults_are_found(tmp_path):
+    make_demo_data.make_demo_data(tmp_path, images=make_demo_data.MIN_IMAGES_TO_PLANT, seed=config.SEED)
+    swapped, copy, cut_off, foreign = (
+        [f"{make_demo_data.FOLDERS[0]}/{name}" for name in line.split(":")[0].split(", ")]
+        for line in make_demo_data.plant_faults(tmp_path)
+    )
+    table, photos, report = read_dataset(tmp_path)
+    assert report.skipped["unreadable"][0].startswith(cut_off[0])
+    assert report.unknown_parts == {"motorhaube": 3}
+    hashes = {path: photo.hash for path, photo in photos.items()}
+    conflicts = find_conflicts(table, hashes)
+    assert [copy[0]] == [a for a, _ in conflicts]
+    found = dict(zip(table["image_path"], find_suspicions(table, photos, {}, {}, conflicts), strict=True))
+    assert [path for path, (_, reasons) in found.items() if "mirrored" in reasons] == swapped
+    labelled = [path for path in foreign if path in found]
+    assert labelled and all("unknown" in found[path][1] for path in labelled)
+    left_out = [path for path in foreign if path not in found]
+    assert all(path in report.skipped[UNKNOWN] for path in left_out)
 
 
 def test_the_same_seed_draws_the_same_photo():

@@ -15,6 +15,7 @@ from test_annotations import ANY
 
 import config
 import data_preparation
+from viewpoint import doubts
 from viewpoint.annotations.photo import Part, Report
 from viewpoint.annotations.shapes import via_outline
 from viewpoint.annotations.via import read_regions
@@ -38,7 +39,8 @@ def suspicions(df, hashes=None, predictions=None, out_of_fold=None, conflicts=()
     far_apart = (0, 2**64 - 1, 0xFFFFFFFF, 0xFFFF0000FFFF0000)
     hashes = hashes or dict(zip(df["image_path"], far_apart, strict=False))
     photos = {path: Photo((), value) for path, value in hashes.items()}
-    found = review.find_suspicions(df, photos, predictions or {}, out_of_fold or {}, conflicts)
+    found = doubts.find_suspicions(df, photos, predictions or {}, out_of_fold or {}, conflicts)
+    found = [(score, list(reasons.values())) for score, reasons in found]
     return dict(zip(df["image_path"], found, strict=True))
 
 
@@ -61,6 +63,23 @@ def test_what_in_the_votes_makes_a_label_suspicious(label, votes, expected):
     [(score, reasons)] = suspicions(labelled(["a.jpg", label, *votes])).values()
     assert reasons == expected
     assert (score > 0) == bool(expected)
+
+
+def test_what_was_understood_in_part_is_a_reason():
+    parts = (Part(("bonnet",)), Part(()), Part(()), Part(("flux capacitor", "scratch")))
+    assert doubts.reasons_in_names(parts) == {
+        "nameless": "2 regions without a name",
+        "unknown": "no list knows flux capacitor",
+    }
+    assert doubts.reasons_in_names(parts[:1]) == {}
+
+
+def test_the_kinds_of_doubt_in_their_order():
+    found = [doubts.kind_of_doubt(reasons) for reasons in (["tie", "conflict"], ["tie", "model"], ["unknown"], ["tie"])]
+    assert found == [0, 1, 2, 3]
+    assert doubts.kind_of_doubt([]) == len(doubts.KINDS)
+    assert set(doubts.REASONS) == {reason for _, kind in doubts.KINDS for reason in kind}
+    assert set(config.SUSPICIONS) - set(doubts.REASONS) == {"confident"}
 
 
 def test_neighbours_in_a_folder_that_look_alike_and_disagree_are_suspicious():
@@ -122,7 +141,7 @@ def drawn(name: str, x: float) -> Part:
     ],
 )
 def test_parts_where_a_mirrored_car_has_them(parts, expected):
-    assert review.looks_mirrored(parts) == expected
+    assert doubts.looks_mirrored(parts) == expected
 
 
 def test_nearly_equal_photos_with_different_labels_name_each_other_and_come_first():
@@ -134,7 +153,8 @@ def test_nearly_equal_photos_with_different_labels_name_each_other_and_come_firs
     assert found["a.jpg"][1] == ["nearly the same photo as e.jpg, which is Rear"]
     assert found["d.jpg"][1][0] == "nearly the same photo as b.jpg, which is Front"
     groups = review.group_pairs(pairs)
-    order = review.card_order(df["image_path"].tolist(), list(found.values()), {"c.jpg": "Front"}, groups)
+    scored = [(score, dict.fromkeys(["model"] if reasons else [], "")) for score, reasons in found.values()]
+    order = review.card_order(df["image_path"].tolist(), scored, {"c.jpg": "Front"}, groups)
     assert [df["image_path"][i][0] for i in order] == list("aebdfc")
 
 
@@ -277,20 +297,30 @@ def test_every_photo_comes_into_view_on_a_large_screen_too(browser, tmp_path):
         assert page.locator("#end").text_content() == f"{count} of {count} photos"
 
 
+def open_page(context, photos: Path, address: str = ""):
+    """The review page of the folder, in a new tab; its JavaScript errors are raised at the next check."""
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.goto((photos.parent / "dataset" / "review.html").as_uri() + address)
+    return page
+
+
+def current_photo(page) -> str:
+    return page.locator(".card.current .path").text_content()
+
+
 def test_marks_made_in_a_browser_change_the_labels(prepare, browser, photos):
-    assert "Open " in prepare(photos, "--review")
+    assert "open " in prepare(photos, "--review").lower()
     before = labels_of(photos)
-    page = browser.new_page()
-    problems = []
-    page.on("dialog", lambda dialog: problems.append(dialog.message))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.goto((photos.parent / "dataset" / "review.html").as_uri())
+    page = open_page(browser, photos)
     assert page.locator(".card").count() == 16
     assert page.get_by_text("/".join(HOSTILE)).count() == 1
-    assert page.locator("#folder option").all_text_contents() == ["all", "lot", "lot<"]
+    assert page.locator("#folder option").all_text_contents() == ["all (16)", "lot (15)", "lot< (1)"]
 
     page.locator("#class").select_option("FrontLeft")
     assert page.locator(".card").count() == 8
+    assert page.locator("#folder option").all_text_contents() == ["all (8)", "lot (7)", "lot< (1)"]
     card = page.locator(".card", has_text="lot/03.jpg")
     card.get_by_label("the right class").select_option("RearRight")
     assert card.get_by_text("→ RearRight").count() == 1
@@ -298,39 +328,147 @@ def test_marks_made_in_a_browser_change_the_labels(prepare, browser, photos):
     for name, button in (("04", "Wrong"), ("05", "Correct"), ("06", "Wrong"), ("06", "Wrong")):
         page.locator(".card", has_text=f"lot/{name}.jpg").get_by_role("button", name=button).click()
     # The second click on 06 took its mark back.
-    assert page.get_by_role("status").text_content() == "3 marked, not saved yet"
-    page.locator("#unmarked").check()
+    assert page.get_by_role("status").text_content() == "3 marked, 3 not in dataset/corrections.csv yet"
+    expected = "Next run: 1 label changes, 1 photo is left out, 1 label is confirmed"
+    assert page.locator("#next").text_content() == expected
+    page.locator("#marked").select_option("no")
     assert page.locator(".card").count() == 13
     with page.expect_download() as download:
         page.get_by_role("button", name="Save corrections.csv").click()
     assert download.value.suggested_filename == "corrections.csv"
     download.value.save_as(photos.parent / "dataset" / "corrections.csv")
-    assert problems == []
 
+    # The next run does what the page said.
     printed = prepare(photos, "--review")
     assert "1 label changed, 1 confirmed, 1 photo left out as wrong" in printed
     after = labels_of(photos)
     assert {path for path in before if after.get(path) != before[path]} == {"lot/03.jpg", "lot/04.jpg"}
     assert after["lot/03.jpg"] == "RearRight"
     assert "lot/04.jpg" not in after
-    # The page made anew shows what was marked, last.
+    # The page that was written again shows what was marked, last.
     page.reload()
     assert page.get_by_role("status").text_content() == "3 marked"
+    page.get_by_role("button", name="Show all").click()
     assert page.locator(".card").last.locator(".verdict").text_content() in ("→ RearRight", "✓ correct", "✗ wrong")
 
 
-def test_marks_outlive_a_closed_tab_and_a_shorter_page(prepare, browser, photos):
-    prepare(photos)
-    (photos.parent / "dataset" / "corrections.csv").write_text("image_path,label\nlot/01.jpg,RearRight\n")
-    prepare(photos, "--review", "5")
+def test_marks_outlive_a_closed_tab_and_a_page_that_is_written_again(prepare, browser, photos):
+    prepare(photos, "--review")
     context = browser.new_context()
-    for expected in ("1 marked", "2 marked, not saved yet"):
-        page = context.new_page()
-        page.goto((photos.parent / "dataset" / "review.html").as_uri())
-        assert page.locator(".card").count() == 5
-        assert page.get_by_role("status").text_content() == expected
-        page.locator(".card").first.get_by_role("button", name="Wrong").click()
-        page.close()
+    page = open_page(context, photos)
+    for _ in range(6):
+        page.keyboard.press("w")
+    page.close()
+    # Somebody else's corrections arrive, and the page is written again with fewer photos.
+    (photos.parent / "dataset" / "corrections.csv").write_text("image_path,label\nlot/14.jpg,FrontLeft\n")
+    prepare(photos, "--review", "5")
+    page = open_page(context, photos)
+    assert page.locator(".card").count() == 5
+    assert page.get_by_role("status").text_content() == "7 marked, 6 not in dataset/corrections.csv yet"
+    # Saved by hand as the page saves it: then nothing is left to save, also of photos that are not on the page.
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save corrections.csv").click()
+    download.value.save_as(photos.parent / "dataset" / "corrections.csv")
+    assert len(read_corrections(photos.parent / "dataset" / "corrections.csv")) == 7
+    prepare(photos, "--review", "5")
+    page.reload()
+    assert page.get_by_role("status").text_content() == "7 marked"
+    # Two tabs of the page follow each other.
+    other = open_page(context, photos)
+    page.keyboard.press("c")
+    other.get_by_text("8 marked").or_(other.get_by_text("7 marked, 1 not in")).wait_for()
+
+
+def test_a_session_by_keyboard_alone(prepare, browser, photos):
+    """Twenty marks and what else the keys do; 15 marks take 15 key presses, because the focus moves on."""
+    prepare(photos, "--review")
+    page = open_page(browser, photos)
+    paths = page.locator(".card .path").all_text_contents()
+    assert current_photo(page) == paths[0]
+    for key in "1234567wc123456":
+        page.keyboard.press(key)
+    assert page.get_by_role("status").text_content().startswith("15 marked")
+    verdicts = page.locator(".card .verdict").all_text_contents()
+    labels = page.locator(".card .label").all_inner_texts()
+    for verdict, label, name in zip(verdicts, labels, config.CLASSES, strict=False):
+        assert verdict == ("✓ correct" if label.split()[0] == name else f"→ {name}")
+    assert verdicts[7:9] == ["✗ wrong", "✓ correct"]
+    assert current_photo(page) == paths[15]
+    # Undo takes the marks back one by one, and goes where they were.
+    page.keyboard.press("u")
+    page.keyboard.press("Control+z")
+    assert current_photo(page) == paths[13]
+    assert page.get_by_role("status").text_content().startswith("13 marked")
+    page.reload()
+    assert page.get_by_role("status").text_content().startswith("13 marked")
+    assert page.locator("#done").text_content() == "13 of 16 reviewed"
+    # At the first photo that has no mark yet; a large view, from photo to photo, with the same keys.
+    assert current_photo(page) == paths[13]
+    page.keyboard.press("z")
+    dialog = page.locator("dialog")
+    assert dialog.locator(".path").text_content() == paths[13]
+    page.keyboard.press("w")
+    assert dialog.locator(".path").text_content() == paths[14]
+    page.keyboard.press("k")
+    assert dialog.locator(".verdict").text_content() == "✗ wrong"
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("j")
+    assert current_photo(page) == paths[13]
+    page.keyboard.press("Enter")  # no model has judged these photos
+    assert page.get_by_role("status").text_content().startswith("14 marked")
+    # A letter in the search is text, not a mark.
+    page.locator("#search").press("w")
+    assert page.get_by_role("status").text_content().startswith("14 marked")
+
+
+def test_enter_and_one_click_accept_the_class_of_the_model(browser, photos, tmp_path):
+    df, read_photos, _ = read_dataset(photos)
+    says = {path: {"Rear": 0.8, "FrontLeft": 0.2} for path in df["image_path"]}
+    (photos.parent / "dataset").mkdir()
+    page_path = photos.parent / "dataset" / "review.html"
+    splits = {path: "test" if "03" in path else "train" for path in df["image_path"]}
+    review.write_review(df, read_photos, {}, photos, None, 99, page_path, says, (), splits)
+    page = open_page(browser, photos, "#photo=lot/03.jpg")
+    # The report of a training links to a photo in this way.
+    assert current_photo(page) == "lot/03.jpg"
+    page.keyboard.press("Enter")
+    card = page.locator(".card", has_text="lot/03.jpg")
+    assert card.locator(".verdict").text_content() == "→ Rear"
+    card = page.locator(".card", has_text="lot/05.jpg")
+    card.get_by_role("button", name="Accept Rear").click()
+    assert card.locator(".verdict").text_content() == "→ Rear"
+    # Filters are counted, combined, and survive a reload.
+    assert page.locator("#predicted option").all_text_contents() == ["all (16)", "Rear (16)"]
+    page.locator("#split").select_option("test")
+    page.locator("#search").fill("disagree 03")
+    assert page.locator(".card").count() == 0
+    page.locator("#search").fill("not learn 03")
+    page.reload()
+    assert page.locator(".card .path").all_text_contents() == ["lot/03.jpg"]
+    assert page.locator("#search").input_value() == "not learn 03"
+
+
+def test_parts_can_be_named_by_touch_and_hidden_by_what_they_vote_for(prepare, browser, photos):
+    prepare(photos, "--review")
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = open_page(context, photos)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    card = page.locator(".card", has_text="lot/03.jpg")
+    card.get_by_role("button", name="Open lot/03.jpg large").tap()
+    dialog = page.locator("dialog")
+    assert dialog.get_by_role("button", name="leftmirror: left").count() == 1
+    dialog.locator("polygon").last.tap(force=True)
+    assert ":" in dialog.locator(".part-name").text_content()
+    assert all(button.bounding_box()["height"] >= 40 for button in dialog.locator(".actions button").all())
+    dialog.get_by_role("button", name="Close").tap()
+    visible = card.locator("polygon:visible").count()
+    assert visible == 4
+    page.get_by_label("left", exact=True).uncheck()
+    assert card.locator("polygon:visible").count() == 2
+    page.get_by_label("show parts").uncheck()
+    assert card.locator("polygon:visible").count() == 0
 
 
 def test_a_model_that_contradicts_a_label_brings_it_to_the_front(photos, monkeypatch):
@@ -348,7 +486,8 @@ def test_a_model_that_contradicts_a_label_brings_it_to_the_front(photos, monkeyp
     cards = json.loads(content)["cards"]
     assert len(cards) == 3
     assert cards[0]["path"] == "lot/07.jpg"
-    assert cards[0]["reasons"][0] == "the model says Rear (0.90)"
+    assert cards[0]["reasons"][0] == ["model", "the model says Rear (0.90)"]
+    assert (cards[0]["predicted"], cards[0]["score"]) == ("Rear", 0.9)
 
 
 def test_corrections_are_applied_and_counted():

@@ -13,11 +13,12 @@ from PIL import Image
 
 import config
 import test_predict
-from viewpoint import inference
+from viewpoint import inference, outputs
 from viewpoint.cli import UserError, run
-from viewpoint.labeling import VIEWPOINTS
 from viewpoint.metrics import accuracy_and_macro_f1
-from viewpoint.reports.predictions import draw_predictions, summarize_folders
+from viewpoint.outputs import COLUMNS, Outcome, Prediction
+from viewpoint.predictor import Result
+from viewpoint.reports.predictions import LeastCertain, draw_predictions
 
 
 @pytest.fixture
@@ -40,15 +41,24 @@ def labels(tmp_path) -> Path:
 
 
 def save_grey(path: Path, level: int) -> Path:
+    """Save a chessboard of this level and a medium grey, sharp and neither too dark nor too bright."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (20, 20), (level, level, level)).save(path)
+    rows, columns = np.indices((240, 240)) // 12
+    board = np.where((rows + columns) % 2, level, 127).astype(np.uint8)
+    Image.fromarray(board).convert("RGB").save(path)
     return path
 
 
-def predict(images: Path, labels: Path, **options) -> tuple[inference.Outcome, list[dict]]:
+# The columns besides image_name of a photo that the brightness model is sure of.
+ANSWERS = {
+    name: {"prediction": name, "score": 0.88, "best_class": name, "quality": ""} for name in ("Front", "Background")
+}
+
+
+def predict(images: Path, labels: Path, **options) -> tuple[Outcome, list[dict]]:
     output = labels.parent / "predictions.csv"
     outcome = test_predict.predict_images("any.tflite", labels, images, output, **options)
-    return outcome, pd.read_csv(output).to_dict("records")
+    return outcome, pd.read_csv(output, keep_default_na=False).to_dict("records")
 
 
 def test_a_folder_keeps_equal_names_apart_and_reports_unreadable_files(brightness_model, labels, tmp_path):
@@ -59,19 +69,23 @@ def test_a_folder_keeps_equal_names_apart_and_reports_unreadable_files(brightnes
     (photos / "notes.txt").write_text("no photo")
     outcome, rows = predict(photos, labels)
     assert rows == [
-        {"image_name": "a é [1]/car.JPG", "prediction": "Background", "score": 0.88},
-        {"image_name": "b/car.jpg", "prediction": "Front", "score": 0.88},
+        {"image_name": "a é [1]/car.JPG", **ANSWERS["Background"]},
+        {"image_name": "b/car.jpg", **ANSWERS["Front"]},
     ]
-    assert [prediction.file for prediction in outcome.predictions] == [
-        photos / "a é [1]" / "car.JPG",
-        photos / "b" / "car.jpg",
-    ]
-    assert [name for name, _ in outcome.skipped] == ["broken.png"]
+    assert (outcome.predicted, outcome.failed) == (2, 1)
+    failed = pd.read_csv(tmp_path / "predictions_failed.csv").to_dict("records")
+    reason = f"cannot read {photos / 'broken.png'}: not an image, or damaged at its beginning"
+    assert failed == [{"image_name": "broken.png", "reason": reason}]
+    (photos / "broken.png").unlink()
+    predict(photos, labels)
+    assert not (tmp_path / "predictions_failed.csv").exists()
 
 
 def test_a_single_image_and_its_exact_csv(brightness_model, labels, tmp_path):
     predict(save_grey(tmp_path / "car.png", 10), labels)
-    assert (tmp_path / "predictions.csv").read_bytes() == b"image_name,prediction,score\ncar.png,Front,0.8800\n"
+    assert (tmp_path / "predictions.csv").read_bytes() == (
+        b"image_name,prediction,score,best_class,quality\ncar.png,Front,0.8800,Front,\n"
+    )
 
 
 def test_a_csv_with_labels_is_scored(brightness_model, labels, tmp_path):
@@ -80,7 +94,7 @@ def test_a_csv_with_labels_is_scored(brightness_model, labels, tmp_path):
     (tmp_path / "some.csv").write_text("image_path,label\n3.png,Background\n1.png,Front\n2.png,Background\n")
     outcome, rows = predict(tmp_path / "some.csv", labels)
     assert [row["image_name"] for row in rows] == ["3.png", "1.png", "2.png"]
-    accuracy, macro_f1 = accuracy_and_macro_f1(*zip(*outcome.labelled, strict=True))
+    accuracy, macro_f1 = accuracy_and_macro_f1(*zip(*outcome.labelled.elements(), strict=True))
     # Front: precision 1/2, recall 1; Background: precision 1, recall 1/2. Both F1 2/3.
     assert accuracy == pytest.approx(2 / 3)
     assert macro_f1 == pytest.approx(2 / 3)
@@ -92,7 +106,7 @@ def test_many_photos_on_many_cores_keep_their_order(brightness_model, labels, tm
     for index, level in enumerate(levels):
         # The first ones take longest to decode.
         path = save_grey(tmp_path / "photos" / f"{index:02}.png", level)
-        Image.open(path).resize((2000 - 49 * index,) * 2).save(path)
+        Image.open(path).resize((2000 - 40 * index,) * 2).save(path)
     _, rows = predict(tmp_path / "photos", labels)
     assert [row["image_name"] for row in rows] == [f"{index:02}.png" for index in range(40)]
     assert [row["prediction"] for row in rows] == ["Front" if level == 10 else "Background" for level in levels]
@@ -106,12 +120,13 @@ def test_a_score_below_the_threshold_is_unknown_and_is_not_scored(brightness_mod
         outcome, rows = predict(tmp_path / "some.csv", labels, unknown_below=threshold)
         assert [row["prediction"] for row in rows] == expected
         assert [row["score"] for row in rows] == [0.88, 0.88]
-    assert outcome.labelled == []
+        assert [row["best_class"] for row in rows] == ["Front", "Background"]
+    assert not outcome.labelled
 
 
 def test_a_column_for_each_class(brightness_model, labels, tmp_path):
     _, [row] = predict(save_grey(tmp_path / "car.png", 10), labels, all_probabilities=True)
-    assert list(row) == ["image_name", "prediction", "score", *config.CLASSES]
+    assert list(row) == [*COLUMNS, *config.CLASSES]
     assert [row[name] for name in config.CLASSES] == [0.88, *[0.02] * 6]
 
 
@@ -130,34 +145,16 @@ def test_tta_averages_an_image_with_its_mirror_whose_classes_are_mirrored_back()
         inference.with_mirror(runner, ["cat", "dog"])
 
 
-def test_which_viewpoints_a_folder_shows_and_misses():
-    def row(name, prediction, score):
-        return inference.Prediction(name, Path(name), prediction, score)
-
-    rows = [
-        row("car 2/a.jpg", "Front", 0.7),
-        row("car 2/b.jpg", "Front", 0.9),
-        row("car 2/c.jpg", "Background", 0.99),
-        row("car 2/d.jpg", "Unknown", 0.4),
-        *(row(f"car 1/{name}.jpg", name, 0.8) for name in VIEWPOINTS),
-        row("top.jpg", "RearLeft", 0.6),
-    ]
-    top, full, poor = summarize_folders(rows)
-    assert (full["folder"], full["covered"], full["missing"], full["Rear"]) == ("car 1", 6, "", "car 1/Rear.jpg")
-    assert (poor["folder"], poor["photos"], poor["covered"]) == ("car 2", 4, 1)
-    assert poor["missing"] == "FrontLeft FrontRight Rear RearLeft RearRight"
-    assert (poor["Front"], poor["Front_score"], poor["Rear"]) == ("car 2/b.jpg", 0.9, "")
-    assert (top["folder"], top["RearLeft"]) == (".", "top.jpg")
-
-
 def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "CONTACT_SHEET_IMAGES", 3)
     colours = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "c.png": (0, 0, 255), "d.png": (9, 9, 9)}
     for name, colour in colours.items():
         Image.new("RGB", (160, 160), colour).save(tmp_path / name)
     scores = {"a.png": 0.9, "b.png": 0.4, "c.png": 0.6, "d.png": 0.95}
-    rows = [inference.Prediction(name, tmp_path / name, "Front", score) for name, score in scores.items()]
-    draw_predictions(rows, tmp_path / "sheet.png")
+    photos = LeastCertain()
+    for name, score in scores.items():
+        photos.add(Prediction(name, tmp_path / name, Result("Front", score, "Front")))
+    draw_predictions(photos, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         # Three tiles side by side: green, blue, red.
         width = sheet.width // 3
@@ -239,7 +236,7 @@ def test_exit_codes_tell_what_was_skipped(run_script, tmp_path):
     (tmp_path / "list.csv").write_text("image_path\nphotos/a.png\nphotos/gone.png\n")
     code, printed, _ = run_script("--images", photos)
     assert code == 0  # nobody asked for the bad one by name
-    assert "2 photos found:\n1 photo predicted, 1 skipped\n  bad\\x1b.png: cannot read" in printed
+    assert "2 photos found: 1 predicted, 1 failed\n  bad\\x1b.png: cannot read" in printed
     assert "Not read" not in printed
     assert run_script("--images", photos, "--strict")[0] == 1
     assert run_script("--images", photos / "a.png")[0] == 0
@@ -267,7 +264,7 @@ def test_every_photo_of_a_folder_is_in_the_summary(run_script, tmp_path):
     (photos / "same lot").symlink_to("lot")
     code, printed, _ = run_script("--images", photos)
     assert code == 0
-    assert "5 photos found:\n4 photos predicted, 1 skipped\n  bad.jpg: " in printed
+    assert "5 photos found: 4 predicted, 1 failed\n  bad.jpg: " in printed
     assert printed.partition("Not read:\n")[2].startswith(
         "  link that leaves the folder; --follow-links reads it: 1\n    linked lot\n"
         "  made by the system or another program: 7\n"
@@ -278,7 +275,7 @@ def test_every_photo_of_a_folder_is_in_the_summary(run_script, tmp_path):
     names = pd.read_csv(tmp_path / "predictions.csv")["image_name"].tolist()
     assert names == ["a.png", "b.jfif", "c.TIF", "lot/a.png"]
     _, printed, _ = run_script("--images", photos, "--follow-links")
-    assert "6 photos found:\n5 photos predicted, 1 skipped\n" in printed
+    assert "6 photos found: 5 predicted, 1 failed\n" in printed
     assert "--follow-links" not in printed
     assert "linked lot/d.png" in pd.read_csv(tmp_path / "predictions.csv")["image_name"].tolist()
 
@@ -330,6 +327,7 @@ def test_the_options_write_what_they_say(run_script, tmp_path):
     folders = pd.read_csv(tmp_path / "predictions_per_folder.csv", keep_default_na=False)
     assert folders[["folder", "covered", "Front"]].values.tolist() == [["car 1", 1, "car 1/a.png"], ["car 2", 0, ""]]
     assert "show all 6 viewpoints: 0 of 2" in printed
+    assert "car 1" in (tmp_path / "predictions_per_folder.html").read_text()
     with Image.open(sheet) as picture:
         assert picture.width > 2 * 160  # two photos side by side
 
@@ -360,10 +358,8 @@ def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, t
 
 def test_rows_of_other_photos_are_not_continued(brightness_model, labels, tmp_path, monkeypatch):
     """An unfinished run on photos of one folder does not count for photos of equal names in another."""
-    partials, partial_path = [], test_predict.partial_path
-    monkeypatch.setattr(
-        test_predict, "partial_path", lambda *about: partials.append(partial_path(*about)) or partials[-1]
-    )
+    partials, partial_path = [], outputs.partial_path
+    monkeypatch.setattr(outputs, "partial_path", lambda *about: partials.append(partial_path(*about)) or partials[-1])
     for folder in ("a", "b", "b"):
         predict(save_grey(tmp_path / folder / "0.png", 10).parent, labels, resume=True)
     assert partials[0] != partials[1] == partials[2]
@@ -389,7 +385,7 @@ def test_the_labels_inside_the_model_do_when_labels_txt_is_missing(brightness_mo
     model, photo = tmp_path / "model.tflite", save_grey(tmp_path / "car.png", 10)
     pack_labels(model, "\n".join(config.CLASSES).encode())
     outcome = test_predict.predict_images(model, None, photo, tmp_path / "predictions.csv")
-    assert outcome.predictions[0].prediction == "Front"
+    assert outcome.last.result.prediction == "Front"
     with pytest.raises(UserError, match=r"mine\.txt not found; use the labels\.txt"):  # asked for by name
         test_predict.predict_images(model, tmp_path / "mine.txt", photo, tmp_path / "predictions.csv")
     pack_labels(model, b"Front\nRear\n")

@@ -9,8 +9,11 @@ from conftest import save_photo
 
 import config
 from viewpoint import metrics
+from viewpoint.annotations.photo import Part
 from viewpoint.comparison import compare
 from viewpoint.history import Previous
+from viewpoint.out_of_fold import write_out_of_fold
+from viewpoint.parts_file import write_parts
 from viewpoint.reports import training as report
 
 
@@ -97,7 +100,6 @@ def test_the_report_is_written_in_full(splits, tmp_path):
         "class_distribution",
         "confusion_matrix",
         "learning_curves",
-        "reliability",
         "robustness",
     ]
     assert test["threshold_effect"] == {
@@ -109,6 +111,11 @@ def test_the_report_is_written_in_full(splits, tmp_path):
     }
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "None on the test split." in page
+    assert "No reliability diagram: its bins would hold a few of the 10 test photos" in page
+    assert "10 of 10 test photos get the right class: accuracy 1.000, macro F1 1.000." in page
+    assert "between 0.72 and 1.00 (95 % interval)" in page
+    assert "10 of the test photos are from folders that also have training photos" in page
+    assert "<td>0.40 (suggested)</td><td>10 of 10</td>" in page
     assert "the threshold 0.40 leaves an answer for 10 of 10 photos; 10 of these are right, which is 100.0%" in page
 
 
@@ -149,11 +156,87 @@ def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser
     assert len(requests) == 1
     assert problems == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # Nothing is cut: no box is wider inside than outside.
+    cut = "one => one.clientWidth && one.scrollWidth > one.clientWidth + 1"
+    found = f"[...document.querySelectorAll('main *')].filter({cut}).map(one => one.outerHTML.slice(0, 80))"
+    assert page.evaluate(found) == []
     captions = page.locator(".mistakes figcaption").all_text_contents()
     assert [" ".join(caption.split()) for caption in captions] == [
         "Front 0.90, true: FrontRight 0.02 <img src=x onerror=alert(1)>.jpg",
         "Rear 0.55, true: FrontLeft 0.07 8.jpg",
     ]
     widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
-    assert len(widths) == 5 + 2
+    assert len(widths) == 4 + 2
     assert min(widths) > 0
+
+
+def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
+    votes = {"front_votes": 4, "rear_votes": 0, "left_votes": 3, "right_votes": 0}
+    rows = [
+        {"image_path": "lot/mirrored.jpg", "label": "FrontLeft", **votes},
+        {"image_path": "lot/twin.jpg", "label": "FrontLeft", **votes},
+        {"image_path": "lot/side.jpg", "label": "FrontLeft", **votes, "front_votes": 1},
+        {"image_path": "lot/clear.jpg", "label": "FrontLeft", **votes},
+        {"image_path": "lot/sure.jpg", "label": "FrontLeft", **votes},
+        {"image_path": "lot/said.jpg", "label": "FrontLeft", **votes},
+        {"image_path": "lot/right.jpg", "label": "Rear", **votes},
+    ]
+    files = [str(save_photo(tmp_path / "photos" / row["image_path"], seed=seed)) for seed, row in enumerate(rows)]
+    test = pd.DataFrame(rows).assign(file=files)
+    dataset = tmp_path / "dataset"
+    (dataset).mkdir()
+    corrections = {"changed": 3, "confirmed": 1, "left_out": 1}
+    conflicts = [["lot/twin.jpg", "lot/x.jpg"], ["lot/said.jpg", "lot/y.jpg"]]
+    summary = {"data_dir": "../photos", "conflicts": conflicts, "corrections": corrections}
+    (dataset / "summary.json").write_text(json.dumps(summary))
+    (dataset / "corrections.csv").write_text("image_path,label\nlot/said.jpg,FrontLeft\n")
+    left, front = [((0, 0), (9, 9))], [((40, 0), (50, 9))]  # the nose at the right of the car's left side
+    mirrored = (Part(("leftfrontdoor",), tuple(left)), Part(("bonnet",), tuple(front)))
+    write_parts({"lot/mirrored.jpg": mirrored}, dataset / "parts.jsonl")
+    rear = config.CLASSES.index("Rear")
+    write_out_of_fold({"lot/sure.jpg": np.eye(7)[rear]}, tmp_path / "photos", dataset / "out_of_fold.csv")
+    asked = []
+
+    def heat(rows, classes):
+        asked.extend(classes)
+        return np.zeros((len(rows), 2, 2))
+
+    source = report.Source(
+        dataset, tmp_path / "photos", "a date", {"test": "0123456789"}, "epochs 3 instead of 2", heat
+    )
+    probabilities = one_hot_with_doubt(["Rear"] * 7)
+    probabilities[4] = np.eye(7)[rear]
+    judged = report.judge_mistakes(test, probabilities, source)
+    assert {test["image_path"][row]: one.verdict for row, one in judged.items()} == {
+        "lot/mirrored.jpg": "label looks wrong",
+        "lot/twin.jpg": "label looks wrong",
+        "lot/side.jpg": "ambiguous view",
+        "lot/clear.jpg": "model's error",
+        "lot/sure.jpg": "label looks wrong",
+        "lot/said.jpg": "model's error",
+    }
+    splits = {"train": test, "val": test, "test": test}
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "r", source=source)
+    assert asked == [rear] * 6
+    page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
+    assert "Of 6 mistakes: 3 where the label looks wrong, 1 of ambiguous views, 2 that are the model&#39;s." in page
+    assert "the lowest recall is that of frontleft, 0.000 (0.00 to 0.39) on 6 photos" in page.lower()
+    assert "the most frequent mistake is Rear instead of FrontLeft (6 photos)" in page
+    assert "Corrections applied: 3 labels changed, 1 confirmed, 1 photo left out as wrong." in page
+    assert "models that did not learn this photo say Rear (1.00)" in page
+    assert 'href="../dataset/review.html#photo=lot%2Fmirrored.jpg"' in page
+    assert page.count("<polygon") == 2
+    assert page.count("data:image/webp") == 2 * 6
+    assert "a person gave or confirmed this label" in page
+
+
+def test_a_reliability_diagram_needs_200_photos(splits, tmp_path):
+    many = pd.concat([splits["test"]] * 20, ignore_index=True)
+    splits = {**splits, "test": many}
+    probabilities = one_hot_with_doubt(many["label"].tolist())
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path)
+    assert (tmp_path / "reliability.png").is_file()
+    assert "No reliability diagram" not in (tmp_path / "index.html").read_text(encoding="utf-8")
+    # The diagram of an earlier training would be taken for one of this training.
+    report.write_report({**splits, "test": many[:10]}, probabilities[:10], HISTORY, SETTINGS, tmp_path)
+    assert not (tmp_path / "reliability.png").exists()

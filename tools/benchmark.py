@@ -11,6 +11,8 @@ Prints the median seconds of each, and the median ratio with the lowest and the 
     prediction   a folder of photos of 512x512 pixels, and one of 12 megapixels, against full
                  decoding and one interpreter, one photo after the other; also how close that comes
                  to the machine's limit, and how far the answers differ
+    python       a Predictor called for one photo after the other, and its batch, in photos a second;
+                 and how much of a prediction's time the quality reasons take
     growth       data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with 2.3 annotated
                  parts each, against reading, decoding and hashing one photo after the other; also
                  the time and the peak memory of test_predict.py on the same photos
@@ -47,12 +49,15 @@ import config
 from test_predict import predict_images
 from viewpoint.cli import COUNT, UserError, run
 from viewpoint.images import ImageError, load_batch, open_image, resize, scale
-from viewpoint.inference import LABELS_NAME, find_inputs, load_runner
+from viewpoint.inference import LABELS_NAME, load_runner
+from viewpoint.inputs import find_inputs
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.parallel import cpu_count
+from viewpoint.predictor import Predictor
+from viewpoint.quality import quality_reasons
 
 PROJECT = Path(__file__).parents[1]
-PARTS = ["start", "prediction", "growth", "training"]
+PARTS = ["start", "prediction", "python", "growth", "training"]
 SMALL = 512 * 512  # pixels of a photo that was sent by messenger
 LARGE = 4032 * 3024  # pixels of a phone's photo
 GROWTH_SIZES = [1_000, 10_000, 100_000]
@@ -195,6 +200,26 @@ def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> N
     print(f"  fraction of the limit reached {np.median(limits) / np.median(times):.2f}", end=", ")
     print(f"equal predictions {np.mean(plain.argmax(axis=1) == reduced.argmax(axis=1)):.4f}", end=", ")
     print(f"largest difference of a score {np.abs(plain - reduced).max():.4f}")
+
+
+def benchmark_python(name: str, model: Path, folder: Path, rounds: int) -> None:
+    """Measure a Predictor on a folder of photos, and its quality reasons."""
+    files = [item.file for item in find_inputs(folder)]
+    predictor = Predictor(model)
+    list(predictor.batch(files))  # loads the interpreters of all cores
+    images = [open_image(file, predictor.size) for file in files]
+    actions = {
+        "one after the other": lambda: [predictor(file) for file in files],
+        "batch": lambda: list(predictor.batch(files)),
+        "quality": lambda: [quality_reasons(image) for image in images],
+    }
+    one, batch, quality = (
+        float(np.median([seconds_of(action) for _ in range(rounds)])) / len(files) for action in actions.values()
+    )
+    print(f"Predictor, {len(files)} photos, {name}: {1 / one:.0f} a second one after the other", end=", ")
+    print(
+        f"{1 / batch:.0f} as a batch; quality {1000 * quality:.2f} ms, {quality / one:.1%} of a prediction", flush=True
+    )
 
 
 def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
@@ -345,7 +370,7 @@ def main() -> None:
         model = args.model or folder / "model.tflite"
         if not args.model and set(args.only) != {"training"}:
             write_untrained_model(model)
-        if "start" in args.only or "prediction" in args.only:
+        if {"start", "prediction", "python"} & set(args.only):
             copy_photos(small, folder / "small", SMALL)
             copy_photos(large, folder / "large", LARGE)
         if "start" in args.only:
@@ -353,6 +378,9 @@ def main() -> None:
         if "prediction" in args.only:
             benchmark_prediction("512x512 pixels", model, folder / "small", args.rounds)
             benchmark_prediction("12 megapixels", model, folder / "large", args.rounds)
+        if "python" in args.only:
+            benchmark_python("512x512 pixels", model, folder / "small", args.rounds)
+            benchmark_python("12 megapixels", model, folder / "large", args.rounds)
         if "growth" in args.only:
             benchmark_growth(model, folder)
         if "training" in args.only:

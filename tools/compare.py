@@ -15,12 +15,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 from viewpoint.cli import UserError, counted, printable, run
 from viewpoint.comparison import compare, describe_comparison
 from viewpoint.fingerprints import count_known, find_data, hash_photos
-from viewpoint.inference import Input, Outcome, find_inputs, load_runners, predict_inputs
+from viewpoint.inputs import Input, find_inputs
+from viewpoint.predictor import Predictor
 
 LISTED = 20  # at most so many photos are named
 
@@ -53,13 +56,8 @@ def leave_out_known(inputs: list[Input], models: list[Path]) -> list[Input]:
 
 def predict(model: Path, inputs: list[Input]) -> list[str | None]:
     """The class that a model gives each photo; None for a photo that could not be read."""
-    runners, size, labels = load_runners(model, None, len(inputs))
-    outcome = Outcome()
-    answers = {
-        id(item): labels[int(probabilities.argmax())]
-        for item, probabilities in predict_inputs(runners, size, inputs, outcome)
-    }
-    return [answers.get(id(item)) for item in inputs]
+    results = Predictor(model).batch(item.file for item in inputs)
+    return [result.best_class or None for result in tqdm(results, "Predicting", len(inputs), unit="photo")]
 
 
 def print_photos(title: str, inputs: list[Input], old: list[str], new: list[str], rows: list[int]) -> None:

@@ -43,14 +43,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.cli import SEED, UserError, counted, number, run
-from viewpoint.dataset import OUTLINES_NAME, SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
+from viewpoint.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
 from viewpoint.files import list_folder
 from viewpoint.fingerprints import fingerprint, hash_photos, read_data
 from viewpoint.images import is_photo
-from viewpoint.inference import Input, Outcome, load_runners, predict_inputs, with_mirror
 from viewpoint.metrics import expected_calibration_error
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.parts_file import PARTS_NAME
+from viewpoint.predictor import Predictor
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings
@@ -69,34 +70,29 @@ def make_folds(
     The folds are the same for all options and seeds. Photos of one of the `pairs`, by image_path,
     are in one fold, and so are rows with equal `keys`. Raises UserError when a class has too few photos.
     """
-    unit_of = pd.Series(connect(df["image_path"].tolist(), pairs, keys), index=df.index)
-    firsts = df[~unit_of.duplicated()]  # the other near-duplicates follow them
-    counts = firsts["label"].value_counts() if keys is None else df["label"].value_counts()
-    if counts.min() < max(folds, 3) or counts.sum() * (1 - 1 / folds) * VAL_SHARE < len(counts):
+    counts = df["label"].value_counts()
+    if counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) * VAL_SHARE < len(counts):
         raise UserError(
-            f"{counted(counts.sum(), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
+            f"{counted(len(df), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
             "annotate more, or give a lower number with --folds"
         )
-
-    def with_near_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
-        return df[unit_of.isin(unit_of[rows.index])]
-
+    unit_of = pd.Series(connect(df["image_path"].tolist(), pairs, keys), index=df.index)
+    group_of = dict(zip(df["image_path"], unit_of, strict=True))
+    splitter = (StratifiedKFold if keys is None else StratifiedGroupKFold)(
+        folds, shuffle=True, random_state=config.SEED
+    )
     result = []
-    cut = {"n_splits": folds, "shuffle": True, "random_state": config.SEED}
-    if keys is None:
-        found = StratifiedKFold(**cut).split(firsts, firsts["label"])
-    else:
-        found = StratifiedGroupKFold(**cut).split(df, df["label"], unit_of)
-    for rest, test in found:
+    for _, test_rows in splitter.split(df, df["label"], None if keys is None else unit_of):
+        # A near-duplicate follows the first of its photos.
+        in_test = pd.Series(df.index.isin(df.index[test_rows]), df.index).groupby(unit_of).transform("first")
+        others = df[~in_test]
         if keys is None:
-            others = firsts.iloc[rest]
-            train, val = train_test_split(
-                others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED
-            )
-            parts = [with_near_duplicates(part) for part in (train, val, firsts.iloc[test])]
+            _, val = train_test_split(others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED)
+            in_val = pd.Series(others.index.isin(val.index), others.index).groupby(unit_of).transform("first")
+            train, val = others[~in_val], others[in_val]
         else:
-            group_of = dict(zip(df["image_path"], unit_of, strict=True))
-            parts = [*split_off_groups(df.iloc[rest], VAL_SHARE, config.SEED, group_of), df.iloc[test]]
+            train, val = split_off_groups(others, VAL_SHARE, config.SEED, group_of)
+        parts = (train, val, df[in_test])
         result.append({name: in_path_order(part) for name, part in zip(SPLITS, parts, strict=True)})
     return result
 
@@ -131,17 +127,15 @@ def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
 
     "plain" is the model's answer, "mirrored" the mean of its answers for the photo and its mirror image.
     """
-    runners, size, labels = load_runners(model, None, len(other))
-    inputs = [Input(image_path, Path(file)) for image_path, file in zip(other["image_path"], other["file"], strict=True)]
-    true = dict(zip(other["image_path"], other["label"], strict=True))
-    ways = {"plain": runners, "mirrored": [with_mirror(runner, labels) for runner in runners]}
-    return {
-        way: [
-            [labels[int(values.argmax())], round(float(values.max()), 6), true[item.name]]
-            for item, values in predict_inputs(used, size, inputs, Outcome())
+    answers = {}
+    for way, tta in (("plain", False), ("mirrored", True)):
+        results = Predictor(model, tta=tta).batch(other["file"].map(Path))
+        answers[way] = [
+            [result.best_class, round(result.score, 6), true]
+            for result, true in zip(results, other["label"], strict=True)
+            if result.error is None
         ]
-        for way, used in ways.items()
-    }
+    return answers
 
 
 def train_fold(
@@ -159,8 +153,8 @@ def train_fold(
     with tempfile.TemporaryDirectory() as folder:
         for name, split in fold.items():
             split.to_csv(Path(folder) / f"{name}.csv", index=False)
-        if (dataset / OUTLINES_NAME).is_file():
-            shutil.copy(dataset / OUTLINES_NAME, folder)
+        if (dataset / PARTS_NAME).is_file():
+            shutil.copy(dataset / PARTS_NAME, folder)
         command = [sys.executable, str(PROJECT / "train.py"), "--dataset", folder, "--data", str(data_dir)]
         command += ["--models", folder, "--seed", str(seed), *options]
         started = time.monotonic()
@@ -183,10 +177,10 @@ def train_fold(
         }
 
 
-def describe_inputs(df: pd.DataFrame, outlines: Path) -> str:
-    """A short hash of these photos, labels and outlines, and of train.py and all modules of the project it imports."""
+def describe_inputs(df: pd.DataFrame, parts: Path) -> str:
+    """A short hash of these photos, labels and parts, and of train.py and all modules of the project it imports."""
     content = df[["image_path", "label", "content"]].to_csv(index=False).encode()
-    for path in [*([outlines] if outlines.is_file() else []), *code_of_training()]:
+    for path in [*([parts] if parts.is_file() else []), *code_of_training()]:
         content += path.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -248,7 +242,9 @@ def print_other(rows: list[dict], bins: int) -> None:
     """Print the figures on the photos of --other: each seed's mean over its folds, and the spread over the seeds."""
     if "other" not in rows[0]:
         return
-    print(f"\nOn {counted(len(rows[0]['other']['plain']), 'photo')} of the other source, which no model was trained on:")
+    print(
+        f"\nOn {counted(len(rows[0]['other']['plain']), 'photo')} of the other source, which no model was trained on:"
+    )
     seeds = list(dict.fromkeys(row["key"]["seed"] for row in rows))
     for way, meaning in (("plain", "the model"), ("mirrored", "the mean of a photo and its mirror image")):
         print(f"  {meaning}")
@@ -330,7 +326,7 @@ def main() -> None:
     keys = group_keys(df["image_path"].tolist(), group_by) if args.split == "grouped" else None
     folds = make_folds(df, args.folds, find_near_duplicates(df), keys)
     other = read_other(args.other) if args.other else None
-    key = {"fingerprint": describe_inputs(df, args.dataset / OUTLINES_NAME), "split": args.split, "folds": args.folds}
+    key = {"fingerprint": describe_inputs(df, args.dataset / PARTS_NAME), "split": args.split, "folds": args.folds}
     key |= {"options": args.options} | ({"other": str(args.other)} if args.other else {})
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done, rows = read_finished(args.output), []

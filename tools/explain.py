@@ -1,13 +1,12 @@
-"""Show where the model looks: Grad-CAM heat maps over photos, as a picture for each and a contact sheet.
+"""Show where the model looks: Grad-CAM heat maps over photos, on one page.
 
     python tools/explain.py photos/IMG_0001.jpg more_photos/
     python tools/explain.py --mistakes                 # of the test split
 
 Reads models/model.keras and the photos, folders or CSVs given; with --mistakes also
-dataset/test.csv and models/report/test_predictions.csv. Writes a picture for each photo to
-explanations/: the photo, the heat map of the predicted class and, if the label is another class,
-the heat map of the label. Also writes contact_sheet.png with the lowest scores first, at most
-120 photos. The brighter an area, the more it speaks for the class.
+dataset/test.csv and models/report/test_predictions.csv. Writes explanations.html: for each photo
+the heat map of the predicted class and, if the label is another class, that of the label, the
+lowest scores first, at most 120 photos. The brighter an area, the more it speaks for the class.
 """
 
 import argparse
@@ -22,9 +21,7 @@ from viewpoint.quiet_tensorflow import import_tensorflow
 import_tensorflow()
 
 import keras
-import matplotlib
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
@@ -32,14 +29,16 @@ import config
 from viewpoint.cli import UserError, counted, printable, run
 from viewpoint.files import write_atomically
 from viewpoint.fingerprints import describe_known, hash_photos, read_data
+from viewpoint.gradcam import compute_heat
 from viewpoint.images import ImageError, load_image, scale, unscale
-from viewpoint.inference import Input, find_inputs
+from viewpoint.inputs import Input, find_inputs
 from viewpoint.parallel import cpu_count, map_in_order
-from viewpoint.reports.pictures import contact_sheet
+from viewpoint.reports.charts import overlay
+from viewpoint.reports.pages import render
+from viewpoint.reports.pictures import data_uri
 
 BATCH_SIZE = 16
-PANEL = config.IMAGE_SIZE  # width and height of a panel of a picture, whatever the model's input
-GAP = 4  # pixels between panels
+PANEL = config.IMAGE_SIZE  # width and height of a panel, whatever the model's input
 
 
 def load_model(path: Path) -> keras.Model:
@@ -55,47 +54,11 @@ def load_model(path: Path) -> keras.Model:
     return model
 
 
-def compute_heat(model: keras.Model, batch: np.ndarray, classes: list[int]) -> np.ndarray:
-    """Where each image speaks for a class: float32 (n, height, width) of the last feature map, 0 to 1.
+def explain(model: keras.Model, batch: np.ndarray, labels: list[str | None]) -> list[tuple[list[dict], float]]:
+    """For each image of model input (n, size, size, 3): (its panels for the page, the best score).
 
-    `batch` is model input (n, size, size, 3), -1 to 1; `classes` has an index for each image.
-    Source: Selvaraju et al., Grad-CAM (2017), https://arxiv.org/abs/1610.02391.
+    The panels are the photo, the heat map of the predicted class, and that of the label if it is another class.
     """
-    last = model.get_layer("probabilities")
-    last_maps = model.get_layer("features").input
-    maps = keras.Model(model.input, last_maps)(batch, training=False)
-    with tf.GradientTape() as tape:
-        tape.watch(maps)
-        # The logits, because a probability near 1 hardly changes with anything.
-        logits = tf.matmul(keras.Model(last_maps, last.input)(maps, training=False), last.kernel) + last.bias
-        chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
-    weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
-    heat = np.maximum(tf.reduce_sum(weights * maps, axis=-1).numpy(), 0)
-    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)
-
-
-def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    """An image with a heat map (height, width), 0 to 1, laid over it."""
-    enlarged = Image.fromarray(heat.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
-    heat = np.clip(np.asarray(enlarged), 0, 1)[..., np.newaxis]
-    colours = matplotlib.colormaps["inferno"](heat[..., 0])[..., :3] * 255
-    # Cold areas are dimmed rather than coloured, so that the photo can be recognised.
-    blended = np.asarray(image) * (0.55 - 0.15 * heat) + colours * (0.15 + 0.45 * heat)
-    return Image.fromarray(np.clip(blended, 0, 255).astype(np.uint8))
-
-
-def side_by_side(panels: list[Image.Image]) -> Image.Image:
-    """One picture of panels (PANEL, PANEL) next to each other."""
-    picture = Image.new("RGB", (len(panels) * (PANEL + GAP) - GAP, PANEL), "white")
-    for number, panel in enumerate(panels):
-        picture.paste(panel, (number * (PANEL + GAP), 0))
-    return picture
-
-
-def explain(
-    model: keras.Model, batch: np.ndarray, labels: list[str | None]
-) -> list[tuple[Image.Image, list[str], float]]:
-    """For each image of model input (n, size, size, 3): (its picture, the lines below it, the best score)."""
     probabilities = model.predict_on_batch(batch)
     predicted = probabilities.argmax(axis=1).tolist()
     # Where no label is known, the predicted class takes its place.
@@ -104,13 +67,21 @@ def explain(
     explained = []
     for row, pixels in enumerate(unscale(batch)):
         image = Image.fromarray(pixels).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
-        panels = [image, overlay(image, heats[row])]
-        lines = [f"{config.CLASSES[predicted[row]]} {probabilities[row, predicted[row]]:.2f}"]
-        if true[row] != predicted[row]:
-            panels.append(overlay(image, true_heats[row]))
-            lines.append(f"label (on the right): {labels[row]} {probabilities[row, true[row]]:.2f}")
-        explained.append((side_by_side(panels), lines, float(probabilities[row].max())))
+        best, score = predicted[row], float(probabilities[row, predicted[row]])
+        verdict = "" if not labels[row] else ", right" if true[row] == best else ", wrong"
+        title = f"true class: {labels[row]}" if labels[row] else "photo"
+        panels = [make_panel(title, image)]
+        panels.append(make_panel(f"predicted {config.CLASSES[best]} {score:.2f}{verdict}", overlay(image, heats[row])))
+        if true[row] != best:
+            truth = f"true class {labels[row]} {probabilities[row, true[row]]:.2f}"
+            panels.append(make_panel(truth, overlay(image, true_heats[row])))
+        explained.append((panels, score))
     return explained
+
+
+def make_panel(title: str, image: Image.Image) -> dict:
+    """A picture with its title, for the page."""
+    return {"title": title, "picture": data_uri(image)}
 
 
 def read_mistakes(models: Path, dataset: Path, data: Path | None) -> list[Input]:
@@ -133,7 +104,7 @@ def read_mistakes(models: Path, dataset: Path, data: Path | None) -> list[Input]
 
 
 def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tuple[int, list[str]]:
-    """Write a picture for each photo, and the contact sheet: (how many, why each of the others was skipped).
+    """Write the page of the config.CONTACT_SHEET_IMAGES lowest scores: (photos, why each of the others was skipped).
 
     Raises UserError when none of the photos could be read.
     """
@@ -145,7 +116,7 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
         except ImageError as error:
             return error
 
-    tiles: list[tuple[float, Image.Image, list[str]]] = []
+    shown: list[tuple[float, dict]] = []
     waiting: list[tuple[Input, np.ndarray]] = []
     skipped: list[str] = []
     done = 0
@@ -158,25 +129,17 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
         if waiting and (len(waiting) == BATCH_SIZE or number == len(inputs)):
             items, batch = zip(*waiting, strict=True)
             explained = explain(model, scale(np.stack(batch)), [item.label for item in items])
-            for item, (picture, lines, score) in zip(items, explained, strict=True):
-                done += 1
-                with write_atomically(output / picture_name(done, item)) as path:
-                    picture.save(path)
-                picture.thumbnail((picture.width, config.THUMBNAIL_SIZE))
-                tiles.append((score, picture, [*lines, str(item.file)]))
-            tiles = sorted(tiles, key=lambda tile: tile[0])[: config.CONTACT_SHEET_IMAGES]
+            for item, (panels, score) in zip(items, explained, strict=True):
+                shown.append((score, {"name": item.name, "file": str(item.file), "panels": panels}))
+            done += len(items)
+            shown = sorted(shown, key=lambda photo: photo[0])[: config.CONTACT_SHEET_IMAGES]
             waiting = []
-    if not tiles:
+    if not shown:
         raise UserError(f"none of {counted(len(inputs), 'photo')} could be read: {skipped[0]}")
-    with write_atomically(output / "contact_sheet.png") as path:
-        contact_sheet([(picture, lines) for _, picture, lines in tiles], columns=2).save(path)
+    with write_atomically(output) as path:
+        page = render("explanations.html", photos=[photo for _, photo in shown], count=done)
+        path.write_text(page, encoding="utf-8")
     return done, skipped
-
-
-def picture_name(number: int, item: Input) -> str:
-    """A file name in one flat folder, numbered because photos in different folders can have the same name."""
-    name = item.name.replace("/", "__").encode()[-150:].decode(errors="ignore")
-    return f"{number:05}_{name}.png"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -189,7 +152,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and report/")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of test.csv, for --mistakes")
     add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
-    add("--output", type=Path, default="explanations", help="folder to write the pictures to")
+    add("--output", type=Path, default="explanations.html", help="page to write")
     args = parser.parse_args()
     if not args.images and not args.mistakes:
         parser.error("name photos to explain, or give --mistakes")
@@ -208,7 +171,7 @@ def main() -> int:
     print(f"\n{counted(count, 'photo')} explained, {len(skipped)} skipped")
     for reason in skipped:
         print(f"  {printable(reason)}")
-    print(f"Open {args.output / 'contact_sheet.png'}; the picture of each photo is beside it.")
+    print(f"Open {args.output} in a browser.")
     return int(bool(skipped))
 
 

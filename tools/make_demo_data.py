@@ -6,6 +6,7 @@ Each car is a 3-D model of flat panels with random colour, proportions, light an
 in perspective from a random azimuth. The panels that can be seen become VIA polygons with the
 usual part names; left and right are the car's own. Some images are empty scenes or close-ups of
 one part. Writes one folder for each kind of VIA file, with the images and via_region_data.json.
+Then plants the faults that real data has, for the project to find, and lists them in planted.txt.
 
 Axes in metres: x to the car's front, y to its left, z up; the ground is z = 0. An azimuth
 of 0 degrees looks at the front, 90 at the car's left side, 180 at the rear.
@@ -13,8 +14,9 @@ of 0 degrees looks at the front, 90 at the car's left side, 180 at the rear.
 
 import argparse
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,15 +28,23 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
+from viewpoint.annotations.via import read_regions
 from viewpoint.cli import COUNT, SEED, command, counted, run
 from viewpoint.files import write_atomically
+from viewpoint.labeling import label_parts, part_names
 
 WIDTH, HEIGHT = 480, 360
 CENTRE = np.array([WIDTH / 2, HEIGHT / 2])
 FOLDERS = ["export VIA 2", "export VIA 1 (été)", "project VIA 2"]
 
-# How many times a close-up magnifies the image of the whole car.
-CLOSE_UP_ZOOM = 6
+# How many times a close-up magnifies the image of the whole car: at least, and at most.
+CLOSE_UP_ZOOM = (3.0, 5.0)
+
+PLANTED_NAME = "planted.txt"
+MIN_IMAGES_TO_PLANT = 168  # so that the first folder has six photos from the front left, enough for all faults
+
+# A name for a bonnet that no list knows, as an annotator of another language writes it.
+UNKNOWN_NAME = "Motorhaube"
 
 # A part is annotated when this fraction of its outline, and this many pixels, can be seen.
 MIN_VISIBLE_SHARE = 0.4
@@ -144,6 +154,16 @@ def build_car(random: np.random.Generator) -> list[Panel]:
     for x in (front - 0.75, rear + 0.75):
         rim = np.stack([x + 0.33 * np.cos(angles), np.full(20, w + 0.01), 0.33 + 0.33 * np.sin(angles)], axis=1)
         left.append(Panel("tyre", rim, "#181818", bias=0.6))
+        hub = (x, w + 0.02, 0.33)
+        left.append(Panel(None, hub + 0.6 * (rim - hub), "#a8a8a8", bias=0.7))
+        for angle in angles[::4]:  # spokes
+            spoke = np.array([(0, 0, 0), (0.2, 0, -0.025), (0.2, 0, 0.025)])
+            turned = spoke[:, [0]] * [np.cos(angle), 0, np.sin(angle)] + spoke[:, [2]] * [
+                -np.sin(angle),
+                0,
+                np.cos(angle),
+            ]
+            left.append(Panel(None, hub + turned, "#585858", bias=0.8))
     right = [
         Panel(part.name and part.name.replace("left", "right"), part.corners * (1, -1, 1), part.colour, part.bias)
         for part in left
@@ -190,18 +210,22 @@ def project(points: np.ndarray, camera: np.ndarray, target: np.ndarray, focal: f
 
 
 def draw_car(
-    azimuth: float, random: np.random.Generator, heights: tuple[float, float] = HEIGHTS
+    azimuth: float, random: np.random.Generator, heights: tuple[float, float] = HEIGHTS, zoom: float = 1
 ) -> tuple[Image.Image, list[Region], np.ndarray]:
     """Draw a random car seen from `azimuth` degrees: (image, VIA 2 regions, part map).
 
-    The part map (HEIGHT, WIDTH) holds 1 + the index of the region seen at each pixel, or 0.
+    A `zoom` above 1 magnifies, and aims at a random part. The part map (HEIGHT, WIDTH) holds 1 +
+    the index of the region seen at each pixel, or 0.
     """
     panels = build_car(random)
     angle, distance = np.radians(azimuth), random.uniform(5.5, 9)
     camera = np.array([distance * np.cos(angle), distance * np.sin(angle), random.uniform(*heights)])
     target = np.array([0, 0, 0.75]) + random.normal(0, 0.12, 3)
+    if zoom > 1:
+        seen = [panel for panel in panels if panel.name and faces(panel, camera)]
+        target = seen[random.integers(len(seen))].corners.mean(axis=0) + random.normal(0, 0.1, 3)
     apparent_width = 4.4 * abs(np.sin(angle)) + 1.9 * abs(np.cos(angle)) + 0.6
-    focal = WIDTH * random.uniform(0.6, 0.9) * distance / apparent_width
+    focal = zoom * WIDTH * random.uniform(0.6, 0.9) * distance / apparent_width
     light = np.array([random.normal(), random.normal(), 1.5])
     light /= np.linalg.norm(light)
     paint = random.integers(20, 245, 3)
@@ -218,7 +242,7 @@ def draw_car(
         normal = outward_normal(panel.corners)
         outline: Outline = [(x, y) for x, y in project(panel.corners, camera, target, focal).round(1).tolist()]
         outlines.append(outline)
-        if normal @ (camera - panel.corners.mean(axis=0)) <= 0:
+        if not faces(panel, camera):
             continue
         brightness = 0.65 + 0.35 * abs(normal @ light)
         base = paint if panel.colour == "body" else ImageColor.getrgb(panel.colour)
@@ -230,10 +254,16 @@ def draw_car(
     part_map = np.zeros_like(id_map)
     for index, (panel, outline) in enumerate(zip(panels, outlines, strict=True), start=1):
         pixels = int((id_map == index).sum())
-        if panel.name and pixels >= MIN_VISIBLE_PIXELS and pixels >= MIN_VISIBLE_SHARE * polygon_area(outline):
+        inside = np.clip(outline, 0, (WIDTH, HEIGHT)).tolist()
+        if panel.name and pixels >= MIN_VISIBLE_PIXELS and pixels >= MIN_VISIBLE_SHARE * polygon_area(inside):
             regions.append(make_region(panel.name, outline, (0, 0, WIDTH, HEIGHT)))
             part_map[id_map == index] = len(regions)
     return image, regions, part_map
+
+
+def faces(panel: Panel, camera: np.ndarray) -> bool:
+    """Whether the outer side of a panel can be seen from the camera, if nothing is in front of it."""
+    return outward_normal(panel.corners) @ (camera - panel.corners.mean(axis=0)) > 0
 
 
 def polygon_area(outline: Outline) -> float:
@@ -261,31 +291,22 @@ def make_region(name: str, outline: Outline, box: tuple[int, int, int, int]) -> 
 
 
 def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[Region]]:
-    """Draw a single part, cropped from a car, in half of the cases with a scratch: (image, VIA 2 regions)."""
-    width, height = WIDTH // CLOSE_UP_ZOOM, HEIGHT // CLOSE_UP_ZOOM
-    attempt, index = 0, 0
+    """Draw a close-up of a part, in half of the cases with a scratch: (image, VIA 2 regions).
+
+    Its neighbours can be seen as well, but as in real close-ups only the part in the middle is annotated.
+    """
+    index = 0
     while not index:
-        if attempt % 50 == 0:
-            image, regions, part_map = draw_car(random.uniform(0, 360), random)
-        attempt += 1
-        left, top = random.integers(0, WIDTH - width), random.integers(0, HEIGHT - height)
-        crop = part_map[top : top + height, left : left + width]
-        index = crop[0, 0] if (crop == crop[0, 0]).all() else 0
-    region = regions[index - 1]
-    shape, name = region["shape_attributes"], region["region_attributes"][config.IDENTITY_KEY]
-    outline = list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
-    box = (int(left), int(top), int(left + width), int(top + height))
-    close_up = image.crop(box).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-    region = make_region(name.removeprefix(config.PARTIAL_PREFIX), outline, box)
-    for axis in ("all_points_x", "all_points_y"):
-        region["shape_attributes"][axis] = [CLOSE_UP_ZOOM * value for value in region["shape_attributes"][axis]]
-    close_up_regions = [region]
+        zoom = random.uniform(*CLOSE_UP_ZOOM)
+        image, regions, part_map = draw_car(random.uniform(0, 360), random, zoom=zoom)
+        index = part_map[HEIGHT // 2, WIDTH // 2]
+    close_up_regions = [regions[index - 1]]
     if random.random() < 0.5:
-        points = np.cumsum(random.normal(0, 40, (6, 2)), axis=0) + CENTRE
-        ImageDraw.Draw(close_up).line([tuple(p) for p in points], fill="#d0d0d0", width=3)
+        points = np.cumsum(random.normal(0, 25, (6, 2)), axis=0) + CENTRE
+        ImageDraw.Draw(image).line([tuple(p) for p in points], fill="#d0d0d0", width=3)
         scratch = [(x, y) for x, y in points.clip(1, (WIDTH - 1, HEIGHT - 1))]
         close_up_regions.append(make_region("scratch", scratch, (0, 0, WIDTH, HEIGHT)))
-    return close_up, close_up_regions
+    return image, close_up_regions
 
 
 def draw_image(kind: str, random: np.random.Generator) -> tuple[Image.Image, list[Region]]:
@@ -338,6 +359,59 @@ def make_demo_data(output: Path, images: int, seed: int) -> None:
             write_annotations(output / FOLDERS[flavour], folder_entries, flavour)
 
 
+# --- Planted faults ----------------------------------------------------------------
+
+
+def plant_faults(output: Path) -> list[str]:
+    """Plant faults as real data has them into the photos of make_demo_data(): what was done, and where it is found.
+
+    Needs at least MIN_IMAGES_TO_PLANT images.
+    """
+    folder = output / FOLDERS[0]
+    path = folder / "via_region_data.json"
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    by_name = {entry["filename"]: entry for entry in entries.values()}
+    labels = {name: label_parts(part_names(read_regions(entry["regions"]))) for name, entry in by_name.items()}
+    corners = sorted(name for name, label in labels.items() if label == "FrontLeft")
+    swapped, copied, cut_off, *foreign = corners[:6]
+
+    by_name[swapped]["regions"] = renamed(by_name[swapped]["regions"], swap_sides)
+    copy = f"copy of {copied}"
+    shutil.copyfile(folder / copied, folder / copy)
+    ends = [region for region in by_name[copied]["regions"] if "left" not in name_of(region)]
+    by_name[copy] = by_name[copied] | {"filename": copy, "regions": ends}
+    entries[copy] = by_name[copy]
+    content = (folder / cut_off).read_bytes()
+    (folder / cut_off).write_bytes(content[: len(content) // 3])
+    for name in foreign:
+        by_name[name]["regions"] = renamed(
+            by_name[name]["regions"], lambda part: UNKNOWN_NAME if part.endswith("bonnet") else part
+        )
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(entries), encoding="utf-8")
+    return [
+        f"{swapped}: left and right were swapped. On the review page: the parts are where a mirrored car has them.",
+        f"{copy}: a copy of {copied} whose left parts are missing. Both come first on the review page, side by side.",
+        f"{cut_off}: the file is cut off. data_preparation.py skips it as unreadable.",
+        f"{', '.join(foreign)}: the bonnet is called {UNKNOWN_NAME}. It is in part_names.csv, to fill in.",
+    ]
+
+
+def name_of(region: Region) -> str:
+    """The part name of a VIA 2 region."""
+    return region["region_attributes"][config.IDENTITY_KEY]
+
+
+def renamed(regions: list[Region], new_name: Callable[[str], str]) -> list[Region]:
+    """The regions under other names."""
+    return [region | {"region_attributes": {config.IDENTITY_KEY: new_name(name_of(region))}} for region in regions]
+
+
+def swap_sides(name: str) -> str:
+    """The name of the same part on the other side."""
+    return name.replace("left", "*").replace("right", "left").replace("*", "right")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Draw a small annotated data set.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -349,6 +423,11 @@ def main() -> None:
     args = parser.parse_args()
     make_demo_data(args.output, args.images, args.seed)
     print(f"\nDrew {counted(args.images, 'annotated image')}.")
+    if args.images >= MIN_IMAGES_TO_PLANT:
+        planted = plant_faults(args.output)
+        with write_atomically(args.output / PLANTED_NAME) as path:
+            path.write_text("\n".join(planted) + "\n", encoding="utf-8")
+        print(f"Planted {counted(len(planted), 'fault')} to find in {args.output / FOLDERS[0]}; see {PLANTED_NAME}.")
     print(f"Next: {command('data_preparation.py', [('--data', args.output, config.DATA_DIR)])}")
 
 

@@ -1,1 +1,5 @@
-"""The library under the four scripts: from annotation files and photos to a checked TFLite model."""
+"""The library under the four scripts; `from viewpoint import Predictor` predicts from Python."""
+
+from viewpoint.predictor import Predictor
+
+__all__ = ["Predictor"]

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from viewpoint.images import resize
-from viewpoint.outlines import Box
+from viewpoint.parts_file import Box
 
 # --- Random changes for training ---------------------------------------------------
 
@@ -87,7 +87,8 @@ def random_frame(
     are repeated, or it is mirrored there, or lies on a plain color, on noise or on `scene`.
     """
     width, height = box[2] - box[0], box[3] - box[1]
-    share = np.exp(random.uniform(*np.log([strengths["min_vehicle_share"], strengths["max_vehicle_share"]])))
+    smallest, largest = np.log([strengths["min_vehicle_share"], strengths["max_vehicle_share"]])
+    share = np.exp(random.uniform(smallest, largest))
     stretch = np.exp(random.uniform(-1, 1) * np.log(strengths["max_crop_stretch"]) / 2)
     frame_width = max(max(width, height) / share * stretch, 0.95 * width)
     frame_height = max(max(width, height) / share / stretch, 0.95 * height)
@@ -115,7 +116,7 @@ def random_start(low: float, high: float, length: float, random: np.random.Gener
 
     All are fractions of the photo's width or height. The frame stays inside the photo if it can.
     """
-    start = random.uniform(*sorted((high - length, low)))
+    start = random.uniform(min(high - length, low), max(high - length, low))
     return min(max(start, 0.0), 1.0 - length) if length <= 1 else start
 
 

@@ -24,8 +24,9 @@ from viewpoint.augmentation import augment, mix
 from viewpoint.cli import UserError
 from viewpoint.files import remove, write_atomically
 from viewpoint.images import load_image, scale
-from viewpoint.outlines import Box
+from viewpoint.labeling import label_parts, part_names
 from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.parts_file import WHOLE_PHOTO, Box, Drawn, vehicle_box
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
 MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])
@@ -213,7 +214,7 @@ class TrainingBatches(ImageBatches):
         pixels, target = self.images[row], self.targets[row]
         if self.strengths is not None:
             box = self.boxes[row] if self.boxes else None
-            scene = self.images[self.scenes[random.integers(len(self.scenes))]] if self.scenes else None
+            scene = self.images[self.scenes[int(random.integers(len(self.scenes)))]] if self.scenes else None
             pixels = augment(pixels, self.size, self.strengths, random, box, scene)
         if self.flip and random.random() < 0.5:
             pixels, target = mirror(pixels, target)
@@ -254,6 +255,23 @@ class FeatureBatches(keras.utils.PyDataset):
         while self.epoch < epoch:
             self.epoch += 1
             self.order = self.random.permutation(len(self.arrays[0]))
+
+
+def vehicle_boxes(image_paths: Sequence[str], labels: Sequence[str], drawn: Mapping[str, Drawn]) -> list[Box | None]:
+    """Where the vehicle of each photo is, from parts_file.read_drawn; None where that is not known.
+
+    A photo of the class Background counts as a whole. The box is not known for a vehicle whose label
+    does not follow from its parts, because a person has corrected it.
+    """
+
+    def box_of(image_path: str, label: str) -> Box | None:
+        if label == config.BACKGROUND:
+            return WHOLE_PHOTO
+        if image_path not in drawn or label_parts(part_names(drawn[image_path][0])) != label:
+            return None
+        return vehicle_box(drawn[image_path])
+
+    return [box_of(image_path, label) for image_path, label in zip(image_paths, labels, strict=True)]
 
 
 def mirror(pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,8 @@
-"""What people said of labels on the review page: read corrections.csv and apply it."""
+"""What people said of labels on the review page: read and write corrections.csv, and apply it."""
 
+import csv
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,7 @@ import config
 from viewpoint.annotations.photo import Report
 from viewpoint.cli import UserError
 from viewpoint.dataset import CORRECTIONS_NAME
+from viewpoint.files import write_atomically
 from viewpoint.tables import read_table
 
 
@@ -33,6 +36,14 @@ def read_corrections(path: Path | str) -> dict[str, str]:
         if corrections.setdefault(image_path, label) != label:
             raise UserError(f"{path} calls {image_path} both {corrections[image_path]} and {label}; keep one of them")
     return corrections
+
+
+def write_corrections(corrections: Mapping[str, str], path: Path) -> None:
+    """Write {image_path: a class or config.WRONG} to a CSV, sorted. Raises UserError when it cannot be written."""
+    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image_path", "label"])
+        writer.writerows(sorted(corrections.items()))
 
 
 def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Report) -> pd.DataFrame:

@@ -4,9 +4,11 @@ Starts fast: pandas is imported only by the functions that give a table, so that
 can predict a CSV without it.
 """
 
+import hashlib
 import json
+import platform
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,8 @@ import config
 from viewpoint.cli import UserError
 from viewpoint.files import is_file
 from viewpoint.images import CHART_NAME, is_own_chart
-from viewpoint.tables import read_table
+from viewpoint.parts_file import FIRST_KEY, PARTS_NAME
+from viewpoint.tables import stream_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,6 @@ COLUMNS = ["image_path", "label", "front_votes", "rear_votes", "left_votes", "ri
 SUMMARY_NAME = "summary.json"
 CORRECTIONS_NAME = "corrections.csv"
 MEMORY_NAME = "splits.csv"  # the split of every photo that was ever dealt
-OUTLINES_NAME = "outlines.jsonl"  # where the parts of every photo are
 LABELS_NAME = "labels"  # the table, and with .csv the file, of --split none
 REVIEW_NAME = "review.html"
 
@@ -38,19 +40,23 @@ def class_counts(labels: Iterable[str]) -> dict[str, int]:
 # --- Reading a split ---------------------------------------------------------------
 
 
-def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[dict[str, str]]:
+def stream_rows(
+    csv_path: Path | str, data_dir: Path | str | None = None, name_columns: Sequence[str] = ("image_path",)
+) -> Iterator[dict[str, str]]:
     """The rows of a split's CSV, each {column: text}, with the full path of the photo added as `file`.
 
-    `data_dir` is the folder that image_path starts from; without it, the one recorded in the
-    summary.json beside the CSV, or else the CSV's own folder. `label` need not be there. Raises
-    UserError when the file is missing, not such a CSV, or has a label that is not a class.
+    The photo is named by the first of `name_columns` that there is; `image_path` holds it in any case.
+    `data_dir` is the folder that it starts from; without it, the one recorded in the summary.json
+    beside the CSV, or else the CSV's own folder. `label` need not be there. Raises UserError when
+    the file is missing, not such a CSV, or has a label that is not a class.
     """
     csv_path = Path(csv_path)
     if not csv_path.exists():
         raise UserError(f"{csv_path} not found; run data_preparation.py first")
-    columns, rows = read_table(csv_path)
-    if "image_path" not in columns:
-        raise UserError(f"{csv_path} has no column image_path; make it with data_preparation.py")
+    columns, rows = stream_table(csv_path)
+    name_column = next((name for name in name_columns if name in columns), None)
+    if name_column is None:
+        raise UserError(f"{csv_path} has no column {' or '.join(name_columns)}; make it with data_preparation.py")
     root = Path(data_dir) if data_dir else recorded_data_dir(csv_path.parent)
     for row in rows:
         if "label" in row and row["label"] not in config.CLASSES:
@@ -58,8 +64,14 @@ def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[
                 f"{csv_path} has the unknown class {row['label']!r}; "
                 f"use {', '.join(config.CLASSES)}, or run data_preparation.py again"
             )
+        row["image_path"] = row[name_column]
         row["file"] = str(root / row["image_path"])
-    return rows
+        yield row
+
+
+def read_rows(csv_path: Path | str, data_dir: Path | str | None = None) -> list[dict[str, str]]:
+    """All rows of a split's CSV; see stream_rows."""
+    return list(stream_rows(csv_path, data_dir))
 
 
 def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> "pd.DataFrame":
@@ -73,6 +85,18 @@ def read_split(csv_path: Path | str, data_dir: Path | str | None = None) -> "pd.
 def recorded_data_dir(dataset_dir: Path) -> Path:
     """The photo folder that summary.json records, relative to `dataset_dir`; or else that."""
     return dataset_dir / read_summary(dataset_dir / SUMMARY_NAME).get("data_dir", ".")
+
+
+def data_set_id(dataset_dir: Path) -> str:
+    """A name for the data set, under which a browser keeps the marks of its review page.
+
+    The one that summary.json records, so that it stays when the folder is moved; at first it is
+    made of the names of the computer and the folder.
+    """
+    recorded = read_summary(dataset_dir / SUMMARY_NAME).get("id")
+    if isinstance(recorded, str) and recorded:
+        return recorded
+    return hashlib.sha256(f"{platform.node()} {dataset_dir.resolve()}".encode()).hexdigest()[:16]
 
 
 # --- The project's own files in a folder of photos ---------------------------------
@@ -99,9 +123,9 @@ def refuse_to_overwrite(folder: Path) -> None:
     """
     for name in (f"{table}.csv" for table in (*SPLITS, LABELS_NAME)):
         check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
-    check_own(folder / OUTLINES_NAME, lambda path: first_line(path).startswith('{"image_path": '))
     check_own(folder / SUMMARY_NAME, is_summary)
     check_own(folder / CHART_NAME, is_own_chart)
+    check_own(folder / PARTS_NAME, lambda path: first_line(path).startswith(FIRST_KEY))
     check_own(folder / REVIEW_NAME, lambda path: "<!DOCTYPE html>" in first_line(path))
 
 

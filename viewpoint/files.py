@@ -191,11 +191,13 @@ def is_junk_name(name: str) -> bool:
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """`path` relative to `folder`, with "/" between folders.
+    """`path` relative to `folder`, with "/" between folders, escaped by csv_name."""
+    return csv_name(path.relative_to(folder).as_posix())
 
-    Bytes that are not UTF-8 and carriage returns are escaped, because a CSV file cannot hold them.
-    """
-    return path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode().replace("\r", "\\r")
+
+def csv_name(name: str) -> str:
+    """A name with bytes that are not UTF-8 and carriage returns escaped, because a CSV file cannot hold them."""
+    return name.encode(errors="backslashreplace").decode().replace("\r", "\\r")
 
 
 def relative_path(path: Path, start: Path) -> str:
@@ -269,9 +271,9 @@ def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[di
         yield temporaries
         # All that needs room or can fail in other ways comes before the first change.
         for path, copy in copies.items():
-            shutil.copy2(path, copy)
-        for file in [*temporaries.values(), *copies.values()]:
-            flush_to_disk(file)
+            shutil.copyfile(path, copy)
+        for temporary in temporaries.values():
+            flush_to_disk(temporary)
         try:
             for path in paths:
                 targets[path].unlink(missing_ok=True)

@@ -65,6 +65,14 @@ def read_predictions(path: Path) -> dict[str, str]:
         return {}
 
 
+def last_run(models: Path) -> tuple[dict, dict[str, str]] | None:
+    """The last training whose predictions are still there: (its line in history.jsonl, predictions by photo hash)."""
+    for run in reversed(read_history(models)):
+        if predictions := read_predictions(models / str(run.get("predictions"))):
+            return run, predictions
+    return None
+
+
 def compare_with_previous(
     models: Path, hashes: Sequence[str], labels: Sequence[str], predicted: Sequence[str]
 ) -> Previous | None:
@@ -72,20 +80,38 @@ def compare_with_previous(
 
     Photos are recognized by their content, and both models are judged by the labels given.
     """
-    for run in reversed(read_history(models)):
-        old = read_predictions(models / str(run.get("predictions")))
-        if not old:
-            continue  # its file was deleted
-        rows = [row for row, photo in enumerate(hashes) if photo in old]
-        found = None
-        if rows:
-            found = compare(
-                [labels[row] for row in rows],
-                [old[hashes[row]] for row in rows],
-                [predicted[row] for row in rows],
-            )
-        return Previous(str(run.get("training")), str(run.get("date")), rows, found)
-    return None
+    last = last_run(models)
+    if last is None:
+        return None
+    run, old = last
+    rows = [row for row, photo in enumerate(hashes) if photo in old]
+    found = None
+    if rows:
+        found = compare(
+            [labels[row] for row in rows],
+            [old[hashes[row]] for row in rows],
+            [predicted[row] for row in rows],
+        )
+    return Previous(str(run.get("training")), str(run.get("date")), rows, found)
+
+
+def changes_since_previous(models: Path, data: ModelData, settings: Settings) -> str:
+    """What is not as it was in the training that compare_with_previous takes: photos or labels of a split, options.
+
+    "" without an earlier training.
+    """
+    last = last_run(models)
+    if last is None:
+        return ""
+    before, now = dict(last[0].get("options") or {}), changed_options(settings)
+    hashes = dict(last[0].get("data") or {})
+    found = [
+        f"other photos or labels in {name}" for name, split in data.splits.items() if hashes.get(name) != split.hash
+    ]
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            found.append(f"{name} {now.get(name, 'its default')} instead of {before.get(name, 'its default')}")
+    return "; ".join(found) or "nothing: the same photos, labels and options"
 
 
 def add_to_history(

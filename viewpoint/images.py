@@ -7,6 +7,7 @@ Needs Pillow and NumPy only.
 
 import contextlib
 import functools
+import io
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,37 +48,57 @@ SHORT = 3  # EXIF's type of a 16-bit number
 # Points (x, y) around a part of a photo, in pixels.
 Points = tuple[tuple[float, float], ...]
 
+# What a photo can be given as: a file, its content, a Pillow image, or pixels (height, width, 3), RGB, uint8.
+Source = Path | str | bytes | Image.Image | np.ndarray
+
 
 class ImageError(UserError):
     """The image file is missing or cannot be decoded."""
 
 
-def open_image(path: Path | str, size: int | None = None) -> Image.Image:
-    """Decode an image file: upright by its orientation, mode RGB, transparency on white.
+def open_image(source: Source, size: int | None = None) -> Image.Image:
+    """Decode an image file, its content, or an image: upright by its orientation, mode RGB, transparency on white.
 
     Of several pictures in one file the first counts; 16 bits a channel give the upper eight. When
     `size` is given, a JPEG is decoded at reduced scale, to no less than twice that width and height:
     much faster, with hardly a difference after resizing to `size`. Raises ImageError when the file
-    is missing, empty, truncated, too large or not an image.
+    is missing, empty, truncated, too large or not an image, or the array is not as Source says.
     """
     try:
-        with open_header(path) as image:
+        if isinstance(source, Image.Image):
+            return to_rgb(turn(source, read_orientation(source)))
+        if isinstance(source, np.ndarray):
+            return from_array(source)
+        with open_header(source) as image:
             if size:
                 image.draft(None, (2 * size, 2 * size))
             image.load()
             return to_rgb(turn(image, read_orientation(image)))
     # Pillow's decoders raise a dozen unrelated types for damaged files.
     except Exception as error:
-        raise ImageError(f"cannot read {path}: {reason_of(error, path)}") from error
+        name = source if isinstance(source, (Path, str)) else "the image"
+        raise ImageError(f"cannot read {name}: {reason_of(error, source)}") from error
 
 
-def open_header(path: Path | str) -> Image.Image:
-    """Open an image file without decoding it. Raises ValueError when it is too large, else what Pillow raises."""
-    if is_heic(path) and not can_read_heic():
+def from_array(pixels: np.ndarray) -> Image.Image:
+    """An image of these pixels. Raises ValueError when they are not uint8 (height, width, 3)."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        shape = ", ".join(map(str, pixels.shape))
+        raise ValueError(f"an array of {pixels.dtype} ({shape}); give uint8 (height, width, 3), RGB, 0 to 255")
+    return Image.fromarray(pixels)
+
+
+def open_header(file: Path | str | bytes) -> Image.Image:
+    """Open an image file, or its content, without decoding it.
+
+    Raises ValueError when it is too large, else what Pillow raises.
+    """
+    if is_heic(file) and not can_read_heic():
         raise ValueError("a HEIC photo; install pillow-heif to read it (pip install pillow-heif), or export it as JPEG")
-    if "AVIF" not in FORMATS and is_avif(path):
+    if "AVIF" not in FORMATS and is_avif(file):
         raise ValueError("an AVIF photo, which this version of Pillow cannot read; update Pillow, or export it as JPEG")
-    image = Image.open(path, formats=[*FORMATS, "HEIF"] if is_heic(path) else FORMATS)
+    opened = io.BytesIO(file) if isinstance(file, bytes) else file
+    image = Image.open(opened, formats=[*FORMATS, "HEIF"] if is_heic(file) else FORMATS)
     if image.width * image.height > config.MAX_MEGAPIXELS * 1e6:
         size = f"{image.width}x{image.height}"
         image.close()
@@ -85,22 +106,25 @@ def open_header(path: Path | str) -> Image.Image:
     return image
 
 
-def is_heic(path: Path | str) -> bool:
+def is_heic(file: Path | str | bytes) -> bool:
     """Whether a file's first bytes are those of HEIC or HEIF, whatever its name."""
     brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-    return brands_of(path).startswith(brands) and not is_avif(path)
+    return brands_of(file).startswith(brands) and not is_avif(file)
 
 
-def is_avif(path: Path | str) -> bool:
+def is_avif(file: Path | str | bytes) -> bool:
     """Whether a file's first bytes are those of AVIF, whatever its name."""
-    brands = brands_of(path)
+    brands = brands_of(file)
     return b"avif" in brands or b"avis" in brands
 
 
-def brands_of(path: Path | str) -> bytes:
+def brands_of(file: Path | str | bytes) -> bytes:
     """The first brands of a file in the ISO base media format; empty for any other file."""
-    with Path(path).open("rb") as file:
-        start = file.read(32)
+    if isinstance(file, bytes):
+        start = file[:32]
+    else:
+        with Path(file).open("rb") as opened:
+            start = opened.read(32)
     return start[8:] if start[4:8] == b"ftyp" else b""
 
 
@@ -232,15 +256,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def reason_of(error: Exception, path: Path | str) -> str:
+def reason_of(error: Exception, source: Source) -> str:
     """The reason in an error about an image file, without the path, which the message already names."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or damaged at its beginning" if Path(path).stat().st_size else "an empty file"
-    return str(error).replace(f" {str(path)!r}", "") or type(error).__name__
+        is_empty = not (Path(source).stat().st_size if isinstance(source, (Path, str)) else source)
+        return "an empty file" if is_empty else "not an image, or damaged at its beginning"
+    return str(error).replace(f" {str(source)!r}", "") or type(error).__name__
 
 
 def is_photo(path: Path) -> bool:

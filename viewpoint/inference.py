@@ -1,73 +1,30 @@
 """Run a .tflite file or a SavedModel on photos, in threads. TensorFlow is imported only for a SavedModel."""
 
-import queue
 import re
+import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 import config
 from viewpoint.cli import UserError
-from viewpoint.dataset import read_rows
-from viewpoint.files import list_folder, relative_name
-from viewpoint.images import ImageError, is_photo, load_batch, unscale
-from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.images import unscale
+from viewpoint.parallel import cpu_count
 from viewpoint.texts import encoding_of
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 LABELS_NAME = "labels.txt"
 USE_ITS_LABELS = f"use the {LABELS_NAME} that was written with this model"
 
-# Maps float32 images (n, size, size, 3), -1 to 1, to float32 probabilities (n, classes).
+# Maps float32 images (n, size, size, 3), -1 to 1, to float32 probabilities (n, classes). Any
+# number of threads can call it.
 Runner = Callable[[np.ndarray], np.ndarray]
 
 # The shape of a model's input or output with the batch dimension; None where any number fits.
 Shape = list[int | None]
-
-
-@dataclass
-class Input:
-    """A photo to predict: its name in the output, its file, and its true class if known."""
-
-    name: str
-    file: Path
-    label: str | None = None
-
-
-class Prediction(NamedTuple):
-    """A row of the CSV: the photo's name and file, its class or config.UNKNOWN, and the best score, 0 to 1."""
-
-    name: str
-    file: Path
-    prediction: str
-    score: float
-
-
-@dataclass
-class Outcome:
-    """The result of a run of test_predict.py.
-
-    Every photo that was found is in `predictions` or in `skipped`. `left_out` has the names of
-    what was not read at all, by reason, as in files.Listing.
-    """
-
-    predictions: list[Prediction] = field(default_factory=list)
-    resumed: int = 0  # the first `resumed` predictions come from an interrupted run
-    skipped: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of each unreadable photo
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    labelled: list[tuple[str, str]] = field(default_factory=list)  # (true, predicted) where both are known
-
-    def add(self, item: Input, row: list[str]) -> None:
-        """Add a row of the CSV."""
-        prediction = Prediction(item.name, item.file, row[1], float(row[2]))
-        self.predictions.append(prediction)
-        if item.label is not None and prediction.prediction != config.UNKNOWN:
-            self.labelled.append((item.label, prediction.prediction))
 
 
 # --- Models ------------------------------------------------------------------------
@@ -100,30 +57,25 @@ def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
     )
 
 
-def load_runners(
-    model_path: Path | str, labels_path: Path | str | None, most: int
-) -> tuple[list[Runner], int, list[str]]:
-    """Load a model and its classes for predict_inputs: (runners, image size, class names).
+def load_model(model_path: Path | str, labels_path: Path | str | None = None) -> tuple[Runner, int, list[str]]:
+    """Load a model and its classes: (runner, image size, class names).
 
-    One runner for each processor core, but at most `most`; a SavedModel gets one, because
-    TensorFlow itself uses all cores. Without `labels_path`, the classes come from labels.txt in
-    the SavedModel folder or beside the .tflite file, or else from inside the .tflite file. Raises
-    UserError as load_runner and read_labels do, and when labels.txt belongs to another model.
+    Without `labels_path`, the classes come from labels.txt in the SavedModel folder or beside the
+    .tflite file, or else from inside the .tflite file. Raises UserError as load_runner and
+    read_labels do, and when labels.txt belongs to another model.
     """
     model_path = Path(model_path)
     runner, size, class_count = load_runner(model_path)
     packed = packed_labels(model_path)
     source = Path(labels_path or default_labels_path(model_path))
     if packed and not labels_path and not source.exists():
-        labels = check_labels(packed, class_count, f"{LABELS_NAME} inside {model_path}")
-    else:
-        labels = read_labels(source, class_count)
-        if packed and packed != labels:
-            raise UserError(
-                f"{source} does not name the classes inside {model_path}, {', '.join(packed)}; {USE_ITS_LABELS}"
-            )
-    cores = 1 if model_path.is_dir() else cpu_count()
-    return [runner, *(load_runner(model_path)[0] for _ in range(min(cores, most) - 1))], size, labels
+        return runner, size, check_labels(packed, class_count, f"{LABELS_NAME} inside {model_path}")
+    labels = read_labels(source, class_count)
+    if packed and packed != labels:
+        raise UserError(
+            f"{source} does not name the classes inside {model_path}, {', '.join(packed)}; {USE_ITS_LABELS}"
+        )
+    return runner, size, labels
 
 
 def load_tflite(model_path: Path) -> tuple[Runner, Shape, Shape]:
@@ -134,8 +86,14 @@ def load_tflite(model_path: Path) -> tuple[Runner, Shape, Shape]:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(model_path))
-    interpreter.allocate_tensors()
+    content = model_path.read_bytes()  # once, so that a file replaced later is not mixed in
+
+    def new_interpreter() -> Interpreter:
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        return interpreter
+
+    interpreter = new_interpreter()
     model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     for what, details in (("takes", model_input), ("gives", model_output)):
         if details["dtype"] not in (np.float32, np.uint8, np.int8):
@@ -144,12 +102,21 @@ def load_tflite(model_path: Path) -> tuple[Runner, Shape, Shape]:
                 "input and output"
             )
 
+    # An interpreter works for one thread at a time. More are made when more threads call.
+    idle, free_cores = deque([interpreter]), threading.BoundedSemaphore(cpu_count())
+
     def runner(batch: np.ndarray) -> np.ndarray:
         probabilities = []
-        for image in quantize(batch, model_input):
-            interpreter.set_tensor(model_input["index"], image[np.newaxis])
-            interpreter.invoke()
-            probabilities.append(interpreter.get_tensor(model_output["index"])[0])
+        with free_cores:
+            try:
+                interpreter = idle.pop()
+            except IndexError:
+                interpreter = new_interpreter()
+            for image in quantize(batch, model_input):
+                interpreter.set_tensor(model_input["index"], image[np.newaxis])
+                interpreter.invoke()
+                probabilities.append(interpreter.get_tensor(model_output["index"])[0])
+            idle.append(interpreter)
         if model_output["dtype"] == np.float32:
             return np.stack(probabilities)
         step, zero_point = model_output["quantization"]
@@ -281,74 +248,3 @@ def with_mirror(runner: Runner, labels: list[str]) -> Runner:
     except (KeyError, ValueError) as error:
         raise UserError(f"cannot mirror the classes {', '.join(labels)}: {error}; predict without --tta") from error
     return lambda batch: (runner(batch) + runner(batch[:, :, ::-1])[:, mirrored]) / 2
-
-
-# --- Photos ------------------------------------------------------------------------
-
-
-def find_inputs(images_path: Path | str, data_dir: Path | str | None = None) -> list[Input]:
-    """The photos that list_inputs lists, without following links that leave a folder."""
-    return list_inputs(images_path, data_dir)[0]
-
-
-def list_inputs(
-    images_path: Path | str, data_dir: Path | str | None = None, follow_links: bool = False
-) -> tuple[list[Input], dict[str, list[str]]]:
-    """List the photos to predict: a single one, all below a folder (sorted), or the rows of a CSV.
-
-    Also returns what lies in a folder but is not read: names by reason, as in files.Listing.
-    `data_dir` is the folder that a CSV's paths start from, as in dataset.read_rows; `follow_links`
-    also reads what links outside a folder lead to. Raises UserError when there is nothing to predict.
-    """
-    images_path = Path(images_path)
-    if images_path.is_dir():
-        listing = list_folder(images_path, follow_links, config.IMAGE_EXTENSIONS)
-        inputs = [Input(relative_name(path, images_path), path) for path in listing.files if is_photo(path)]
-        if not inputs:
-            raise UserError(nothing_found(images_path, listing.left_out))
-        return sorted(inputs, key=lambda item: item.name), listing.left_out
-    if images_path.suffix.lower() == ".csv":
-        rows = read_rows(images_path, data_dir)
-        if not rows:
-            raise UserError(f"no photos in {images_path}: it has no rows")
-        return [Input(row["image_path"], Path(row["file"]), row.get("label")) for row in rows], {}
-    if not images_path.exists():
-        raise UserError(f"{images_path} not found; give a photo, a folder or a CSV with --images")
-    return [Input(relative_name(images_path, images_path.parent), images_path)], {}
-
-
-def nothing_found(folder: Path, left_out: dict[str, list[str]]) -> str:
-    """What to tell people whose folder has no photos: the extensions, and what was not read."""
-    reasons = [f"{reason}: {names[0]}" for reason, names in left_out.items()]
-    besides = f"; not read: {', '.join(reasons)}" if reasons else ""
-    return f"no photos in {folder} (looked for {', '.join(config.IMAGE_EXTENSIONS)}){besides}"
-
-
-def predict_inputs(
-    runners: list[Runner], size: int, inputs: list[Input], outcome: Outcome
-) -> Iterator[tuple[Input, np.ndarray]]:
-    """Yield (input, probabilities) in order, with a progress bar; add unreadable photos to outcome.skipped.
-
-    Uses one thread for each runner.
-    """
-    idle: queue.SimpleQueue[Runner] = queue.SimpleQueue()
-    for runner in runners:
-        idle.put(runner)
-
-    def predict_one(item: Input) -> np.ndarray | ImageError:
-        try:
-            batch = load_batch([item.file], size)
-        except ImageError as error:
-            return error
-        runner = idle.get()
-        try:
-            return runner(batch)[0]
-        finally:
-            idle.put(runner)
-
-    results = tqdm(map_in_order(predict_one, inputs, len(runners)), "Predicting", len(inputs), unit="photo")
-    for item, result in zip(inputs, results, strict=True):
-        if isinstance(result, ImageError):
-            outcome.skipped.append((item.name, str(result)))
-        else:
-            yield item, result

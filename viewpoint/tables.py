@@ -1,28 +1,40 @@
 """Read CSV files as people save them: any usual encoding, comma, semicolon or tab. Standard library only."""
 
+import contextlib
 import csv
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from viewpoint.cli import UserError
-from viewpoint.texts import decode
+from viewpoint.texts import encoding_of_file
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of a CSV file and all its rows; see stream_table."""
+    columns, rows = stream_table(path)
+    return columns, list(rows)
+
+
+def stream_table(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     """The columns of a CSV file and its rows, each {column: text}; rows without any text are passed over.
 
-    Spreadsheets in many countries save semicolons, and Windows' own encoding or UTF-16. Raises
-    UserError when the file is missing or damaged, or a row has more or fewer cells than the header.
+    The rows are read as they are asked for. Spreadsheets in many countries save semicolons, and
+    Windows' own encoding or UTF-16. Raises UserError when the file is missing or damaged, also later
+    when the damage comes later, and at a row that has more or fewer cells than the header.
     """
-    try:
-        content = path.read_bytes()
-        text, _ = decode(content)
-        if "\0" in text:
-            raise ValueError("it holds NUL characters, as no text does")
-        header = text.partition("\n")[0]
-        delimiter = max(",;\t", key=header.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        columns, rows = list(reader.fieldnames or []), []
+    with explained(path):
+        encoding = encoding_of_file(path)
+        with path.open(encoding=encoding, newline="") as file:
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            columns = list(csv.DictReader(file, delimiter=delimiter, strict=True).fieldnames or [])
+    return columns, read_rows(path, encoding, delimiter)
+
+
+def read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file in this encoding and with this delimiter, as stream_table gives them."""
+    with explained(path), path.open(encoding=encoding, newline="") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         for row in reader:
             # DictReader puts surplus cells under the key None, and None into missing cells.
             if None in row or None in row.values():
@@ -30,12 +42,18 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                     continue
                 raise UserError(
                     f"line {reader.line_num} of {path} does not have one cell for each of the columns "
-                    f'{", ".join(columns)}; put a text that contains "{delimiter}" into "quotes"'
+                    f'{", ".join(reader.fieldnames or [])}; put a text that contains "{delimiter}" into "quotes"'
                 )
             if any(row.values()):
-                rows.append(row)
+                yield row
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a CSV file into a UserError."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not a readable CSV file: {error}") from error
-    return columns, rows

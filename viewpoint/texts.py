@@ -1,6 +1,7 @@
 """Text in the encodings that programs and people use. Standard library only."""
 
 import codecs
+from pathlib import Path
 
 LATIN_1_NOTE = "is not UTF-8; it was read as Latin-1"
 
@@ -24,3 +25,26 @@ def decode(content: bytes) -> tuple[str, list[str]]:
         return content.decode("cp1252"), [LATIN_1_NOTE]
     except UnicodeDecodeError:
         return content.decode("latin-1"), [LATIN_1_NOTE]
+
+
+def encoding_of_file(path: Path) -> str:
+    """The encoding in which decode() would read a text file of any size.
+
+    Raises ValueError for damaged UTF-16 and for NUL characters, which no text has, and OSError.
+    """
+    with path.open("rb") as file:
+        first = encoding_of(file.read(4))
+        for encoding in (first, "cp1252", "latin-1"):
+            file.seek(0)
+            decoder = codecs.getincrementaldecoder(encoding)()
+            try:
+                while block := file.read(1 << 20):
+                    if "\0" in decoder.decode(block):
+                        raise ValueError("it holds NUL characters, as no text does")
+                decoder.decode(b"", final=True)
+            except UnicodeDecodeError:
+                if first == "utf-16":
+                    raise
+            else:
+                return encoding
+    return "latin-1"

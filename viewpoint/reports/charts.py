@@ -1,4 +1,7 @@
-"""Charts as PNG files: photos per class, confusion matrix, learning curves, calibration, coverage, robustness."""
+"""Charts as PNG files: photos per class, confusion matrix, learning curves, calibration, coverage, robustness.
+
+Also heat maps laid over photos.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 import config
 from viewpoint.dataset import class_counts
@@ -115,6 +119,16 @@ def draw_robustness(robustness: dict[str, float], path: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.18), xlabel="accuracy on the test split")
     save(figure, path)
+
+
+def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """An image with a heat map (height, width), 0 to 1, laid over it."""
+    enlarged = Image.fromarray(heat.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(enlarged), 0, 1)[..., np.newaxis]
+    colours = matplotlib.colormaps["inferno"](heat[..., 0])[..., :3] * 255
+    # Cold areas are dimmed rather than coloured, so that the photo can be recognized.
+    blended = np.asarray(image) * (0.55 - 0.15 * heat) + colours * (0.15 + 0.45 * heat)
+    return Image.fromarray(np.clip(blended, 0, 255).astype(np.uint8))
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -1,20 +1,36 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 from base64 import b64encode
-from collections.abc import Callable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
-from viewpoint.files import write_atomically
+from viewpoint.annotations.photo import Part
+from viewpoint.cli import UserError, counted
+from viewpoint.corrections import read_corrections
+from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
+from viewpoint.doubts import (
+    MIRRORED_REASON,
+    counterparts_of,
+    looks_mirrored,
+    reasons_in_names,
+    reasons_in_votes,
+)
+from viewpoint.files import relative_path, remove, write_atomically
+from viewpoint.fingerprints import hash_photos
 from viewpoint.history import Previous
-from viewpoint.images import ImageError
+from viewpoint.images import ImageError, upright_size
 from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.metrics import (
     accuracy_and_macro_f1,
@@ -26,6 +42,8 @@ from viewpoint.metrics import (
     threshold_effect,
     wilson_interval,
 )
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.parts_file import PARTS_NAME, read_parts
 from viewpoint.reports.charts import (
     draw_class_distribution,
     draw_confusion_matrix,
@@ -33,11 +51,50 @@ from viewpoint.reports.charts import (
     draw_learning_curves,
     draw_reliability,
     draw_robustness,
+    overlay,
 )
-from viewpoint.reports.groups import class_figures, class_table, folder_figures, label_figures, with_interval
+from viewpoint.reports.groups import (
+    VOTE_COLUMNS,
+    class_figures,
+    class_table,
+    clearness,
+    folder_figures,
+    label_figures,
+    with_interval,
+)
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.reports.review import CANVAS, drawn_parts
 from viewpoint.reports.summary import describe_effect, describe_suggestion
+
+# Below this number of test photos there is no reliability diagram, because it would show chance.
+PHOTOS_FOR_PLOTS = 200
+# When this model and those of a cross-validation are this sure of the same class, the label looks wrong.
+CERTAIN = 0.9
+# What a mistake on the test split is, and how a sentence counts it.
+VERDICTS = {
+    "label looks wrong": "where the label looks wrong",
+    "ambiguous view": "of ambiguous views",
+    "model's error": "that are the model's",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the labels and the figures came from.
+
+    `dataset` is the folder that data_preparation.py wrote, `data` that of the photos, `date` when
+    the training ended, `fingerprints` the hash of each split's photos and labels, `changes` what
+    differs from the previous training. `heat` takes rows of the test split and class indices,
+    and returns Grad-CAM maps (n, height, width), 0 to 1.
+    """
+
+    dataset: Path | None = None
+    data: Path | None = None
+    date: str = ""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    changes: str = ""
+    heat: Callable[[Sequence[int], list[int]], np.ndarray] | None = None
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
@@ -93,6 +150,7 @@ def write_report(
     robustness: dict[str, float] | None = None,
     training: str | None = None,
     previous: Previous | None = None,
+    source: Source | None = None,
 ) -> dict:
     """Write the report on the test split into `folder` and return its metrics.
 
@@ -100,9 +158,9 @@ def write_report(
     options, the temperature that was folded in, and the threshold that suggest_threshold found on
     validation; `robustness` has the accuracy under each corruption; `training` is the id of the
     training, by which convert_tflite.py knows which model the figures belong to; `previous` is
-    the comparison with the previous training.
+    the comparison with the previous training; `source` says where the labels came from.
     """
-    test = splits["test"]
+    test, source = splits["test"], source or Source()
     metrics = measure(test, probabilities, settings, robustness)
     text = metrics.pop("text")
     with write_atomically(folder / "metrics.json") as path:
@@ -112,19 +170,26 @@ def write_report(
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_test_predictions(test, probabilities, folder / "test_predictions.csv")
     figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
+    wrong = np.flatnonzero(~is_right(test["label"], probabilities))
+    judged = judge_mistakes(test, probabilities, source)
     values = {
         "metrics": metrics,
         "settings": settings,
-        "suggestion": describe_suggestion(settings["suggestion"]) if settings["suggestion"] else None,
-        "effect": describe_effect(metrics["threshold_effect"]) if "threshold_effect" in metrics else None,
+        "answers": answer_questions(splits, metrics, settings, [judged[row].verdict for row in wrong]),
         "kept": next(log for log in history if log["kept"]),
-        "sizes": {name: len(split) for name, split in splits.items()},
+        "seconds": sum(log.get("mean_seconds", 0) for log in history),
+        "source": source,
+        "corrections": describe_corrections(source.dataset),
+        "classes": worst_classes(metrics["per_class"]),
+        "thresholds": threshold_rows(probabilities, is_right(test["label"], probabilities), settings),
         "with_interval": with_interval,
         "folders_shown": config.FOLDERS_SHOWN,
         "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
-        "mistakes": list_mistakes(test, probabilities),
+        "too_few": few_photos(len(test), metrics),
+        "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
+        "wrong": len(wrong),
         "previous": previous.describe() if previous else None,
-        "changes": list_changes(test, probabilities, previous),
+        "changes": list_changes(test, probabilities, previous, judged, source, folder),
     }
     with write_atomically(folder / "index.html") as path:
         path.write_text(render("training.html", **values), encoding="utf-8")
@@ -140,39 +205,146 @@ def write_test_predictions(test: pd.DataFrame, probabilities: np.ndarray, path: 
         writer.writerows(zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True))
 
 
-def list_mistakes(test: pd.DataFrame, probabilities: np.ndarray) -> list[dict]:
-    """The most confident mistakes on the test split, for the page."""
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities))
-    return show_photos(test, probabilities, wrong)
+# --- Mistakes ----------------------------------------------------------------------
 
 
-def list_changes(test: pd.DataFrame, probabilities: np.ndarray, previous: Previous | None) -> dict[str, list[dict]]:
+@dataclass(frozen=True)
+class Judged:
+    """What is known of a test photo and its label: its parts, votes, the reasons to doubt it, and a verdict.
+
+    The verdict on a mistake is one of VERDICTS; "" when the split has no votes, so that nobody knows.
+    """
+
+    parts: tuple[Part, ...] = ()
+    votes: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+    verdict: str = ""
+
+
+def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source) -> dict[int, Judged]:
+    """What speaks against the label of each test photo that the model gets wrong, by its row."""
+    wrong = np.flatnonzero(~is_right(test["label"], probabilities)).tolist()
+    paths = {row: test["image_path"].iloc[row] for row in wrong}
+    parts: dict[str, tuple[Part, ...]] = {}
+    others: dict[str, dict[str, float]] = {}
+    counterparts: dict[str, list[str]] = {}
+    marked: dict[str, str] = {}
+    if source.dataset and source.data:
+        wanted = set(paths.values())
+        parts = read_parts(source.dataset / PARTS_NAME, wanted)
+        contents = dict(zip(paths.values(), hash_photos(source.data / path for path in paths.values()), strict=True))
+        others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, contents)
+        counterparts = counterparts_of(read_conflicts(source.dataset))
+        with contextlib.suppress(UserError):  # damaged since data_preparation.py read it
+            marked = read_corrections(source.dataset / CORRECTIONS_NAME)
+    predicted = predicted_classes(probabilities)
+    judged = {}
+    for row, path in paths.items():
+        votes = votes_of_row(test.iloc[row])
+        if not votes:
+            judged[row] = Judged(parts.get(path, ()))
+            continue
+        label, reasons = test["label"].iloc[row], {}
+        if marked.get(path) == label:
+            judged[row] = Judged(
+                parts.get(path, ()), votes, ("a person gave or confirmed this label",), "model's error"
+            )
+            continue
+        if path in counterparts:
+            reasons["conflict"] = f"nearly the same photo as {counterparts[path][0]}, which has another label"
+        if looks_mirrored(parts.get(path, ())):
+            reasons["mirrored"] = MIRRORED_REASON
+        if others.get(path):
+            best = max(others[path], key=lambda name: others[path][name])
+            if best != label:
+                reasons["model"] = f"models that did not learn this photo say {best} ({others[path][best]:.2f})"
+        reasons |= reasons_in_names(parts.get(path, ())) | reasons_in_votes(label, *votes)
+        agrees = others.get(path, {}).get(predicted[row], 0) >= CERTAIN and probabilities[row].max() >= CERTAIN
+        if {"conflict", "mirrored"} & reasons.keys() or (agrees and clearness(label, *votes) != "ambiguous"):
+            verdict = "label looks wrong"
+        elif clearness(label, *votes) == "ambiguous":
+            verdict = "ambiguous view"
+        else:
+            verdict = "model's error"
+        judged[row] = Judged(parts.get(path, ()), votes, tuple(reasons.values()), verdict)
+    return judged
+
+
+def votes_of_row(row: pd.Series) -> tuple[int, ...]:
+    """The votes of a row of a split; () when the split has none, because it is a CSV of someone else."""
+    try:
+        return tuple(int(row[column]) for column in VOTE_COLUMNS)
+    except (KeyError, ValueError):
+        return ()
+
+
+def read_conflicts(dataset: Path) -> list[tuple[str, str]]:
+    """The pairs of nearly equal photos with different labels that data_preparation.py found."""
+    pairs = read_summary(dataset / SUMMARY_NAME).get("conflicts", [])
+    return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+
+
+def list_changes(
+    test: pd.DataFrame,
+    probabilities: np.ndarray,
+    previous: Previous | None,
+    judged: dict[int, Judged],
+    source: Source,
+    folder: Path,
+) -> dict[str, list[dict]]:
     """The photos on which the model and the previous one differ, by title, for the page."""
     if previous is None or previous.comparison is None:
         return {}
     found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
     return {
-        title: show_photos(test, probabilities, np.array([previous.rows[index] for index in positions]))
+        title: show_photos(
+            test, probabilities, np.array([previous.rows[index] for index in positions]), judged, source, folder
+        )
         for title, positions in found.items()
         if positions
     }
 
 
-def show_photos(test: pd.DataFrame, probabilities: np.ndarray, rows: np.ndarray) -> list[dict]:
+def show_photos(
+    test: pd.DataFrame,
+    probabilities: np.ndarray,
+    rows: np.ndarray,
+    judged: dict[int, Judged],
+    source: Source,
+    folder: Path,
+) -> list[dict]:
     """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
-    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN]
+    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN].tolist()
     predicted = predicted_classes(probabilities)
+    heats: np.ndarray | list[np.ndarray] = []
+    if source.heat and order:
+        with contextlib.suppress(ImageError):  # a photo vanished after it was predicted
+            heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
+    review = relative_path(source.dataset / REVIEW_NAME, folder) if source.dataset else None
     photos = []
-    for row in order:
-        label = test["label"].iloc[row]
+    for number, row in enumerate(order):
+        label, path, about = test["label"].iloc[row], test["image_path"].iloc[row], judged.get(row, Judged())
+        picture = heat = None
+        size, parts = (1, 1), []
         try:
-            picture = data_uri(thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE))
+            image = thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE)
+            size, picture = image.size, data_uri(image)
+            parts = drawn_parts(about.parts, CANVAS / max(upright_size(test["file"].iloc[row])))
+            if len(heats):
+                heat = data_uri(overlay(image, heats[number]))
         except ImageError:  # the file vanished after it was decoded
-            picture = None
+            pass
         photos.append(
             {
-                "path": test["image_path"].iloc[row],
+                "path": path,
                 "picture": picture,
+                "heat": heat,
+                "size": [CANVAS * side / max(size) for side in size],
+                "parts": parts,
+                "votes": about.votes,
+                "reasons": about.reasons,
+                "verdict": about.verdict,
+                "review": f"{quote(review)}#photo={quote(path, safe='')}" if review else None,
                 "label": label,
                 "label_score": float(probabilities[row, config.CLASSES.index(label)]),
                 "predicted": predicted[row],
@@ -180,6 +352,112 @@ def show_photos(test: pd.DataFrame, probabilities: np.ndarray, rows: np.ndarray)
             }
         )
     return photos
+
+
+# --- What a team lead asks ---------------------------------------------------------
+
+
+def answer_questions(
+    splits: dict[str, pd.DataFrame], metrics: dict, settings: dict, verdicts: list[str]
+) -> dict[str, str]:
+    """How good, on what, how sure, where it fails, what threshold: a sentence or two each."""
+    photos, right = metrics["images"], round(metrics["accuracy"] * metrics["images"])
+    low, high = metrics["accuracy_interval_95"]
+    folders = {
+        name: {str(PurePosixPath(path).parent) for path in split["image_path"]} for name, split in splits.items()
+    }
+    shared = sum(str(PurePosixPath(path).parent) in folders["train"] for path in splits["test"]["image_path"])
+    on_what = (
+        f"On {counted(photos, 'test photo')} in {counted(len(folders['test']), 'folder')}, which took no part in the "
+        f"training or in any choice; trained on {len(splits['train'])} photos, validated on {len(splits['val'])}."
+    )
+    if shared:
+        on_what += (
+            f" {shared} of the test photos are from folders that also have training photos, so expect less on photos "
+            "of other vehicles and places."
+        )
+    fails = "It makes no mistake on these photos."
+    if right < photos:
+        fails = describe_failures(metrics, verdicts)
+    answers = {
+        "How good": f"{right} of {counted(photos, 'test photo')} get the right class: accuracy "
+        f"{metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}.",
+        "On what": on_what,
+        "How sure": f"The accuracy on many more photos of the same kind would be between {low:.2f} and {high:.2f} "
+        f"(95 % interval); scores and accuracy differ by {metrics['calibration_error']:.3f} on average.",
+        "Where it fails": fails,
+    }
+    if settings["suggestion"]:
+        effect = f" {describe_effect(metrics['threshold_effect'])}." if "threshold_effect" in metrics else ""
+        answers["What threshold"] = f"{describe_suggestion(settings['suggestion'])}.{effect}"
+    return answers
+
+
+def describe_failures(metrics: dict, verdicts: list[str]) -> str:
+    """The class with the lowest recall, the most frequent confusion, and what the mistakes are."""
+    worst, row = next(iter(worst_classes(metrics["per_class"]).items()))
+    matrix = np.array(metrics["confusion_matrix"])
+    np.fill_diagonal(matrix, 0)
+    true, guess = (config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape))
+    text = (
+        f"The lowest recall is that of {worst}, {with_interval(row['recall'], row['recall_interval_95'])} on "
+        f"{counted(row['support'], 'photo')}; the most frequent mistake is {guess} instead of {true} "
+        f"({counted(int(matrix.max()), 'photo')})."
+    )
+    counts = Counter(verdict for verdict in verdicts if verdict)
+    if counts:
+        found = ", ".join(f"{counts[name]} {meaning}" for name, meaning in VERDICTS.items() if counts[name])
+        text += f" Of {counted(len(verdicts), 'mistake')}: {found}."
+    return text
+
+
+def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
+    """The classes by recall, the worst first, those without test photos last."""
+
+    def key(item: tuple[str, dict]) -> tuple:
+        recall, support = item[1]["recall"], item[1]["support"]
+        return recall is None, recall, -support
+
+    return dict(sorted(per_class.items(), key=key))
+
+
+def describe_corrections(dataset: Path | None) -> str | None:
+    """The corrections that data_preparation.py applied, in words; None when there were none."""
+    counts = read_summary(dataset / SUMMARY_NAME).get("corrections") if dataset else None
+    if not isinstance(counts, dict) or not any(counts.values()):
+        return None
+    return (
+        f"{counted(counts.get('changed', 0), 'label')} changed, {counts.get('confirmed', 0)} confirmed, "
+        f"{counted(counts.get('left_out', 0), 'photo')} left out as wrong"
+    )
+
+
+def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
+    """What some thresholds, and the suggested one, do to the test split: metrics.threshold_effect of each."""
+    thresholds = {0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95}
+    suggested = (settings["suggestion"] or {}).get("threshold")
+    if suggested is not None:
+        thresholds.add(suggested)
+    best = scores.max(axis=1)
+    rows = [threshold_effect(best, right, threshold) for threshold in sorted(thresholds)]
+    return [
+        row
+        | {"suggested": row["threshold"] == suggested}
+        | {"accuracy": row["right"] / row["answered"] if row["answered"] else None}
+        | {"interval": wilson_interval(int(row["right"]), int(row["answered"]))}
+        for row in rows
+    ]
+
+
+def few_photos(photos: int, metrics: dict) -> str | None:
+    """A sentence that stands for the plots that few photos cannot fill; None when there are enough."""
+    if photos >= PHOTOS_FOR_PLOTS:
+        return None
+    return (
+        f"No reliability diagram: its bins would hold a few of the {counted(photos, 'test photo')} each and show "
+        f"chance; from {PHOTOS_FOR_PLOTS} photos on there is one. The calibration error over all scores is "
+        f"{metrics['calibration_error']:.3f}, itself a rough figure with so few photos."
+    )
 
 
 # --- Figures -----------------------------------------------------------------------
@@ -201,10 +479,16 @@ def draw_figures(
     drawings: dict[str, tuple[str, Callable[[Path], None]]] = {
         "confusion_matrix": ("Confusion matrix", lambda path: draw_confusion_matrix(metrics, path)),
         "learning_curves": ("Learning curves", lambda path: draw_learning_curves(history, path)),
-        "reliability": ("Can the scores be trusted?", lambda path: draw_reliability(scores, right, bins, path)),
         "answered": ("Fewer answers, more of them right", lambda path: draw_coverage(coverage, threshold, path)),
         "class_distribution": ("Photos per class", lambda path: draw_class_distribution(splits, path)),
     }
+    if len(right) >= PHOTOS_FOR_PLOTS:
+        drawings["reliability"] = (
+            "Can the scores be trusted?",
+            lambda path: draw_reliability(scores, right, bins, path),
+        )
+    else:
+        remove(folder / "reliability.png")  # of an earlier training with more photos
     if "robustness" in metrics:
         drawings["robustness"] = ("Changed photos", lambda path: draw_robustness(metrics["robustness"], path))
     figures = []

@@ -1,6 +1,4 @@
-"""Outlines travel with the splits, and a training frames vehicles by them without losing their ends."""
-
-import json
+"""A training frames vehicles in other ways by the outlines of their parts, without losing their ends."""
 
 import numpy as np
 import pytest
@@ -8,56 +6,39 @@ from PIL import Image
 
 from viewpoint import augmentation
 from viewpoint.annotations.photo import Part
-from viewpoint.outlines import WHOLE_PHOTO, describe_outlines, read_outlines, vehicle_boxes
+from viewpoint.batches import vehicle_boxes
+from viewpoint.parts_file import WHOLE_PHOTO, read_drawn, write_parts
 from viewpoint.settings import Settings
 
 BONNET = Part(("bonnet",), (((40.0, 20.0), (80.0, 20.0), (80.0, 40.0)),))
 DOOR = Part(("leftfrontdoor",), (((100.0, 10.0), (160.0, 60.0), (120.0, 90.0)),))
-NAMED_ONLY = Part(("grille",))
 
 
 @pytest.fixture
-def outlines_path(tmp_path):
-    path = tmp_path / "outlines.jsonl"
-    photos = {"a/é 1.jpg": ((BONNET, DOOR, NAMED_ONLY), (200, 100)), "b.jpg": ((), (10, 10))}
-    path.write_text("".join(describe_outlines(photos)), encoding="utf-8")
-    return path
+def drawn(tmp_path):
+    """Two photos as data_preparation.py hands them to train.py: 200 x 100 pixels with two parts, and without any."""
+    write_parts({"a/é 1.jpg": ((BONNET, DOOR), (200, 100)), "b.jpg": ((), (10, 10))}, tmp_path / "parts.jsonl")
+    return read_drawn(tmp_path / "parts.jsonl", {"a/é 1.jpg", "b.jpg"})
 
 
-def test_outlines_come_back_as_fractions_of_the_photo(outlines_path):
-    assert read_outlines(outlines_path) == {
-        "a/é 1.jpg": [
-            ("bonnet", [0.2, 0.2, 0.4, 0.2, 0.4, 0.4]),
-            ("leftfrontdoor", [0.5, 0.1, 0.8, 0.6, 0.6, 0.9]),
-            ("grille", []),
-        ],
-        "b.jpg": [],
-    }
+def test_a_vehicle_is_where_its_parts_are(drawn):
+    """From x = 40 to 160 of 200 pixels and from y = 10 to 90 of 100."""
+    assert vehicle_boxes(["a/é 1.jpg"], ["FrontLeft"], drawn) == [(0.2, 0.1, 0.8, 0.9)]
 
 
-def test_a_vehicle_is_where_its_parts_are(outlines_path):
-    outlines = read_outlines(outlines_path)
-    assert vehicle_boxes(["a/é 1.jpg"], ["FrontLeft"], outlines) == [(0.2, 0.1, 0.8, 0.9)]
-    assert vehicle_boxes(["b.jpg", "a/é 1.jpg"], ["Background", "Background"], outlines) == [WHOLE_PHOTO, WHOLE_PHOTO]
+def test_a_background_counts_as_a_whole(drawn):
+    assert vehicle_boxes(["b.jpg", "a/é 1.jpg"], ["Background", "Background"], drawn) == [WHOLE_PHOTO, WHOLE_PHOTO]
 
 
-def test_a_corrected_label_or_an_unknown_photo_has_no_box(outlines_path):
-    outlines = read_outlines(outlines_path)
-    assert vehicle_boxes(["a/é 1.jpg", "new.jpg"], ["RearLeft", "Front"], outlines) == [None, None]
-
-
-def test_a_damaged_line_costs_only_its_photo(outlines_path):
-    text = outlines_path.read_text(encoding="utf-8")
-    outlines_path.write_text('{"image_path": "c.jpg", "par\n[1]\n{"image_path": 3}\n' + text, encoding="utf-8")
-    assert list(read_outlines(outlines_path)) == ["a/é 1.jpg", "b.jpg"]
-    assert read_outlines(outlines_path.with_name("missing.jsonl")) == {}
+def test_a_corrected_label_or_an_unknown_photo_has_no_box(drawn):
+    assert vehicle_boxes(["a/é 1.jpg", "new.jpg"], ["RearLeft", "Front"], drawn) == [None, None]
 
 
 # --- Framing -----------------------------------------------------------------------
 
 GEOMETRY_ONLY = Settings().strengths() | dict.fromkeys(
-    ["rotated_share", "brightness_change", "contrast_change", "saturation_change", "blurred_share"]
-    + ["compressed_share", "erased_share", "aliased_share"],
+    "rotated_share brightness_change contrast_change saturation_change blurred_share "
+    "compressed_share erased_share aliased_share".split(),
     0.0,
 )
 
@@ -121,8 +102,3 @@ def test_a_box_turns_with_its_photo():
     left, top, right, bottom = augmentation.rotate_box((0.7, 0.1, 0.9, 0.2), 10)
     assert (left, right) == pytest.approx((columns.min() / 100, (columns.max() + 1) / 100), abs=0.02)
     assert (top, bottom) == pytest.approx((rows.min() / 100, (rows.max() + 1) / 100), abs=0.02)
-
-
-def test_each_line_is_one_photo(outlines_path):
-    lines = outlines_path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["image_path"] for line in lines] == ["a/é 1.jpg", "b.jpg"]

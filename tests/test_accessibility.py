@@ -1,0 +1,92 @@
+"""No page has a serious accessibility fault, by the rules of axe-core; skipped without Chromium or npm."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import regions, save_photo, write_via
+from PIL import Image
+
+import config
+from viewpoint.reports.pages import render
+from viewpoint.reports.pictures import data_uri
+from viewpoint.reports.review import write_review
+from viewpoint.reports.training import Source, write_report
+from viewpoint.scan import read_dataset
+
+AXE = "axe-core@4.14.1"
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    """The source of axe-core, from npm."""
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("no npm here")
+    folder = tmp_path_factory.mktemp("axe")
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+    done = subprocess.run([npm, "install", *options, AXE], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not download {AXE}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def serious_faults(page, axe: str) -> list[str]:
+    """The serious and critical faults of the page as it is now, each with the first element that has it."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def test_the_review_page(browser, axe, tmp_path):
+    photos = tmp_path / "photos"
+    parts = regions("bonnet", "frontbumper", "leftfrontdoor", "scratch")
+    for seed in range(3):
+        save_photo(photos / f"{seed}.jpg", seed=seed)
+    write_via(photos / "via.json", {f"{seed}.jpg": parts for seed in range(3)})
+    df, found, _ = read_dataset(photos)
+    says = {"1.jpg": {"Rear": 1.0}}
+    write_review(df, found, {}, photos, None, 9, tmp_path / "review.html", says, [("0.jpg", "2.jpg")])
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "review.html").as_uri())
+        page.keyboard.press("1")
+        assert serious_faults(page, axe) == []
+        page.keyboard.press("z")
+        assert serious_faults(page, axe) == []
+
+
+def test_the_report_of_a_training(browser, axe, tmp_path):
+    path = str(save_photo(tmp_path / "a.jpg"))
+    votes = {"front_votes": 1, "rear_votes": 0, "left_votes": 3, "right_votes": 0}
+    rows = [{"image_path": "lot/a.jpg", "file": path, "label": name, **votes} for name in config.CLASSES]
+    split = pd.DataFrame([*rows, rows[0] | {"image_path": "b.jpg"}])
+    probabilities = np.full((8, 7), 0.05) + 0.65 * np.eye(7)[[0, 1, 2, 3, 4, 5, 0, 1]]
+    (tmp_path / "dataset").mkdir()
+    source = Source(
+        tmp_path / "dataset", tmp_path, "a date", {"test": "1234"}, "", lambda rows, _: np.ones((len(rows), 2, 2))
+    )
+    log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0, "phase": 1, "epoch": 1, "kept": True}
+    settings = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
+    splits = dict.fromkeys(("train", "val", "test"), split)
+    write_report(splits, probabilities, [log], settings, tmp_path / "report", {"clean": 0.9}, source=source)
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "report" / "index.html").as_uri())
+        assert serious_faults(page, axe) == []
+
+
+def test_the_page_of_explanations(browser, axe, tmp_path):
+    panel = {"title": "predicted Front 0.90", "picture": data_uri(Image.new("RGB", (8, 8)))}
+    photos = [{"name": "lot/a.jpg", "file": "/data/lot/a.jpg", "panels": [panel, panel]}]
+    (tmp_path / "page.html").write_text(render("explanations.html", photos=photos, count=2))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "page.html").as_uri())
+    assert serious_faults(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
