@@ -34,7 +34,7 @@ from pathlib import Path
 import pandas as pd
 
 import config
-from viewpoint.annotations.photo import Report
+from viewpoint.annotations.photo import Photo, Report
 from viewpoint.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
 from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import (
@@ -58,7 +58,7 @@ from viewpoint.parts_file import PARTS_NAME, write_parts
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
 from viewpoint.reports.review import find_model, write_review
-from viewpoint.scan import Photo, Reading, nothing_found, parse_dataset, read_dataset
+from viewpoint.scan import Reading, nothing_found, parse_dataset, read_dataset
 from viewpoint.splits import (
     Changes,
     Memory,

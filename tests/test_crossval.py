@@ -83,7 +83,7 @@ def test_a_class_with_too_few_photos_is_reported_in_a_sentence():
 def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     trained = []
 
-    def fake_training(fold, data_dir, seed, options):
+    def fake_training(fold, dataset, data_dir, seed, options, other):
         if len(trained) == 7:
             raise KeyboardInterrupt
         trained.append((seed, options))
@@ -149,10 +149,14 @@ def test_folds_and_a_model_of_other_photos_are_said(tmp_path, capsys):
     assert "(in val): these figures are not of that model" in found
 
 
-def test_a_fold_of_a_photo_that_has_changed_since_is_trained_again():
+def test_a_fold_of_a_photo_that_has_changed_since_is_trained_again(tmp_path):
+    parts = tmp_path / "parts.jsonl"
     df = labelled_photos(1).assign(content=[*"abcdefg"])
-    assert crossval.describe_inputs(df) == crossval.describe_inputs(df.copy())
-    assert crossval.describe_inputs(df) != crossval.describe_inputs(df.assign(content=[*"abcdefx"]))
+    assert crossval.describe_inputs(df, parts) == crossval.describe_inputs(df.copy(), parts)
+    assert crossval.describe_inputs(df, parts) != crossval.describe_inputs(df.assign(content=[*"abcdefx"]), parts)
+    before = crossval.describe_inputs(df, parts)
+    parts.write_text("{}")
+    assert crossval.describe_inputs(df, parts) != before
 
 
 def test_a_mistake_in_the_options_of_train_py_is_reported_at_once(monkeypatch, capsys):
@@ -173,14 +177,57 @@ def test_train_py_itself_runs_on_a_fold(demo_photos, tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(Path(tiny_train.__file__).read_text().replace("__file__", repr(__file__)))
     monkeypatch.setattr(crossval, "PROJECT", tmp_path)
     fold = crossval.make_folds(parse_dataset(demo_photos), 5)[0]
+    for name in ("Front", "RearLeft"):
+        (tmp_path / "others" / name).mkdir(parents=True)
+        save_photo(tmp_path / "others" / name / "1.png")
+    other = crossval.read_other(tmp_path / "others")
     options = ["--weights", "none", "--image-size", "32", "--phase2-epochs", "1", "--mixup", "0.2", "--loss", "focal"]
-    row = crossval.train_fold(fold, demo_photos, 1, options)
+    row = crossval.train_fold(fold, tmp_path, demo_photos, 1, options, other)
     assert len(row["predictions"]) == len(fold["test"])
     right = sum(predicted == true for _, predicted, _, true in row["predictions"])
     assert row["accuracy"] == pytest.approx(right / len(fold["test"]))
     assert row["robustness"]["clean"] == row["accuracy"]
+    for answers in row["other"].values():
+        assert [true for _, _, true in answers] == ["Front", "RearLeft"]
     # The probabilities are those of the predictions.
     for path, predicted, score, _ in row["predictions"]:
         values = row["probabilities"][path]
         assert max(values) == pytest.approx(score, abs=1e-3)
         assert config.CLASSES[values.index(max(values))] == predicted
+
+
+def test_photos_of_another_source_come_from_a_csv_or_from_folders_of_the_classes(tmp_path):
+    for name in ("Front", "Rear"):
+        (tmp_path / name).mkdir()
+        save_photo(tmp_path / name / "1.png")
+    by_folder = crossval.read_other(tmp_path)
+    assert by_folder[["image_path", "label"]].to_numpy().tolist() == [["Front/1.png", "Front"], ["Rear/1.png", "Rear"]]
+    # A CSV counts more than the names of the folders.
+    (tmp_path / "labels.csv").write_text("image_path,label\nFront/1.png,RearLeft\n")
+    for path in (tmp_path, tmp_path / "labels.csv"):
+        other = crossval.read_other(path)
+        assert other["label"].tolist() == ["RearLeft"]
+        assert Path(other["file"][0]) == tmp_path / "Front" / "1.png"
+    with pytest.raises(UserError, match="no labelled photos"):
+        crossval.read_other(tmp_path / "Front")
+
+
+def test_figures_on_another_source_by_hand(capsys):
+    """Four photos: right, the opposite end, the wrong side, a vehicle taken for a Background."""
+    answers = [["Rear", 1.0, "Rear"], ["RearRight", 0.6, "FrontLeft"], ["FrontRight", 0.8, "FrontLeft"]]
+    answers += [["Background", 0.6, "Front"]]
+    figures = crossval.figures_on_other(answers, 10)
+    assert figures["accuracy"] == 0.25
+    assert figures["opposite end"] == 0.25
+    assert figures["vehicles as Background"] == 0.25
+    # One bin each: 1.0 is right, 0.6 twice wrong, 0.8 wrong: (0 + 0.6 + 0.6 + 0.8) / 4.
+    assert figures["calibration error"] == pytest.approx(0.5)
+    right = [["Rear", 1.0, "Rear"]] * 4
+    rows = [
+        {"key": {"seed": seed}, "other": {"plain": plain, "mirrored": right}}
+        for seed, plain in ((1, answers), (1, right), (2, right))
+    ]
+    crossval.print_other(rows, 10)
+    printed = capsys.readouterr().out
+    # Seed 1 has 0.25 and 1 in its two folds.
+    assert "accuracy                0.812  (by seed: 0.625, 1.000)" in printed

@@ -305,7 +305,7 @@ def test_predicting_a_csv_imports_nothing_heavy(handed_over):
     command = [sys.executable, "-c", code, *map(str, road), "--output", str(handed_over / "predictions.csv")]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "labelled photos" in done.stdout
+    assert "On the 40 labelled photos: accuracy" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -330,7 +330,7 @@ def test_a_clean_environment_of_four_packages_verifies_and_predicts(handed_over,
         done = subprocess.run([*command, *options], cwd=app, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert len(pd.read_csv(output)) == 40
-    assert "labelled photos" in done.stdout
+    assert "On the 40 labelled photos: accuracy" in done.stdout
 
     done = subprocess.run([python, models / "handoff" / "verify.py"], check=False)
     assert done.returncode == 0

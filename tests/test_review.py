@@ -16,7 +16,7 @@ from test_annotations import ANY
 import config
 import data_preparation
 from viewpoint import doubts
-from viewpoint.annotations.photo import Part, Report
+from viewpoint.annotations.photo import Part, Photo, Report
 from viewpoint.annotations.shapes import via_outline
 from viewpoint.annotations.via import read_regions
 from viewpoint.cli import UserError
@@ -24,7 +24,7 @@ from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import COLUMNS, SPLITS
 from viewpoint.labeling import read_names
 from viewpoint.reports import review
-from viewpoint.scan import Photo, read_dataset
+from viewpoint.scan import read_dataset
 
 FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
 REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 import config
-from viewpoint.annotations.photo import Part
+from viewpoint.annotations.photo import Part, Photo
 from viewpoint.cli import counted, printable
 from viewpoint.confident_learning import find_label_errors, self_confidence
 from viewpoint.labeling import part_names, votes_of_names
-from viewpoint.scan import Photo
 from viewpoint.vocabulary import KNOWN
 
 ENDS, SIDES = ("front", "rear"), ("left", "right")

@@ -19,7 +19,7 @@ import config
 from viewpoint.images import ImageError, Source, open_image, resize, scale
 from viewpoint.inference import load_model, with_mirror
 from viewpoint.parallel import cpu_count, map_in_order
-from viewpoint.quality import quality_reasons
+from viewpoint.quality import TOO_BRIGHT, TOO_DARK, quality_reasons
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class Predictor:
     def decide(self, probabilities: np.ndarray, quality: tuple[str, ...]) -> Result:
         """The result for a photo with these probabilities (classes,), float32, and this quality.
 
-        Where nothing can be seen, there may be a vehicle: such a Background is config.UNKNOWN.
+        In the dark or in glare there may be a vehicle: such a Background is config.UNKNOWN.
         """
         best = int(probabilities.argmax())
         is_sure = probabilities[best] >= self.unknown_below
-        if self.labels[best] == config.BACKGROUND and quality:
+        if self.labels[best] == config.BACKGROUND and {TOO_DARK, TOO_BRIGHT} & set(quality):
             is_sure = False
         return Result(
             prediction=self.labels[best] if is_sure else config.UNKNOWN,

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file
-from viewpoint.annotations.photo import AnnotationFile, Part, Report
+from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.cli import UserError, counted, printable
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.files import list_folder, relative_name
@@ -37,19 +37,6 @@ MIN_EMPTY_BLOCK, EMPTY_BLOCK_FRACTION = 5, 0.1
 # So many photos, or up to this fraction of all, may have a stray region without a name.
 FEW_STRAYS, STRAY_PHOTOS = 3, 0.05
 MIN_VEHICLES = 20
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An annotated photo: its parts under known names, two hashes, and the upright photo's width and height.
-
-    `hash` is splits.perceptual_hash, `content` is fingerprints.photo_hash.
-    """
-
-    parts: tuple[Part, ...]
-    hash: int
-    content: str = ""
-    size: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """An annotated photo: its parts under known names, two hashes, and the upright photo's width and height.
+
+    `hash` is splits.perceptual_hash, `content` is fingerprints.photo_hash.
+    """
+
+    parts: tuple[Part, ...]
+    hash: int
+    content: str = ""
+    size: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
 class Entry:
     """What an annotation file says of one photo: the photo's name as written there, and its parts.
 

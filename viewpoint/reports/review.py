@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import config
-from viewpoint.annotations.photo import Part
+from viewpoint.annotations.photo import Part, Photo
 from viewpoint.annotations.shapes import ellipse_points
 from viewpoint.cli import UserError
 from viewpoint.dataset import data_set_id
@@ -28,7 +28,6 @@ from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.predictor import Predictor
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
-from viewpoint.scan import Photo
 
 # Outlines are drawn in a coordinate system in which the longer side of a photo has this length, so
 # that they are exact enough for a thumbnail and for the photo in full.
