@@ -11,6 +11,7 @@ import config
 from viewpoint import metrics
 from viewpoint.annotations.photo import Part
 from viewpoint.comparison import compare
+from viewpoint.fingerprints import photo_hash
 from viewpoint.history import Previous
 from viewpoint.out_of_fold import write_out_of_fold
 from viewpoint.parts_file import write_parts
@@ -192,9 +193,10 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
     (dataset / "corrections.csv").write_text("image_path,label\nlot/said.jpg,FrontLeft\n")
     left, front = [((0, 0), (9, 9))], [((40, 0), (50, 9))]  # the nose at the right of the car's left side
     mirrored = (Part(("leftfrontdoor",), tuple(left)), Part(("bonnet",), tuple(front)))
-    write_parts({"lot/mirrored.jpg": mirrored}, dataset / "parts.jsonl")
+    write_parts({"lot/mirrored.jpg": (mirrored, (60, 10))}, dataset / "parts.jsonl")
     rear = config.CLASSES.index("Rear")
-    write_out_of_fold({"lot/sure.jpg": np.eye(7)[rear]}, tmp_path / "photos", dataset / "out_of_fold.csv")
+    contents = {"lot/sure.jpg": photo_hash(tmp_path / "photos" / "lot" / "sure.jpg")}
+    write_out_of_fold({"lot/sure.jpg": np.eye(7)[rear]}, contents, dataset / "out_of_fold.csv")
     asked = []
 
     def heat(rows, classes):
