@@ -267,7 +267,10 @@ def main() -> int:
         from viewpoint.reports.predictions import LeastCertain, draw_predictions
 
         vehicles, least_certain = Vehicles(args.views), LeastCertain()
-        reports += [vehicles] * args.per_folder + [least_certain] * bool(args.contact_sheet)
+        if args.per_folder:
+            reports.append(vehicles)
+        if args.contact_sheet:
+            reports.append(least_certain)
 
     def then(photo: Prediction) -> None:
         for report in reports:

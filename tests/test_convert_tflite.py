@@ -74,8 +74,8 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
     for model_path in (tmp_path / "model.tflite", tmp_path / "saved_model"):
         test_predict.predict_images(model_path, labels, photo, tmp_path / "predictions.csv")
         [row] = pd.read_csv(tmp_path / "predictions.csv").to_dict("records")
-        assert (row["image_name"], row["prediction"], row["best_class"]) == ("photo.png", name, name)
-        assert row["score"] == pytest.approx(0.9, abs=1e-3)
+        expected = {"image_name": "photo.png", "prediction": name, "best_class": name, "quality": "blurred"}
+        assert row == {**expected, "score": pytest.approx(0.9, abs=1e-3)}
 
 
 def test_agreement_and_difference_of_a_hand_worked_case():

@@ -88,6 +88,6 @@ def test_left_and_right_in_config_are_all_it_takes(tmp_path):
         assert f"![{name}](examples/{name}.jpg)" in (copy / "models" / "handoff" / "MODEL_CARD.md").read_text()
 
     assert "45 photos found: 45 predicted, 0 failed" in done.stdout
-    assert "8 viewpoints" in done.stdout
+    assert "show all 8 viewpoints" in done.stdout
     per_folder = pd.read_csv(copy / "predictions_per_folder.csv")
     assert {"Left", "Left_score", "Right", "Right_score"} <= set(per_folder)

@@ -141,7 +141,7 @@ def test_what_cannot_be_served_is_one_sentence(dataset):
         tool.make_server(dataset, None, 0)
 
 
-def wait_until(condition, seconds: float = 60) -> None:
+def wait_until(condition, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -168,14 +168,10 @@ def test_twenty_marks_by_keyboard_are_in_the_file_and_in_a_second_tab(browser, s
     assert not page.get_by_role("button", name="Save corrections.csv").is_visible()
     paths = page.locator(".card .path").all_text_contents()
     keys = [*"1234567wc1234567wc", "Enter", "Enter"]
-    seconds = []
     for number, key in enumerate(keys, start=1):
-        pressed = time.monotonic()
         page.keyboard.press(key)
-        wait_until(lambda number=number: len(marks_in(dataset)) == number)
-        seconds.append(time.monotonic() - pressed)
+        wait_until(lambda number=number: len(marks_in(dataset)) == number, seconds=1)
     assert len(keys) == 20
-    assert sorted(seconds)[10] < 1  # the median, because a busy machine may hold up one or the other
     marks = marks_in(dataset)
     assert [marks[path] for path in paths[:9]] == [
         *("Front", "FrontLeft", "FrontRight", "Rear", "RearLeft", "RearRight", "Background"),

@@ -46,12 +46,12 @@ from viewpoint.cli import SEED, UserError, counted, number, run
 from viewpoint.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
 from viewpoint.files import list_folder
 from viewpoint.fingerprints import fingerprint, hash_photos, read_data
-from viewpoint.images import is_photo
+from viewpoint.images import ImageError, is_photo, load_batch
+from viewpoint.inference import in_mirror, load_model
 from viewpoint.metrics import expected_calibration_error
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.parts_file import PARTS_NAME
-from viewpoint.predictor import Predictor
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings
@@ -127,14 +127,22 @@ def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
 
     "plain" is the model's answer, "mirrored" the mean of its answers for the photo and its mirror image.
     """
-    answers = {}
-    for way, tta in (("plain", False), ("mirrored", True)):
-        results = Predictor(model, tta=tta).batch(other["file"].map(Path))
-        answers[way] = [
-            [result.best_class, round(result.score, 6), true]
-            for result, true in zip(results, other["label"], strict=True)
-            if result.error is None
-        ]
+    runner, size, labels = load_model(model)
+    mirrored = in_mirror(runner, labels)
+
+    def predict(file: str) -> dict[str, np.ndarray] | None:
+        try:
+            batch = load_batch([file], size)
+        except ImageError:
+            return None
+        plain = runner(batch)[0]
+        return {"plain": plain, "mirrored": (plain + mirrored(batch)[0]) / 2}
+
+    answers: dict[str, list] = {"plain": [], "mirrored": []}
+    results = map_in_order(predict, other["file"], cpu_count())
+    for found, true in zip(results, other["label"], strict=True):
+        for way, values in (found or {}).items():
+            answers[way].append([labels[int(values.argmax())], round(float(values.max()), 6), true])
     return answers
 
 

@@ -150,25 +150,26 @@ def build_car(random: np.random.Generator) -> list[Panel]:
     ]
     window = np.array([(screen_base, w, waist), (back_base, w, waist), (back_top, r, roof), (screen_top, r, roof)])
     left.append(Panel(None, window, "#31424f"))
-    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    for x in (front - 0.75, rear + 0.75):
-        rim = np.stack([x + 0.33 * np.cos(angles), np.full(20, w + 0.01), 0.33 + 0.33 * np.sin(angles)], axis=1)
-        left.append(Panel("tyre", rim, "#181818", bias=0.6))
-        hub = (x, w + 0.02, 0.33)
-        left.append(Panel(None, hub + 0.6 * (rim - hub), "#a8a8a8", bias=0.7))
-        for angle in angles[::4]:  # spokes
-            spoke = np.array([(0, 0, 0), (0.2, 0, -0.025), (0.2, 0, 0.025)])
-            turned = spoke[:, [0]] * [np.cos(angle), 0, np.sin(angle)] + spoke[:, [2]] * [
-                -np.sin(angle),
-                0,
-                np.cos(angle),
-            ]
-            left.append(Panel(None, hub + turned, "#585858", bias=0.8))
+    left += build_wheel(front - 0.75, w) + build_wheel(rear + 0.75, w)
     right = [
         Panel(part.name and part.name.replace("left", "right"), part.corners * (1, -1, 1), part.colour, part.bias)
         for part in left
     ]
     return panels + left + right
+
+
+def build_wheel(x: float, y: float) -> list[Panel]:
+    """A wheel on the left side of a car, whose middle is x metres before that of the car: tyre, rim and spokes."""
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    tyre = np.stack([x + 0.33 * np.cos(angles), np.full(20, y + 0.01), 0.33 + 0.33 * np.sin(angles)], axis=1)
+    hub = np.array((x, y + 0.02, 0.33))
+    wheel = [Panel("tyre", tyre, "#181818", bias=0.6), Panel(None, hub + 0.6 * (tyre - hub), "#a8a8a8", bias=0.7)]
+    for angle in angles[::4]:
+        outward = 0.2 * np.array([np.cos(angle), 0, np.sin(angle)])
+        across = 0.025 * np.array([-np.sin(angle), 0, np.cos(angle)])
+        spoke = np.array([hub, hub + outward - across, hub + outward + across])
+        wheel.append(Panel(None, spoke, "#585858", bias=0.8))
+    return wheel
 
 
 def outward_normal(corners: np.ndarray) -> np.ndarray:

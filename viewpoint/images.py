@@ -206,7 +206,11 @@ def upright_size(path: Path | str) -> tuple[int, int]:
 
     Raises ImageError when the file is missing or not an image.
     """
-    width, height, orientation = stored_geometry(path)
+    return upright_dimensions(*stored_geometry(path))
+
+
+def upright_dimensions(width: int, height: int, orientation: int) -> tuple[int, int]:
+    """Width and height of the upright photo, for a photo that is stored as stored_geometry says."""
     return (height, width) if orientation >= 5 else (width, height)
 
 
@@ -218,8 +222,7 @@ def turn_outlines(outlines: Sequence[Points], width: int, height: int, orientati
     the stored one were drawn there and are turned with it.
     """
     points = [point for outline in outlines for point in outline]
-    upright = (height, width) if orientation >= 5 else (width, height)
-    if fit(points, *upright) or not fit(points, width, height):
+    if fit(points, *upright_dimensions(width, height, orientation)) or not fit(points, width, height):
         return list(outlines)
     return [tuple(turn_point(x, y, width, height, orientation) for x, y in outline) for outline in outlines]
 

@@ -238,13 +238,19 @@ def default_labels_path(model_path: Path) -> Path:
 
 
 def with_mirror(runner: Runner, labels: list[str]) -> Runner:
-    """A runner that averages the probabilities of an image and of its mirror image.
+    """A runner that averages the probabilities of an image and of its mirror image; see in_mirror."""
+    mirrored = in_mirror(runner, labels)
+    return lambda batch: (runner(batch) + mirrored(batch)) / 2
 
-    The classes of the mirror image are mapped back by config.MIRRORED_CLASS. Raises UserError
-    when one of the labels is missing there.
+
+def in_mirror(runner: Runner, labels: list[str]) -> Runner:
+    """A runner that gives the probabilities of the mirror image.
+
+    The classes are mapped back by config.MIRRORED_CLASS. Raises UserError when one of the labels is
+    missing there.
     """
     try:
         mirrored = [labels.index(config.MIRRORED_CLASS[name]) for name in labels]
     except (KeyError, ValueError) as error:
         raise UserError(f"cannot mirror the classes {', '.join(labels)}: {error}; predict without --tta") from error
-    return lambda batch: (runner(batch) + runner(batch[:, :, ::-1])[:, mirrored]) / 2
+    return lambda batch: runner(batch[:, :, ::-1])[:, mirrored]

@@ -16,12 +16,13 @@ from typing import NamedTuple, TextIO
 import config
 from viewpoint.cli import UserError
 from viewpoint.files import link_target, remove, rename_when_done, write_atomically
+from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.inputs import Input, Inputs
 from viewpoint.predictor import Result
 
 STANDARD_OUTPUT = "-"
 FORMATS = ("csv", "jsonl")
-COLUMNS = ["image_name", "prediction", "score", "best_class", "quality"]
+COLUMNS = [*PREDICTION_COLUMNS, "best_class", "quality"]
 FAILED_COLUMNS = ["image_name", "reason"]
 
 # Of the photos that failed, the summary shows this many.

@@ -15,7 +15,7 @@ from viewpoint.cli import UserError, counted, printable
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.files import list_folder, relative_name
 from viewpoint.fingerprints import photo_hash
-from viewpoint.images import ImageError, is_photo, stored_geometry, turn_outlines, upright_size
+from viewpoint.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.matching import MISSING, match_names
 from viewpoint.parallel import cpu_count, map_in_order
@@ -254,8 +254,8 @@ def label_photos(
     def read_photo(image_path: str) -> Photo | ImageError:
         try:
             image_hash = perceptual_hash(folder / image_path)
-            parts = upright_parts(annotations[image_path].parts, folder / image_path)
-            return Photo(parts, image_hash, photo_hash(folder / image_path), upright_size(folder / image_path))
+            parts, size = upright_parts(annotations[image_path].parts, folder / image_path)
+            return Photo(parts, image_hash, photo_hash(folder / image_path), size)
         except ImageError as error:
             return error
 
@@ -308,14 +308,15 @@ def warn_of_missing_votes(rows: list[list], report: Report) -> None:
             )
 
 
-def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[Part, ...]:
-    """The parts with outlines of the upright photo, also where they were drawn on the photo as stored.
+def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[tuple[Part, ...], tuple[int, int]]:
+    """The parts with outlines of the upright photo, also where they were drawn on the photo as stored, and its size.
 
     Browsers show a photo upright, so VIA's outlines are upright; older tools ignore the orientation.
     """
     width, height, orientation = stored_geometry(path)
-    if orientation == 1:
-        return parts
+    size = upright_dimensions(width, height, orientation)
+    if orientation == UPRIGHT:
+        return parts, size
     outlines = turn_outlines([outline for part in parts for outline in part.outlines], width, height, orientation)
     turned = iter(outlines)
-    return tuple(replace(part, outlines=tuple(next(turned) for _ in part.outlines)) for part in parts)
+    return tuple(replace(part, outlines=tuple(next(turned) for _ in part.outlines)) for part in parts), size

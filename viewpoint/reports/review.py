@@ -22,7 +22,7 @@ from viewpoint.cli import UserError
 from viewpoint.dataset import data_set_id
 from viewpoint.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
 from viewpoint.files import write_atomically
-from viewpoint.images import ImageError, upright_size
+from viewpoint.images import ImageError
 from viewpoint.labeling import VOTES, votes_of_names
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.predictor import Predictor
@@ -91,31 +91,15 @@ def write_review(
     suspicions = find_suspicions(df, photos, predictions, out_of_fold, conflicts)
     order = card_order(df["image_path"].tolist(), suspicions, corrections, groups)[:count]
 
-    def make_card(i: int) -> dict | None:
-        row = df.iloc[i]
-        try:
-            picture = thumbnail(data / row.image_path, config.THUMBNAIL_SIZE)
-            scale = CANVAS / max(upright_size(data / row.image_path))
-        except ImageError:
-            return None
-        probabilities = out_of_fold.get(row.image_path) or predictions.get(row.image_path) or {}
-        best = max(probabilities, key=lambda name: probabilities[name], default=None)
-        return {
-            "path": row.image_path,
-            "label": row.label,
-            "split": splits.get(row.image_path, ""),
-            "predicted": best,
-            "score": round(probabilities[best], 4) if best else None,
-            "votes": [int(row[f"{name}_votes"]) for name in VOTES],
-            "reasons": list(suspicions[i][1].items()),
-            "kind": kind_of_doubt(suspicions[i][1]),
-            "group": groups[row.image_path][0] if row.image_path in groups else None,
-            "picture": data_uri(picture),
-            "size": picture.size,
-            "parts": drawn_parts(photos[row.image_path].parts, scale),
-        }
+    judged = predictions | out_of_fold
 
-    made = tqdm(map_in_order(make_card, order, cpu_count()), "Review page", len(order), unit="photo")
+    def card_of(i: int) -> dict | None:
+        row = df.iloc[i]
+        card = make_card(row, photos[row.image_path], data, judged.get(row.image_path, {}), suspicions[i][1])
+        group = groups.get(row.image_path, [None])[0]
+        return card and card | {"split": splits.get(row.image_path, ""), "group": group}
+
+    made = tqdm(map_in_order(card_of, order, cpu_count()), "Review page", len(order), unit="photo")
     cards = [card for card in made if card]
     shown = {card["path"] for card in cards}
     labels = dict(zip(df["image_path"], df["label"], strict=True))
@@ -135,6 +119,33 @@ def write_review(
     }
     with write_atomically(path) as temporary:
         temporary.write_text(render("review.html", content=content), encoding="utf-8")
+
+
+def make_card(
+    row: pd.Series, photo: Photo, data: Path, probabilities: dict[str, float], reasons: dict[str, str]
+) -> dict | None:
+    """What the page shows of one photo; None when it can no longer be read.
+
+    `row` is of parse_dataset's table; `probabilities` are those of each class, {} without a model.
+    """
+    try:
+        picture = thumbnail(data / row.image_path, config.THUMBNAIL_SIZE)
+        scale = CANVAS / max(photo.size)
+    except ImageError:
+        return None
+    best = max(probabilities, key=lambda name: probabilities[name], default=None)
+    return {
+        "path": row.image_path,
+        "label": row.label,
+        "predicted": best,
+        "score": round(probabilities[best], 4) if best else None,
+        "votes": [int(row[f"{name}_votes"]) for name in VOTES],
+        "reasons": list(reasons.items()),
+        "kind": kind_of_doubt(reasons),
+        "picture": data_uri(picture),
+        "size": picture.size,
+        "parts": drawn_parts(photo.parts, scale),
+    }
 
 
 def read_review(path: Path) -> dict:
