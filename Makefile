@@ -1,5 +1,6 @@
 # make test    set up .venv and run the tests
 # make demo    draw photos, prepare, train, convert and predict, all inside demo/
+# make install GPU=1    only set up .venv; with the CUDA libraries that TensorFlow needs on a GPU (Linux)
 # make lint    check the code with ruff and mypy
 # make pictures    take the pictures in docs/ again, from demo/ (after make demo); needs Chromium
 #
@@ -15,6 +16,7 @@ INSTALLED = $(VENV)/requirements-installed.txt
 .PHONY: install test demo lint pictures
 
 install: $(INSTALLED)
+	$(if $(GPU),$(PY) -m pip install --quiet "$$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)")
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)

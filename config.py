@@ -350,6 +350,8 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "phase1_epochs": (20, (0, None), "epochs of the head on the frozen backbone"),
         "phase2_epochs": (18, (0, None), "epochs of fine-tuning"),
         "seed": (SEED, (0, 2**32 - 1), "seed of weights, dropout, batch order and random changes"),
+        "devices": ("one", ["one", "all"], "compute on one GPU or the CPU, or share each batch among all GPUs"),
+        "mixed_precision": (False, bool, "compute in float16 where that is safe: faster on a GPU, slower on a CPU"),
         "resume": (False, bool, "continue an interrupted training that had the same options"),
         "quiet": (False, bool, "print a line for each epoch instead of progress bars, for logs"),
     },

@@ -38,7 +38,7 @@ import tensorflow as tf
 import config
 from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot, vehicle_boxes
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
-from viewpoint.cli import UserError, run
+from viewpoint.cli import UserError, counted, run
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import lock, remove
@@ -262,20 +262,45 @@ def begin(settings: Settings, splits: dict[str, pd.DataFrame]) -> State:
     return state
 
 
-def build_and_load(settings: Settings) -> tuple[keras.Model, keras.Model]:
-    """The network with the backbone weights that --weights asks for: (model, backbone)."""
-    from_random = settings.weights == "none"
-    model, backbone = build_model(
+def share_batches() -> None:
+    """Share every batch among all GPUs; without one, among the logical CPU devices.
+
+    Each device computes the gradients of its part, and all apply the same sum.
+    Source: https://www.tensorflow.org/api_docs/python/tf/distribute/MirroredStrategy.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    print(f"Computing on {counted(len(devices), 'device')}: {', '.join(device.name for device in devices)}")
+    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy([device.name for device in devices]))
+
+
+def build(settings: Settings) -> tuple[keras.Model, keras.Model]:
+    """The network that the options describe, with random weights: (model, backbone)."""
+    return build_model(
         image_size=settings.image_size,
         hidden_units=settings.hidden_units,
         backbone_dropout=settings.backbone_dropout,
         head_dropout=settings.head_dropout,
-        train_batchnorm=from_random,
+        train_batchnorm=settings.weights == "none",
         backbone_name=settings.backbone,
     )
-    if not from_random:
+
+
+def build_and_load(settings: Settings) -> tuple[keras.Model, keras.Model]:
+    """The network with the backbone weights that --weights asks for: (model, backbone)."""
+    if settings.mixed_precision:
+        keras.config.set_dtype_policy("mixed_float16")
+    model, backbone = build(settings)
+    if settings.weights != "none":
         load_backbone_weights(backbone, settings.weights, settings.backbone)
     return model, backbone
+
+
+def in_float32(model: keras.Model, settings: Settings) -> keras.Model:
+    """The trained model as a network of float32 throughout, as everything after the training expects it."""
+    keras.config.set_dtype_policy("float32")
+    result, _ = build(settings)
+    result.set_weights(model.get_weights())
+    return result
 
 
 def main() -> None:
@@ -291,6 +316,8 @@ def train_and_report(settings: Settings) -> None:
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
+    if settings.devices == "all":
+        share_batches()
     splits = load_splits(settings.dataset, settings.data)
     hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
     model, backbone = build_and_load(settings)
@@ -299,6 +326,8 @@ def train_and_report(settings: Settings) -> None:
     test_images = load_photos("test", splits["test"]["file"], size, cache, quiet)
     val_images = load_photos("val", splits["val"]["file"], size, cache, quiet)
     history = train(model, backbone, splits, val_images, settings, begin(settings, splits))
+    if settings.mixed_precision:
+        model = in_float32(model, settings)
     temperature = None
     if settings.calibrate:
         targets = one_hot(splits["val"]["label"])

@@ -74,7 +74,8 @@ def compute_features(extractor: keras.Model, batches: ImageBatches, views: int, 
     with tqdm(total=views * len(batches), desc="Computing features", unit="batch", disable=quiet) as progress:
         for _ in range(views):
             for images, *rest in map_in_order(batches.__getitem__, range(len(batches)), batches.workers):
-                features[done : done + len(images)] = extractor.predict_on_batch(images)
+                # With --devices all, every device answers the whole batch.
+                features[done : done + len(images)] = extractor.predict_on_batch(images)[: len(images)]
                 done += len(images)
                 rests.append(rest)
                 progress.update()

@@ -51,7 +51,8 @@ def build_model(
     x = keras.layers.Dropout(backbone_dropout)(x)
     x = keras.layers.Dense(hidden_units, activation="relu")(x)
     x = keras.layers.Dropout(head_dropout)(x)
-    outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities")(x)
+    # Probabilities of float16 would be too coarse for the loss when --mixed-precision is on.
+    outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities", dtype="float32")(x)
     return keras.Model(inputs, outputs, name="vehicle_viewpoint"), backbone
 
 
@@ -167,11 +168,12 @@ class FoldedConvolution(keras.layers.Layer):
         convolution, norm = self.convolution, self.norm
         scale = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
         bias = convolution.bias if convolution.use_bias else 0.0
-        offset = norm.beta + (bias - norm.moving_mean) * scale
+        offset = ops.cast(norm.beta + (bias - norm.moving_mean) * scale, x.dtype)
         if isinstance(convolution, keras.layers.DepthwiseConv2D):
-            kernel = convolution.kernel * scale[:, np.newaxis]  # (height, width, channels, 1)
+            kernel = ops.cast(convolution.kernel * scale[:, np.newaxis], x.dtype)  # (height, width, channels, 1)
             return ops.depthwise_conv(x, kernel, convolution.strides, convolution.padding) + offset
-        return ops.conv(x, convolution.kernel * scale, convolution.strides, convolution.padding) + offset
+        kernel = ops.cast(convolution.kernel * scale, x.dtype)
+        return ops.conv(x, kernel, convolution.strides, convolution.padding) + offset
 
 
 # --- Files -------------------------------------------------------------------------
