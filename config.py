@@ -39,6 +39,9 @@ IMAGE_SIZE = 224
 IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"]
 IMAGE_EXTENSIONS += [".heic", ".heif", ".avif", ".mpo"]
 
+# Files that count as videos; compared in lower case.
+VIDEO_EXTENSIONS = [".mp4", ".mov", ".avi", ".mkv"]
+
 # Photos in formats that are not read: they are reported, so that nobody misses them in silence.
 UNREAD_EXTENSIONS = [".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2", ".jp2", ".jxl", ".psd"]
 
@@ -490,8 +493,16 @@ UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknow
 
 # Which photos are hardly usable; docs/quality.md says on which photos these numbers were chosen.
 QUALITY_SIZE = 192  # width and height of the grey copy that is measured, in pixels
-TOO_DARK_BELOW = 50  # grey level, 0 to 255
-BRIGHT_SHARE = 0.05  # fraction of the pixels that must reach it
+TOO_DARK_BELOW = 65  # grey level, 0 to 255
+BRIGHT_SHARE = 0.02  # fraction of the pixels that must reach it
 CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
-TOO_BRIGHT_ABOVE = 0.3  # fraction of white pixels in the middle of the photo
-BLURRED_ABOVE = 0.5  # blur, 0 to 1, as in quality.py
+TOO_BRIGHT_ABOVE = 0.25  # fraction of white pixels in the middle of the photo
+BLURRED_ABOVE = 0.48  # blur, 0 to 1, as in quality.py
+
+# Videos of a walk around the car, in viewpoint/video.py and viewpoint/steady.py.
+FRAMES_A_SECOND = 5  # frames that are looked at
+VIEW_SECONDS = 3.0  # for how long a view is seen on average
+AWAY_SHARE = 0.1  # fraction of the changes of view that turn away from the car, to Background
+JUMP_SHARE = 0.01  # fraction of the changes to a view that is no neighbour on VIEW_CIRCLE
+FRAME_WEIGHT = 0.5  # what a frame counts, because frames in a row repeat each other's mistakes
+NEAR_BEST = 0.9  # the frame to save has at least this fraction of its view's best score

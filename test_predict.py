@@ -1,12 +1,13 @@
-"""Predict the viewpoint of photos with a TFLite model.
+"""Predict the viewpoint of photos and videos with a TFLite model.
 
     python test_predict.py --images car.jpg               # the answer as a sentence
     python test_predict.py --images photos "lot 2/*.jpg"  # files, folders and globs
     python test_predict.py --images dataset/test.csv      # with accuracy and macro F1
     python test_predict.py --images vehicles --per-folder --views Front,Rear
+    python test_predict.py --images walk.mp4 --best-frames frames
     find . -name "*.jpg" | python test_predict.py --images - --format jsonl --output - | jq .prediction
 
-Reads photos, folders with their subfolders, globs, CSV files with the column image_path or
+Reads photos, videos, folders with their subfolders, globs, CSV files with the column image_path or
 image_name, and with - the names on standard input, one a line. In a folder, links that leave it
 are followed only with --follow-links, and what systems and other programs leave there (._*,
 @eaDir and the like) is passed over; the summary lists what was.
@@ -14,12 +15,14 @@ are followed only with --follow-links, and what systems and other programs leave
 Writes predictions.csv with the columns image_name, prediction, score, best_class and quality: a
 score lower than --unknown-below makes the prediction Unknown, best_class keeps the class that it
 would have been, and quality says why a photo is hardly usable (too dark, too bright, blurred).
-Photos that could not be read are in predictions_failed.csv with the reason. Until the run is
-complete, its rows are in a hidden file beside predictions.csv, from which --resume continues. A
-device, a pipe, or - for standard output is written to row by row.
+A video of a walk around a vehicle gives a row for each stretch that shows one class, with the
+columns start and end in seconds. What could not be read is in predictions_failed.csv with the reason.
+Until the run is complete, its rows are in a hidden file beside predictions.csv, from which --resume
+continues. A device, a pipe, or - for standard output is written to row by row.
 
---per-folder also writes which vehicles are completely photographed, as predictions_per_folder.csv,
-.json and .html: the best photo of each viewpoint, and why one is missing. --contact-sheet FILE
+--per-folder also writes which vehicles, each a folder or a video, are completely photographed, as
+predictions_per_folder.csv, .json and .html: the best photo of each viewpoint, and why one is missing.
+--best-frames FOLDER saves the sharpest sure frame of each viewpoint of a video, --contact-sheet FILE
 draws a picture of the least certain predictions.
 
 Exits with 0 when all went well, with 1 when a photo that was asked for by name could not be read,
@@ -27,7 +30,7 @@ and with 2 when nothing was predicted. With --strict it also exits with 1 when a
 was left out, and when the model was trained on photos of the CSV, so that its figures are too good.
 
 Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A SavedModel as
---model also needs TensorFlow, the page of --per-folder Jinja2.
+--model also needs TensorFlow, the page of --per-folder Jinja2, videos PyAV.
 """
 
 import argparse
@@ -43,22 +46,23 @@ from tqdm import tqdm
 import config
 from viewpoint.cli import FRACTION, UserError, counted, printable, run
 from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos, packed_data
-from viewpoint.inputs import Input, list_inputs
+from viewpoint.inputs import Input, is_video, list_inputs
 from viewpoint.labeling import VIEWPOINTS
 from viewpoint.metrics import accuracy_and_macro_f1
 from viewpoint.outputs import (
     FORMATS,
     STANDARD_OUTPUT,
+    Answer,
     Outcome,
     Prediction,
     RowFormat,
     csv_line,
     failed_path,
+    frames_path,
     is_stream,
     open_output,
-    without,
 )
-from viewpoint.predictor import Predictor, Result
+from viewpoint.predictor import Predictor
 
 # Of everything left out for one reason, the summary shows this many names.
 NAMES_SHOWN = 5
@@ -79,46 +83,56 @@ def predict_images(
     follow_links: bool = False,
     file_format: str = "csv",
     then: Callable[[Prediction], None] = lambda prediction: None,
+    frames_folder: Path | None = None,
 ) -> Outcome:
-    """Predict every photo of `images_path`, one path or several, and write `output_path`.
+    """Predict every photo and video of `images_path`, one path or several, and write `output_path`.
 
     Without `labels_path`, the class names come from the model's labels.txt or from inside the
     model. A best score (0 to 1) lower than `unknown_below` gives config.UNKNOWN; `tta` averages
     each image with its mirror image; `all_probabilities` adds those of each class; `resume`
     keeps the rows of an interrupted run with the same model and options; `follow_links` also reads
     what links that leave a folder lead to; `file_format` is "csv" or "jsonl". `then` is called with
-    each prediction, also of photos that failed. Memory does not grow with the number of names that
-    a CSV or standard input gives. Raises UserError when the model, its labels or the photos cannot
+    each prediction, also of photos that failed, and with those of the best frames of videos, which are
+    saved below `frames_folder`. Memory does not grow with the number of names that a CSV or standard
+    input gives. Raises UserError when the model, its labels or the photos cannot
     be found, or when no photo at all could be read.
     """
     images = [images_path] if isinstance(images_path, (Path, str)) else list(images_path)
     inputs = list_inputs(images, data_dir, follow_links)
     predictor = Predictor(model_path, labels_path, unknown_below, tta)
-    rows = RowFormat(file_format, predictor.labels if all_probabilities else ())
-    outcome, output = Outcome(inputs), Path(output_path)
+    rows = RowFormat(file_format, predictor.labels if all_probabilities else (), inputs.videos > 0)
+    outcome, output = Outcome(inputs, then), Path(output_path)
 
     options = [rows, predictor.labels, unknown_below, tta, [Path(path).resolve() for path in images], data_dir]
-    with open_output(output, rows, outcome, Path(model_path), str(options), resume) as (kept, file, failed):
-        for item, result in kept:
-            then(outcome.add(item, result))
-        outcome.resumed = outcome.predicted
-        for item, result in predict_all(predictor, without(inputs, kept), len(inputs) - len(kept)):
-            if result.error is None:
-                file.write(rows.line(item.name, result))
-                file.flush()  # after each row, so that a killed run loses none
+    with open_output(output, rows, outcome, Path(model_path), str(options), resume) as (to_do, file, failed):
+        for answer in predict_all(predictor, to_do, len(inputs) - outcome.resumed, frames_folder):
+            if answer.error is None:
+                file.writelines(rows.line(answer.item.name, result) for result in answer.results)
+                file.flush()  # after each photo, so that a killed run loses none
             else:
-                failed.write(csv_line([item.name, result.error]))
-            then(outcome.add(item, result))
+                failed.write(csv_line([answer.item.name, answer.error]))
+            outcome.add(answer)
         if not outcome.predicted:
-            raise UserError(f"none of {counted(len(inputs), 'photo')} could be read: {outcome.failures[0][1]}")
+            raise UserError(f"none of {inputs} could be read: {outcome.failures[0][1]}")
     return outcome
 
 
-def predict_all(predictor: Predictor, inputs: Iterable[Input], count: int) -> Iterator[tuple[Input, Result]]:
-    """Each photo with its result, in order, with a progress bar."""
-    inputs, again = itertools.tee(inputs)
-    results = predictor.batch(item.file for item in again)
-    return zip(inputs, tqdm(results, "Predicting", count, unit="photo"), strict=True)
+def predict_all(
+    predictor: Predictor, inputs: Iterable[Input], count: int, frames_folder: Path | None
+) -> Iterator[Answer]:
+    """The answer for each photo and video, in order, with a progress bar."""
+    with tqdm(desc="Predicting", total=count, unit="file") as bar:
+        for are_videos, items in itertools.groupby(inputs, lambda item: is_video(item.file)):
+            if are_videos:
+                from viewpoint.video import predict_video  # imported here so that photos alone start fast
+
+                answers: Iterator[Answer] = (predict_video(predictor, item, frames_folder) for item in items)
+            else:
+                photos, again = itertools.tee(items)
+                answers = map(Answer.of_photo, photos, predictor.batch(item.file for item in again))
+            for answer in answers:
+                bar.update()
+                yield answer
 
 
 # --- The script --------------------------------------------------------------------
@@ -143,13 +157,17 @@ def describe(photo: Prediction, unknown_below: float) -> str:
 def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
     """Print how many photos were predicted, what failed and why, and how many predictions are right."""
     found = outcome.predicted + outcome.failed
-    print(f"\n{counted(found, 'photo')} found: {outcome.predicted} predicted, {outcome.failed} failed")
+    print(f"\n{outcome.inputs} found: {outcome.predicted} predicted, {outcome.failed} failed")
     if outcome.resumed:
         print(f"{outcome.resumed} of them had been predicted before the interruption")
     for name, reason in outcome.failures:
         print(f"  {printable(name)}: {printable(reason)}")
     if outcome.failed and not is_stream(output):
-        print(f"Failed photos are in {failed_path(output)}, each with its reason.")
+        print(f"Those that failed are in {failed_path(output)}, each with its reason.")
+    for name, damage in outcome.damaged:
+        print(f"  {printable(name)}: only the part that could be read was predicted; {printable(damage)}")
+    if outcome.stretches:
+        print(f"The videos have {counted(outcome.stretches, 'stretch', 'stretches')}, each of one class.")
     if outcome.inputs.left_out:
         print("Not read:")
     for reason, names in outcome.inputs.left_out.items():
@@ -169,7 +187,7 @@ def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
         besides = f" that are not {config.UNKNOWN}" if outcome.unknown else ""
         print(f"On the {counted(len(true), 'labelled photo')}{besides}: ", end="")
         print(f"accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
-    if found == 1 and outcome.last:
+    if found == 1 and outcome.last and not outcome.inputs.videos:
         print(describe(outcome.last, unknown_below))
     if not is_stream(output):
         print(f"Predictions are in {output}.")
@@ -186,14 +204,17 @@ def print_known(model: Path, outcome: Outcome) -> int:
     return count_known(data, hashes)
 
 
-def choose_threshold(given: float | None, model: Path, per_folder: bool) -> float:
-    """The threshold to use: the one given, or for a summary of folders the model's own; says which it is."""
-    if given is not None or not per_folder:
+def choose_threshold(given: float | None, model: Path, needs_one: bool) -> float:
+    """The threshold to use: the one given, or where one is needed the model's own; says which it is."""
+    if given is not None or not needs_one:
         return given or 0.0
     data = packed_data(model)
     if data is None or not data.threshold:
         return 0.0
-    print(f"Below a score of {data.threshold:.2f}, which the model suggests, photos are {config.UNKNOWN}; ", end="")
+    print(
+        f"Below a score of {data.threshold:.2f}, which the model suggests, photos and frames are {config.UNKNOWN}; ",
+        end="",
+    )
     print("--unknown-below sets another threshold, 0 none")
     return data.threshold
 
@@ -222,7 +243,7 @@ def parse_arguments() -> argparse.Namespace:
         "--images",
         nargs="+",
         required=True,
-        help="photos, folders, globs, CSV files with the column image_path or image_name, or - for names on "
+        help="photos, videos, folders, globs, CSV files with the column image_path or image_name, or - for names on "
         "standard input",
     )
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file or SavedModel folder")
@@ -239,12 +260,22 @@ def parse_arguments() -> argparse.Namespace:
         "--unknown-below",
         type=FRACTION,
         help="best score, 0 to 1, below which a photo is Unknown; None: none, or with "
-        "--per-folder the one that the model suggests",
+        "--per-folder and --best-frames the one that the model suggests",
     )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
-    add("--per-folder", action="store_true", help="also write which vehicles (folders) are completely photographed")
+    add(
+        "--per-folder",
+        action="store_true",
+        help="also write which vehicles (folders, videos) are completely photographed",
+    )
     add("--views", type=views, default=VIEWPOINTS, help="viewpoints that a complete vehicle shows, with commas")
+    add(
+        "--best-frames",
+        type=Path,
+        metavar="FOLDER",
+        help="save the sharpest sure frame of each viewpoint of a video; None: only with --per-folder, beside --output",
+    )
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
@@ -279,9 +310,10 @@ def main() -> int:
     # When the rows go to standard output, nothing else does.
     messages = sys.stderr if str(args.output) == STANDARD_OUTPUT else sys.stdout
     with contextlib.redirect_stdout(messages):
-        threshold = choose_threshold(args.unknown_below, args.model, args.per_folder)
+        threshold = choose_threshold(args.unknown_below, args.model, args.per_folder or bool(args.best_frames))
+    frames_folder = args.best_frames or (frames_path(args.output) if args.per_folder else None)
     options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links, args.format, then)
-    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
+    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options, frames_folder)
     with contextlib.redirect_stdout(messages):
         print_summary(outcome, args.output, threshold)
         known = print_known(args.model, outcome)

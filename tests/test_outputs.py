@@ -100,8 +100,8 @@ def test_written_rows_come_back_without_the_one_that_was_cut_off(name):
         Result("Front", 0.75, "Front", {"Front": 0.75, "Rear": 0.25}),
     ]
     text = rows.header + rows.line('a "b",\nc.png', results[0]) + rows.line("d.png", results[1])
-    assert list(rows.read(text)) == [('a "b",\nc.png', results[0]), ("d.png", results[1])]
-    assert list(rows.read(text[:-12])) == [('a "b",\nc.png', results[0])]
+    assert list(rows.read(io.StringIO(text, newline="\n"))) == [('a "b",\nc.png', results[0]), ("d.png", results[1])]
+    assert list(rows.read(io.StringIO(text[:-12], newline="\n"))) == [('a "b",\nc.png', results[0])]
 
 
 def test_rows_on_standard_output_and_the_summary_elsewhere(predict):

@@ -1,4 +1,4 @@
-"""Which photos to predict: files, folders, globs, CSV files, and names from standard input. Starts fast."""
+"""Which photos and videos to predict: files, folders, globs, CSV files, names from standard input. Starts fast."""
 
 import glob
 import itertools
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.cli import UserError, counted
 from viewpoint.dataset import stream_rows
-from viewpoint.files import csv_name, list_folder, relative_name
+from viewpoint.files import csv_name, is_file, list_folder, relative_name
 from viewpoint.images import is_photo
 
 STANDARD_INPUT = "-"
@@ -23,9 +23,9 @@ NAME_COLUMNS = ("image_path", "image_name")
 
 @dataclass
 class Input:
-    """A photo to predict: its name in the output, its file, its true class if known.
+    """A photo or video to predict: its name in the output, its file, its true class if known.
 
-    `is_named` says that somebody asked for this very photo, and did not only name its folder.
+    `is_named` says that somebody asked for this very file, and did not only name its folder.
     """
 
     name: str
@@ -36,12 +36,13 @@ class Input:
 
 @dataclass
 class Inputs:
-    """Photos to predict, in order. They can be iterated over several times, but not at the same time.
+    """Photos and videos to predict, in order. They can be iterated over several times, but not at the same time.
 
     `left_out` has what lies in a folder but is not read: names by reason, as in files.Listing.
     """
 
     count: int = 0
+    videos: int = 0  # that many of `count`
     left_out: dict[str, list[str]] = field(default_factory=dict)
     sources: list[Callable[[], Iterable[Input]]] = field(default_factory=list)
 
@@ -51,19 +52,32 @@ class Inputs:
     def __iter__(self) -> Iterator[Input]:
         return itertools.chain.from_iterable(source() for source in self.sources)
 
-    def add(self, count: int, source: Callable[[], Iterable[Input]]) -> None:
-        """Add `count` photos, which `source()` lists."""
-        self.count += count
+    def __str__(self) -> str:
+        parts = ((self.count - self.videos, "photo"), (self.videos, "video"))
+        return " and ".join(counted(count, what) for count, what in parts if count)
+
+    def add(self, source: Callable[[], Iterable[Input]]) -> int:
+        """Add the photos and videos that `source()` lists, and return how many these are."""
+        before = self.count
+        for item in source():
+            self.count += 1
+            self.videos += is_video(item.file)
         self.sources.append(source)
+        return self.count - before
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file counts as a video, by its extension."""
+    return path.suffix.lower() in config.VIDEO_EXTENSIONS
 
 
 def find_inputs(images: Path | str, data_dir: Path | str | None = None) -> list[Input]:
     """The photos that list_inputs lists, without following links that leave a folder."""
-    return list(list_inputs([images], data_dir))
+    return [item for item in list_inputs([images], data_dir) if not is_video(item.file)]
 
 
 def list_inputs(images: Sequence[Path | str], data_dir: Path | str | None = None, follow_links: bool = False) -> Inputs:
-    """The photos to predict: files, all photos below folders (sorted), the rows of CSV files, globs, names.
+    """What to predict: files, all photos and videos below folders (sorted), the rows of CSV files, globs, names.
 
     A glob has *, ? or [ and is not itself the name of a file; "-" stands for names on standard
     input, one a line. A single file or folder gives names relative to its folder; of several,
@@ -88,35 +102,38 @@ def list_inputs(images: Sequence[Path | str], data_dir: Path | str | None = None
 def find_matches(pattern: Path) -> list[Path]:
     """What a glob matches, sorted; files only where they count as photos or are CSV files. Raises UserError if none."""
     matches = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  (it may be absolute)
-    wanted = [path for path in matches if path.is_dir() or path.suffix.lower() == ".csv" or is_photo(path)]
+    wanted = [path for path in matches if path.is_dir() or path.suffix.lower() == ".csv" or is_wanted(path)]
     if not wanted:
         raise UserError(f"no photos match {pattern}")
     return wanted
 
 
+def is_wanted(path: Path) -> bool:
+    """Whether a file in a folder counts as a photo or video."""
+    return is_photo(path) or (is_video(path) and is_file(path))
+
+
 def add_path(inputs: Inputs, path: Path, data_dir: Path | str | None, follow_links: bool, several: bool) -> None:
-    """Add a photo, the photos below a folder, or those of a CSV; `several` gives them their paths as names."""
+    """Add a file, what is in a folder, or the rows of a CSV; `several` gives them their paths as names."""
     if path.is_dir():
         start = Path() if several else path
-        listing = list_folder(path, follow_links, config.IMAGE_EXTENSIONS)
-        found = [file for file in listing.files if is_photo(file)]
+        listing = list_folder(path, follow_links, [*config.IMAGE_EXTENSIONS, *config.VIDEO_EXTENSIONS])
+        found = [file for file in listing.files if is_wanted(file)]
         if not found:
             raise UserError(nothing_found(path, listing.left_out))
         photos = [Input(name_of(file, start), file, is_named=False) for file in found]
         photos.sort(key=lambda item: item.name)
-        inputs.add(len(photos), lambda: photos)
+        inputs.add(lambda: photos)
         for reason, names in listing.left_out.items():
             inputs.left_out.setdefault(reason, []).extend(names)
     elif path.suffix.lower() == ".csv":
-        count = sum(1 for _ in stream_rows(path, data_dir, NAME_COLUMNS))  # also finds a mistake before the work
-        if not count:
+        if not inputs.add(lambda: read_csv(path, data_dir)):  # also finds a mistake before the work
             raise UserError(f"no photos in {path}: it has no rows")
-        inputs.add(count, lambda: read_csv(path, data_dir))
     elif not path.exists():
         raise UserError(f"{path} not found; give a photo, a folder, a glob or a CSV with --images")
     else:
         photo = Input(name_of(path, Path() if several else path.parent), path)
-        inputs.add(1, lambda: [photo])
+        inputs.add(lambda: [photo])
 
 
 def name_of(path: Path, start: Path) -> str:
@@ -143,14 +160,13 @@ def add_names(inputs: Inputs, folder: Path) -> None:
             if name := os.fsdecode(line.rstrip(b"\r\n")):
                 yield Input(csv_name(name), folder / name)
 
-    count = sum(1 for _ in read_names())
-    if not count:
+    if not inputs.add(read_names):
         raise UserError("no names of photos on standard input; write one a line")
-    inputs.add(count, read_names)
 
 
 def nothing_found(folder: Path, left_out: dict[str, list[str]]) -> str:
     """What to tell people whose folder has no photos: the extensions, and what was not read."""
     reasons = [f"{reason}: {names[0]}" for reason, names in left_out.items()]
     besides = f"; not read: {', '.join(reasons)}" if reasons else ""
-    return f"no photos in {folder} (looked for {', '.join(config.IMAGE_EXTENSIONS)}){besides}"
+    extensions = ", ".join([*config.IMAGE_EXTENSIONS, *config.VIDEO_EXTENSIONS])
+    return f"no photos in {folder} (looked for {extensions}){besides}"

@@ -1,14 +1,16 @@
-"""The files of test_predict.py: rows as CSV or JSON lines, photos that failed, rows of an interrupted run."""
+"""The files of test_predict.py: rows as CSV or JSON lines, photos and videos that failed, interrupted runs."""
 
 import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
+import pickle
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -23,9 +25,10 @@ from viewpoint.predictor import Result
 STANDARD_OUTPUT = "-"
 FORMATS = ("csv", "jsonl")
 COLUMNS = [*PREDICTION_COLUMNS, "best_class", "quality"]
+STRETCH_COLUMNS = ["start", "end"]  # seconds; only where there are videos
 FAILED_COLUMNS = ["image_name", "reason"]
 
-# Of the photos that failed, the summary shows this many.
+# Of what failed, or was damaged, the summary shows this many.
 FAILURES_SHOWN = 5
 
 
@@ -38,39 +41,73 @@ class Prediction(NamedTuple):
 
 
 @dataclass
-class Outcome:
-    """What happened to the photos of a run; it has the same size whatever their number.
+class Answer:
+    """What came of a photo or a video: its rows, one of a photo, and one for each stretch of a video.
 
-    `inputs` lists the photos that were found; each was either predicted or failed.
+    `shown` has what reports show of it: the photo itself, or the best frames of the video.
+    """
+
+    item: Input
+    results: list[Result]
+    shown: list[Prediction] = field(default_factory=list)
+    damage: str = ""  # what of a video could not be read
+
+    @classmethod
+    def of_photo(cls, item: Input, result: Result) -> "Answer":
+        """The answer for a photo."""
+        return cls(item, [result], [Prediction(item.name, item.file, result)])
+
+    @property
+    def error(self) -> str | None:
+        """Why the photo or video could not be read."""
+        return self.results[0].error
+
+
+@dataclass
+class Outcome:
+    """What happened to the photos and videos of a run; it has the same size whatever their number.
+
+    `inputs` lists those that were found; each was either predicted or failed. `then` is called with
+    each prediction that reports show.
     """
 
     inputs: Inputs
+    then: Callable[[Prediction], None] = lambda prediction: None
     predicted: int = 0
+    stretches: int = 0  # of the videos
     resumed: int = 0  # that many of `predicted` come from an interrupted run
     failed: int = 0
     failed_named: int = 0  # that many of `failed` were asked for by name
     failures: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of the first ones that failed
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of videos that were read in part
     unknown: int = 0
     unusable: Counter[str] = field(default_factory=Counter)  # photos for each reason in Result.quality
     labelled: Counter[tuple[str, str]] = field(default_factory=Counter)  # (true, predicted) where both are known
     last: Prediction | None = None
 
-    def add(self, item: Input, result: Result) -> Prediction:
-        """Count a photo."""
+    def add(self, answer: Answer) -> None:
+        """Count a photo or video, and show it to reports."""
+        item, result = answer.item, answer.results[0]
         self.last = Prediction(item.name, item.file, result)
+        for photo in answer.shown:
+            self.then(photo)
         if result.error is not None:
             self.failed += 1
             self.failed_named += item.is_named
             if len(self.failures) < FAILURES_SHOWN:
                 self.failures.append((item.name, result.error))
-            return self.last
+            return
         self.predicted += 1
+        if answer.damage:
+            self.damaged.append((item.name, answer.damage))
+        if result.start is not None:
+            self.stretches += len(answer.results)
+            return
         self.unusable.update(result.quality)
         if result.prediction == config.UNKNOWN:
             self.unknown += 1
         elif item.label is not None:
             self.labelled[(item.label, result.prediction)] += 1
-        return self.last
 
 
 # --- Rows --------------------------------------------------------------------------
@@ -78,43 +115,59 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RowFormat:
-    """How predictions are written: "csv" or "jsonl", with the probabilities of `classes`."""
+    """How predictions are written: "csv" or "jsonl", with the probabilities of `classes`.
+
+    `has_videos` adds STRETCH_COLUMNS to a CSV. In JSON lines, only stretches have them.
+    """
 
     name: str
     classes: Sequence[str] = ()
+    has_videos: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of a CSV."""
+        return [*COLUMNS, *(STRETCH_COLUMNS if self.has_videos else ()), *self.classes]
 
     @property
     def header(self) -> str:
         """What the file begins with."""
-        return csv_line([*COLUMNS, *self.classes]) if self.name == "csv" else ""
+        return csv_line(self.columns) if self.name == "csv" else ""
 
     def line(self, name: str, result: Result) -> str:
-        """The row of a photo."""
+        """The row of a photo or a stretch."""
         probabilities = [round(result.probabilities[name], 4) for name in self.classes]
+        times = [] if result.start is None or result.end is None else [round(result.start, 2), round(result.end, 2)]
         if self.name == "csv":
-            quality = "; ".join(result.quality)
-            numbers = [f"{value:.4f}" for value in (result.score, *probabilities)]
-            return csv_line([name, result.prediction, numbers[0], result.best_class, quality, *numbers[1:]])
+            cells = [name, result.prediction, f"{result.score:.4f}", result.best_class, "; ".join(result.quality)]
+            if self.has_videos:
+                cells += [f"{time:.2f}" for time in times] or ["", ""]
+            return csv_line([*cells, *(f"{value:.4f}" for value in probabilities)])
         values = [name, result.prediction, round(result.score, 4), result.best_class, list(result.quality)]
-        row = dict(zip(COLUMNS, values, strict=True))
+        row = dict(zip(COLUMNS, values, strict=True)) | dict(zip(STRETCH_COLUMNS, times, strict=False))
         if self.classes:
             row["probabilities"] = dict(zip(self.classes, probabilities, strict=True))
         return json.dumps(row, ensure_ascii=False) + "\n"
 
-    def read(self, text: str) -> Iterator[tuple[str, Result]]:
-        """The (name, result) of each complete row; a row that was cut off is passed over."""
+    def read(self, lines: Iterable[str]) -> Iterator[tuple[str, Result]]:
+        """The (name, result) of each complete row of a photo; rows of stretches, or cut off, are passed over."""
+        whole_lines = (line for line in lines if line.endswith("\n"))
         if self.name == "jsonl":
-            for line in text.split("\n"):
+            for line in whole_lines:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     row = json.loads(line)
                     name, prediction, score, best, quality = (row[column] for column in COLUMNS)
-                    yield name, Result(prediction, score, best, row.get("probabilities", {}), tuple(quality))
+                    if "start" not in row:
+                        yield name, Result(prediction, score, best, row.get("probabilities", {}), tuple(quality))
             return
-        columns = [*COLUMNS, *self.classes]
-        for cells in csv.reader(io.StringIO(text, newline="")):
+        for cells in csv.reader(whole_lines):
             # A row is also cut off when the run was killed after a line break inside a photo's name.
-            if len(cells) == len(columns) and cells != columns:
+            if len(cells) == len(self.columns) and cells != self.columns:
                 name, prediction, score, best, quality, *numbers = cells
+                if self.has_videos:
+                    start, _, *numbers = numbers
+                    if start:
+                        continue
                 probabilities = dict(zip(self.classes, map(float, numbers), strict=True))
                 reasons = tuple(quality.split("; ")) if quality else ()
                 yield name, Result(prediction, float(score), best, probabilities, reasons)
@@ -136,15 +189,20 @@ def is_stream(output: Path) -> bool:
 
 
 def failed_path(output: Path) -> Path:
-    """The CSV beside the output for the photos that failed."""
+    """The CSV beside the output for the photos and videos that failed."""
     return output.with_name(f"{output.stem}_failed.csv")
+
+
+def frames_path(output: Path) -> Path:
+    """The folder beside the output for the best frames of videos."""
+    return output.with_name(f"{output.stem}_frames")
 
 
 @contextlib.contextmanager
 def open_output(
     output: Path, rows: RowFormat, outcome: Outcome, model_path: Path, options: str, resume: bool
-) -> Iterator[tuple[list[tuple[Input, Result]], TextIO, TextIO]]:
-    """Open what to write: (photos of an interrupted run that need no prediction, file of rows, file of failures).
+) -> Iterator[tuple[Iterable[Input], TextIO, TextIO]]:
+    """Open what to write: (what an interrupted run has not predicted, file of rows, file of failures).
 
     Rows go to a hidden file that becomes the output in the end. A stream gets them at once, and
     failures then go to standard error. Raises UserError when something cannot be written.
@@ -156,12 +214,12 @@ def open_output(
             )
         with open_stream(output) as file:
             file.write(rows.header)
-            yield [], file, sys.stderr
+            yield outcome.inputs, file, sys.stderr
         return
     partial = partial_path(output, model_path, options)
-    kept = start_partial(partial, rows, outcome.inputs, resume)
+    to_do = start_partial(partial, rows, outcome, resume)
     with open_partial(partial, output, outcome) as file, open_failed(partial, output, outcome) as failed:
-        yield kept, file, failed
+        yield to_do, file, failed
 
 
 @contextlib.contextmanager
@@ -227,40 +285,43 @@ def open_partial(partial: Path, output: Path, outcome: Outcome) -> Iterator[Text
             raise
 
 
-def start_partial(partial: Path, rows: RowFormat, inputs: Inputs, resume: bool) -> list[tuple[Input, Result]]:
+def start_partial(partial: Path, rows: RowFormat, outcome: Outcome, resume: bool) -> Iterable[Input]:
     """Write the header and, with `resume`, the rows of an interrupted run whose photos are still there.
 
-    Returns the photos of these rows.
+    Counts these, and returns the other inputs.
     """
     if partial.is_file() and not resume:
         print(f"Dropping the rows of an interrupted run, which --resume would have continued ({partial})")
-    done = read_partial(partial, rows) if resume else {}
-    kept = []
+    done = DoneRows(partial, rows) if resume and partial.is_file() else None
+    to_do = bytearray(b"\1" * len(outcome.inputs))
     with write_atomically(partial) as path, path.open("w", newline="", encoding="utf-8") as file:
         file.write(rows.header)
-        for item in inputs if done else ():
-            if done.get(item.name):
-                result = done[item.name].pop(0)
+        for index, item in enumerate(outcome.inputs if done else ()):
+            if done and (result := done.take(item.name)):
                 file.write(rows.line(item.name, result))
-                kept.append((item, result))
-    return kept
+                outcome.add(Answer.of_photo(item, result))
+                to_do[index] = 0
+    outcome.resumed = outcome.predicted
+    return itertools.compress(outcome.inputs, to_do)
 
 
-def without(inputs: Inputs, kept: Sequence[tuple[Input, Result]]) -> Iterator[Input]:
-    """The photos that are not yet in the rows of an interrupted run."""
-    done = Counter(item.name for item, _ in kept)
-    for item in inputs:
-        if done[item.name]:
-            done[item.name] -= 1
-        else:
-            yield item
+class DoneRows:
+    """The rows of an interrupted run by photo name: in a temporary database on disk, because they may be very many."""
 
+    def __init__(self, path: Path, rows: RowFormat) -> None:
+        import sqlite3  # only --resume needs it
 
-def read_partial(path: Path, rows: RowFormat) -> dict[str, list[Result]]:
-    """The complete rows of an interrupted run by photo name; {} if there is no such file."""
-    done: dict[str, list[Result]] = {}
-    if path.is_file():
-        whole_lines = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
-        for name, result in rows.read(whole_lines):
-            done.setdefault(name, []).append(result)
-    return done
+        self.database = sqlite3.connect("")  # a temporary file that SQLite removes itself
+        self.database.execute("CREATE TABLE done (name TEXT, result BLOB)")
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            found = ((name, pickle.dumps(result)) for name, result in rows.read(lines))
+            self.database.executemany("INSERT INTO done VALUES (?, ?)", found)
+        self.database.execute("CREATE INDEX names ON done (name)")
+
+    def take(self, name: str) -> Result | None:
+        """The result of a photo, each only once; None when there is none (any more)."""
+        found = self.database.execute("SELECT rowid, result FROM done WHERE name = ? LIMIT 1", [name]).fetchone()
+        if found is None:
+            return None
+        self.database.execute("DELETE FROM done WHERE rowid = ?", found[:1])
+        return pickle.loads(found[1])

@@ -24,7 +24,7 @@ from viewpoint.quality import TOO_BRIGHT, TOO_DARK, quality_reasons
 
 @dataclass(frozen=True)
 class Result:
-    """The answer for one photo; of a photo that could not be read, only `error` says something."""
+    """The answer for one photo, or for a stretch of a video; of what could not be read, only `error` says something."""
 
     prediction: str = ""  # a class, or config.UNKNOWN
     score: float = 0.0  # the probability of the best class, 0 to 1
@@ -32,6 +32,18 @@ class Result:
     probabilities: dict[str, float] = field(default_factory=dict)  # of each class, in the model's order
     quality: tuple[str, ...] = ()  # why the photo is hardly usable, such as "too dark"; () when it is
     error: str | None = None  # why the photo could not be read
+    start: float | None = None  # of a stretch: its times in seconds from the start of the video
+    end: float | None = None
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """What makes a photo the better one of its viewpoint: that it is usable, that the model is sure, the score."""
+        return not self.quality, self.prediction != config.UNKNOWN, self.score
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a photo is usable and the model is sure of it."""
+        return self.rank[0] and self.rank[1]
 
 
 class Predictor:

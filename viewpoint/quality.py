@@ -18,19 +18,34 @@ def quality_reasons(image: Image.Image) -> tuple[str, ...]:
     Takes an upright image in RGB of any size. Everything is measured on a small grey copy, so that
     photos of one scene get the same answer from any camera; a blur that is invisible there is not told.
     """
-    size = (config.QUALITY_SIZE, config.QUALITY_SIZE)
-    # reducing_gap: first by a whole factor, which is much faster.
-    small = image.convert("L").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    grey = np.asarray(small, dtype=np.float32)
+    grey = small_grey(image)
     # Where there is no light, or too much, sharpness cannot be told.
     if np.count_nonzero(grey >= config.TOO_DARK_BELOW) < config.BRIGHT_SHARE * grey.size:
         return (TOO_DARK,)
-    border = config.QUALITY_SIZE // 4
+    border = config.QUALITY_SIZE // 5
     # In the middle only, because a vehicle may stand before a white wall.
     centre = grey[border:-border, border:-border]
     if np.count_nonzero(centre >= config.CLIPPED_LEVEL) > config.TOO_BRIGHT_ABOVE * centre.size:
         return (TOO_BRIGHT,)
-    return (BLURRED,) if max(blur(grey), blur(np.ascontiguousarray(grey.T))) > config.BLURRED_ABOVE else ()
+    return (BLURRED,) if blur_of(grey) > config.BLURRED_ABOVE else ()
+
+
+def sharpness(image: Image.Image) -> float:
+    """How sharp an image in RGB is, 0 to 1, to compare photos of one scene."""
+    return 1 - blur_of(small_grey(image))
+
+
+def small_grey(image: Image.Image) -> np.ndarray:
+    """The grey copy of an image that is measured: float32 (config.QUALITY_SIZE, config.QUALITY_SIZE), 0 to 255."""
+    size = (config.QUALITY_SIZE, config.QUALITY_SIZE)
+    # reducing_gap: first by a whole factor, which is much faster.
+    small = image.convert("L").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(small, dtype=np.float32)
+
+
+def blur_of(grey: np.ndarray) -> float:
+    """How blurred an image (height, width) is in the worse one of both directions: 0 sharp, 1 blurred."""
+    return max(blur(grey), blur(np.ascontiguousarray(grey.T)))
 
 
 def blur(grey: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Which vehicles are completely photographed: what test_predict.py --per-folder writes, one folder a vehicle."""
+"""Which vehicles are completely photographed, each a folder or a video: what test_predict.py --per-folder writes."""
 
 import contextlib
 import csv
@@ -13,6 +13,7 @@ import config
 from viewpoint.cli import counted
 from viewpoint.files import write_atomically
 from viewpoint.images import ImageError
+from viewpoint.inputs import is_video
 from viewpoint.outputs import Prediction
 from viewpoint.reports.pictures import data_uri, thumbnail
 
@@ -34,19 +35,14 @@ class Vehicle:
         """Why a viewpoint is missing; "" when it is there."""
         if view not in self.best:
             return NOT_THERE
-        is_usable, is_sure, _ = rank(self.best[view])
-        if is_usable:
-            return "" if is_sure else ONLY_UNSURE
-        return f"{ONLY_UNUSABLE}: {', '.join(self.best[view].result.quality)}"
+        result = self.best[view].result
+        if result.quality:
+            return f"{ONLY_UNUSABLE}: {', '.join(result.quality)}"
+        return "" if result.is_good else ONLY_UNSURE
 
     def missing(self, views: Sequence[str]) -> dict[str, str]:
         """The viewpoints that are missing, each with the reason."""
         return {view: reason for view in views if (reason := self.why_missing(view))}
-
-
-def rank(photo: Prediction) -> tuple[bool, bool, float]:
-    """What makes a photo the better one of its viewpoint: that it is usable, that the model is sure, the score."""
-    return not photo.result.quality, photo.result.prediction != config.UNKNOWN, photo.result.score
 
 
 class Vehicles:
@@ -59,14 +55,15 @@ class Vehicles:
 
     def add(self, photo: Prediction) -> None:
         """Take a prediction, or a photo that failed."""
-        folder = str(PurePosixPath(photo.name).parent)
+        # A video is a vehicle of its own, with its best frames as photos in it.
+        folder = photo.name if is_video(Path(photo.name)) else str(PurePosixPath(photo.name).parent)
         vehicle = self.by_folder.setdefault(folder, Vehicle(folder))
         if photo.result.error is not None:
             vehicle.failed += 1
             return
         vehicle.photos += 1
         view = photo.result.best_class
-        if view in self.views and (view not in vehicle.best or rank(photo) > rank(vehicle.best[view])):
+        if view in self.views and (view not in vehicle.best or photo.result.rank > vehicle.best[view].result.rank):
             vehicle.best[view] = photo
 
     def sorted(self) -> list[Vehicle]:
