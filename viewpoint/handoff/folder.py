@@ -1,11 +1,13 @@
 """The hand-off folder: the model, its labels, its model card, and a golden set to check it with."""
 
+import importlib.metadata
 import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 import numpy as np
 from PIL import Image
 
@@ -18,6 +20,7 @@ from viewpoint.inference import LABELS_NAME, Runner
 from viewpoint.quantization import Converted
 
 HERE = Path(__file__).parent
+TEMPLATES = HERE / "templates"
 EXAMPLE_SIZE = 160  # width and height of the model card's examples, in pixels
 
 
@@ -46,25 +49,36 @@ def write_handoff(
         golden = choose_by_class(rows, config.GOLDEN_IMAGES)
         write_golden(path / "golden", runner, size, labels, golden, converted)
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
-        (path / "README.md").write_text(readme(size, len(labels), data.threshold if data else None), encoding="utf-8")
+        write_snippets(path, converted, size, labels, data.threshold if data else None)
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
         card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
-def readme(size: int, class_count: int, threshold: float | None = None) -> str:
-    """The README for a model that takes images of `size` and gives `class_count` probabilities.
+def write_snippets(folder: Path, converted: Converted, size: int, labels: list[str], threshold: float | None) -> None:
+    """Write README.md and the code for Android, iOS and Python, for this model, from templates/.
 
     `threshold` is the best score below which an answer is not to be trusted, if one is known.
     """
-    advice = (
-        f"Treat a best score below {threshold:.2f} as unknown"
-        if threshold
-        else "No threshold is suggested for the best score"
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    template = (HERE / "README.md").read_text(encoding="utf-8")
-    template = template.replace("THRESHOLD_ADVICE", advice)
-    return template.replace("IMAGE_SIZE", str(size)).replace("CLASS_COUNT", str(class_count))
+    values = {
+        "size": size,
+        "labels": labels,
+        "threshold": threshold,
+        "precision": converted.precision,
+        "io": converted.io,
+        "mirror": converted.mirror,
+        "file_size": converted.size,
+        "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "versions": {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "numpy", "pillow")},
+    }
+    for template in sorted(TEMPLATES.rglob("*.jinja")):
+        path = folder / template.relative_to(TEMPLATES).with_suffix("")
+        path.parent.mkdir(exist_ok=True)
+        text = environment.from_string(template.read_text(encoding="utf-8")).render(values)
+        path.write_text(text, encoding="utf-8")
 
 
 def choose_by_class(rows: Sequence[dict[str, str]], count: int) -> list[dict[str, str]]:
