@@ -267,7 +267,8 @@ def main() -> int:
         raise UserError(f"nothing was written, because of the {model.precision} model: {model.problem}")
     output, handoff = args.models / "model.tflite", args.models / "handoff"
     sources = (args.models / "report" / "metrics.json", args.dataset / SUMMARY_NAME)
-    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources, data)
+    also = [(other, load_model(other.model)) for other in others if not other.problem]
+    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources, data, also)
     write_file(output, model.model)
     write_file(args.models / LABELS_NAME, ("\n".join(val.labels) + "\n").encode())
     print(f"\nWrote {output} ({model.precision}), and {handoff}/ to hand over: start with its README.md.")

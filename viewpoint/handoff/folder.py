@@ -1,5 +1,6 @@
 """The hand-off folder: the model, its labels, its model card, and a golden set to check it with."""
 
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -34,13 +35,15 @@ def write_handoff(
     metrics_path: Path,
     summary_path: Path,
     data: ModelData | None = None,
+    others: Sequence[tuple[Converted, Runner]] = (),
 ) -> None:
     """Write the whole folder, or leave the earlier one when that fails.
 
     `runner` runs the converted model, which takes images of `size`; `rows` are photos of the
     validation split with the keys file and, if known, label; the two files are train.py's
     metrics.json and data_preparation.py's summary.json, which may be missing; `data` is what the
-    model knows of its training.
+    model knows of its training; each of the `others`, in other precisions, gets a golden set
+    of its own, golden/PRECISION/.
     """
     with write_atomically(folder) as path:
         path.mkdir()
@@ -48,6 +51,8 @@ def write_handoff(
         (path / LABELS_NAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
         golden = choose_by_class(rows, config.GOLDEN_IMAGES)
         write_golden(path / "golden", runner, size, labels, golden, converted)
+        for other, other_runner in others:
+            write_golden(path / "golden" / other.precision, other_runner, size, labels, golden, other)
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
         write_snippets(path, converted, size, labels, data.threshold if data else None)
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
@@ -119,6 +124,7 @@ def write_golden(
         "shape": [1, size, size, 3],
         "dtype": dtype,
         "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "model_sha256": hashlib.sha256(converted.model).hexdigest(),
         "photos": entries,
     }
     (folder / "golden.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
