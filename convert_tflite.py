@@ -3,6 +3,7 @@
     python convert_tflite.py
     python convert_tflite.py --quantize int8            # or float32, dynamic
     python convert_tflite.py --quantize all             # a table of all four
+    python convert_tflite.py --mirror                   # averages a photo and its mirror image
 
 Reads models/saved_model/, models/report/metrics.json and photos of dataset/val.csv; for int8 also
 models/model.keras and photos of dataset/train.csv. Writes
@@ -36,7 +37,7 @@ from viewpoint.fingerprints import ModelData, SplitData, count_known, find_data,
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
 from viewpoint.images import load_image, scale
-from viewpoint.inference import LABELS_NAME, Runner, load_runner, read_labels
+from viewpoint.inference import LABELS_NAME, Runner, load_runner, mirrored_indices, read_labels, with_mirror
 from viewpoint.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
 from viewpoint.quiet_tensorflow import without_harmless_lines
 
@@ -70,8 +71,10 @@ def draw_rows(rows: list[dict[str, str]], count: int, seed: int) -> list[dict[st
     return [rows[index] for index in sorted(drawn)]
 
 
-def read_validation(saved_model: Path, val_csv: Path, data: Path | None, count: int, seed: int) -> Validation:
-    """Load up to `count` validation photos, and run the Keras model on them.
+def read_validation(
+    saved_model: Path, val_csv: Path, data: Path | None, count: int, seed: int, mirror: bool = False
+) -> Validation:
+    """Load up to `count` validation photos, and run the Keras model on them, with `mirror` also on their mirror images.
 
     Raises UserError when the model or the photos cannot be read, or when there are no photos.
     """
@@ -79,6 +82,8 @@ def read_validation(saved_model: Path, val_csv: Path, data: Path | None, count: 
         raise UserError(f"{saved_model} not found; run train.py first, or give its folder with --models")
     runner, size, class_count = load_runner(saved_model)
     labels = read_labels(saved_model / LABELS_NAME, class_count)
+    if mirror:
+        runner = with_mirror(runner, labels)
     rows = draw_rows(read_rows(val_csv, data), count, seed)
     if not rows:
         raise UserError(f"{val_csv} has no photos to compare the models on; prepare more data")
@@ -105,14 +110,16 @@ def convert_and_check(
     val: Validation,
     min_agreement: float,
     data: ModelData | None = None,
+    mirror: bool = False,
 ) -> Converted:
     """Convert the model of the folder `models`, add its metadata, and compare it with the Keras model."""
+    mirrored = mirrored_indices(val.labels) if mirror else None
     print(f"\nConverting to {precision}", flush=True)
     if precision == "int8":
         assert calibration is not None
-        plain = convert_to_int8(models / "model.keras", calibration, io)
+        plain = convert_to_int8(models / "model.keras", calibration, io, mirrored)
     else:
-        plain, io = convert(models / "saved_model", precision), "float32"
+        plain, io = convert(models / "saved_model", precision, mirrored=mirrored), "float32"
     model = add_metadata(plain, val.labels, data)
     probabilities = predict(load_model(model), val.photos, "Comparing")
     agreement, difference = compare(val.expected, probabilities)
@@ -123,7 +130,7 @@ def convert_and_check(
             "its answers easily, or lower --min-agreement"
         )
     accuracy = val.accuracy(probabilities)
-    return Converted(model, precision, io, len(val.photos), agreement, difference, accuracy, problem)
+    return Converted(model, precision, io, mirror, len(val.photos), agreement, difference, accuracy, problem)
 
 
 def load_model(model: bytes) -> Runner:
@@ -166,7 +173,8 @@ def problem_of(plain: bytes, model: bytes, labels: list[str], photos: Sequence[n
 
 def print_table(converted: Sequence[Converted], val: Validation) -> None:
     """Print size, agreement, largest difference and, where labels are known, accuracy of each precision."""
-    print(f"\nCompared with the Keras model on {counted(len(val.rows), 'validation photo')}:")
+    averaged = " (each averaged with its mirror image)" if converted[0].mirror else ""
+    print(f"\nCompared with the Keras model on {counted(len(val.rows), 'validation photo')}{averaged}:")
     columns = [
         ["precision", *(row.precision for row in converted)],
         ["size", *(row.size for row in converted)],
@@ -224,6 +232,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
     add("--quantize", choices=precisions, default=config.PRECISIONS[0], help="how numbers are stored")
     add("--io", choices=["float32", "uint8"], default="float32", help="input and output of an int8 model")
+    add("--mirror", action="store_true", help="average the probabilities of a photo and its mirror image in the model")
     limits = number(float, 0)
     add("--min-agreement", type=limits, default=config.MIN_AGREEMENT, help="lowest fraction of equal classes")
     add("--agreement-images", type=COUNT, default=images[0], help="most validation photos to compare on")
@@ -239,14 +248,14 @@ def main() -> int:
     args = parse_arguments()
     precisions = config.PRECISIONS if args.quantize == "all" else [args.quantize]
     draw = (args.data, args.agreement_images, args.seed)
-    val = read_validation(args.models / "saved_model", args.dataset / "val.csv", *draw)
+    val = read_validation(args.models / "saved_model", args.dataset / "val.csv", *draw, args.mirror)
     size = val.photos[0].shape[0]
     data = find_data(args.models / "saved_model")
     calibration = None
     if "int8" in precisions:
         calibration = read_calibration(args.dataset / "train.csv", args.data, args.calibration_images, args.seed, size)
     converted = [
-        convert_and_check(args.models, precision, calibration, args.io, val, args.min_agreement, data)
+        convert_and_check(args.models, precision, calibration, args.io, val, args.min_agreement, data, args.mirror)
         for precision in precisions
     ]
     print_table(converted, val)
@@ -258,7 +267,8 @@ def main() -> int:
         raise UserError(f"nothing was written, because of the {model.precision} model: {model.problem}")
     output, handoff = args.models / "model.tflite", args.models / "handoff"
     sources = (args.models / "report" / "metrics.json", args.dataset / SUMMARY_NAME)
-    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources, data)
+    also = [(other, load_model(other.model)) for other in others if not other.problem]
+    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources, data, also)
     write_file(output, model.model)
     write_file(args.models / LABELS_NAME, ("\n".join(val.labels) + "\n").encode())
     print(f"\nWrote {output} ({model.precision}), and {handoff}/ to hand over: start with its README.md.")

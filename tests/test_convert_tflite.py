@@ -211,6 +211,16 @@ def test_all_precisions_make_a_table_and_a_file_each(conversion, untrained):
     assert sizes["float16"] < 0.55 * sizes["float32"]
 
 
+@pytest.mark.parametrize("name", ["model", "model_float32", "model_int8"])
+def test_each_precision_passes_its_own_golden_set(conversion, untrained, name):
+    models = untrained / "models"
+    command = [sys.executable, models / "handoff" / "verify.py", models / f"{name}.tflite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All as expected" in done.stdout
+    assert "Median time of an answer" in done.stdout
+
+
 def test_an_int8_model_takes_and_gives_float32_unless_asked_for_uint8(trained, run_script, monkeypatch):
     monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
     keras.utils.set_random_seed(0)

@@ -1,6 +1,7 @@
 """The hand-off: the model describes itself, a real client can read it, and the folder can be checked."""
 
 import hashlib
+import importlib
 import json
 import shutil
 import subprocess
@@ -21,8 +22,10 @@ import convert_tflite
 from test_predict import predict_images
 from viewpoint.cli import run
 from viewpoint.handoff.card import model_card
-from viewpoint.handoff.folder import choose_by_class, readme
+from viewpoint.handoff.folder import choose_by_class, write_snippets
 from viewpoint.handoff.metadata import add_metadata, read_metadata
+from viewpoint.images import load_image, scale
+from viewpoint.inference import load_model
 from viewpoint.network import save_model
 from viewpoint.quantization import Converted
 from viewpoint.quantization import convert as convert_saved_model
@@ -129,17 +132,31 @@ def test_the_folder_holds_what_its_readme_names(handed_over):
         assert f"![{name}](examples/{name}.jpg)" in card
         assert (folder / "examples" / f"{name}.jpg").is_file()
     text = (folder / "README.md").read_text()
-    for filled_in in (f"(1, {SIZE}, {SIZE}, 3)", "(1, 7)", "FloatArray(7)", f"createScaledBitmap(upright, {SIZE},"):
+    for filled_in in (f"(1, {SIZE}, {SIZE}, 3)", "(1, 7)", "float32"):
         assert filled_in in text
-    assert "IMAGE_SIZE" not in text
-    assert "CLASS_COUNT" not in text
+    assert f"const val SIZE = {SIZE}\n" in (folder / "android" / "Viewpoints.kt").read_text()
+    assert "writeFloat" in (folder / "android" / "CompiledModelClassifier.kt").read_text()
 
 
-def test_the_readme_has_the_model_s_number_of_classes():
-    text = readme(size=96, class_count=9)
-    assert "(1, 9)" in text
-    assert "FloatArray(9)" in text
-    assert "(7)" not in text
+def test_the_code_for_an_8_bit_model_has_8_bit_input_and_its_own_classes(tmp_path):
+    converted = Converted(b"a model", "int8", "uint8", False, 1, 1.0, 0.01, None, None)
+    write_snippets(tmp_path, converted, 96, [*config.CLASSES, "Left", "Right"], 0.5)
+    text = (tmp_path / "README.md").read_text()
+    assert "(1, 9), uint8: divide by 256. Treat a best score below 0.50 as unknown" in text
+    for name in ("android/CompiledModelClassifier.kt", "android/Photos.kt", "ios/LiteRTClassifier.swift"):
+        assert "putFloat" not in (tmp_path / name).read_text()
+        assert "writeFloat" not in (tmp_path / name).read_text()
+        assert "/ 127.5" not in (tmp_path / name).read_text()
+
+
+def test_the_python_snippet_predicts_as_predictions_csv(handed_over, monkeypatch):
+    monkeypatch.syspath_prepend(handed_over / "models" / "handoff" / "python")
+    snippet = importlib.import_module("viewpoints")
+    runner, size, _ = load_model(handed_over / "models" / "model.tflite")
+    model = snippet.ViewpointModel()
+    for photo in sorted((handed_over / "dataset").glob("*.jpg"))[:5]:
+        expected = runner(scale(load_image(photo, size))[np.newaxis])[0]
+        assert model.probabilities(photo) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_golden_set_is_the_model_s_own_input_and_output(handed_over):
@@ -232,7 +249,7 @@ def write_card(folder: Path, metrics: bytes | None, summary: bytes | None) -> st
     for name, text in (("metrics.json", metrics), ("summary.json", summary)):
         if text is not None:
             (folder / name).write_bytes(text)
-    converted = Converted(b"a model", "float16", "float32", 1, 1.0, 0.01, None, None)
+    converted = Converted(b"a model", "float16", "float32", False, 1, 1.0, 0.01, None, None)
     return model_card(converted, SIZE, config.CLASSES, {}, folder / "metrics.json", folder / "summary.json")
 
 

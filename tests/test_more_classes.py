@@ -83,7 +83,7 @@ def test_left_and_right_in_config_are_all_it_takes(tmp_path):
     assert json.loads((copy / "models" / "report" / "metrics.json").read_text())["test"]["classes"] == classes
 
     assert (copy / "models" / "labels.txt").read_text().split() == classes
-    assert "FloatArray(9)" in (copy / "models" / "handoff" / "README.md").read_text()
+    assert "(1, 9)" in (copy / "models" / "handoff" / "README.md").read_text()
     for name in ("Left", "Right"):
         assert f"![{name}](examples/{name}.jpg)" in (copy / "models" / "handoff" / "MODEL_CARD.md").read_text()
 

@@ -244,13 +244,22 @@ def with_mirror(runner: Runner, labels: list[str]) -> Runner:
 
 
 def in_mirror(runner: Runner, labels: list[str]) -> Runner:
-    """A runner that gives the probabilities of the mirror image.
+    """A runner that gives the probabilities of the mirror image, with the classes mapped back.
 
-    The classes are mapped back by config.MIRRORED_CLASS. Raises UserError when one of the labels is
-    missing there.
+    Raises UserError as mirrored_indices does.
+    """
+    mirrored = mirrored_indices(labels)
+    return lambda batch: runner(batch[:, :, ::-1])[:, mirrored]
+
+
+def mirrored_indices(labels: list[str]) -> list[int]:
+    """The class index of each class after a horizontal flip, by config.MIRRORED_CLASS.
+
+    Raises UserError when one of the labels is missing there.
     """
     try:
-        mirrored = [labels.index(config.MIRRORED_CLASS[name]) for name in labels]
+        return [labels.index(config.MIRRORED_CLASS[name]) for name in labels]
     except (KeyError, ValueError) as error:
-        raise UserError(f"cannot mirror the classes {', '.join(labels)}: {error}; predict without --tta") from error
-    return lambda batch: runner(batch[:, :, ::-1])[:, mirrored]
+        raise UserError(
+            f"cannot mirror the classes {', '.join(labels)}: {error}; predict without --tta, convert without --mirror"
+        ) from error

@@ -41,6 +41,7 @@ class Converted:
     model: bytes
     precision: str  # one of config.PRECISIONS
     io: str  # "float32" or "uint8"
+    mirror: bool  # whether it averages the probabilities of an image and of its mirror image
     photos: int
     agreement: float  # fraction of the photos that get the Keras model's class
     difference: float  # largest difference of a probability
@@ -57,15 +58,24 @@ class Converted:
 
 
 def convert(
-    saved_model: Path, precision: str = "float16", calibration: np.ndarray | None = None, io: str = "float32"
+    saved_model: Path,
+    precision: str = "float16",
+    calibration: np.ndarray | None = None,
+    io: str = "float32",
+    mirrored: list[int] | None = None,
 ) -> bytes:
     """Convert a SavedModel to TFLite in one of config.PRECISIONS.
 
     float16 and dynamic (8-bit weights) compute in float32 on a phone's processor. int8 computes
     in 8 bits throughout and needs `calibration`, model inputs (n, size, size, 3); with `io`
-    "uint8" it takes pixels and gives probabilities in steps of 1/256. Only built-in operators are
-    used, because phones do not have TensorFlow's.
+    "uint8" it takes pixels and gives probabilities in steps of 1/256. With `mirrored`, see
+    add_mirror, the model averages the probabilities of the image and of its mirror image. Only
+    built-in operators are used, because phones do not have TensorFlow's.
     """
+    if mirrored:
+        with tempfile.TemporaryDirectory() as folder:
+            add_mirror(saved_model, Path(folder), mirrored)
+            return convert(Path(folder), precision, calibration, io)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if precision != "float32":
@@ -83,8 +93,32 @@ def convert(
         return converter.convert()
 
 
-def convert_to_int8(keras_model: Path, calibration: np.ndarray, io: str = "float32") -> bytes:
-    """Convert a .keras file to int8, with its channels equalized.
+def add_mirror(saved_model: Path, output: Path, mirrored: list[int]) -> None:
+    """Write a SavedModel that averages the probabilities of an image and of its mirror image.
+
+    `mirrored[i]` is the class index of class i after a horizontal flip. The image and its mirror
+    image go through the network as one batch of two, so that every weight is stored once.
+    """
+    module = tf.Module()
+    # Kept in the module, because its variables would be freed otherwise.
+    module.inner = tf.saved_model.load(str(saved_model))
+    infer = module.inner.signatures["serving_default"]
+    [(name, image)] = infer.structured_input_signature[1].items()
+
+    @tf.function(input_signature=[tf.TensorSpec([1, *image.shape[1:]], image.dtype, name)])
+    def serve(image):
+        pair = tf.concat([image, tf.reverse(image, axis=[2])], axis=0)
+        [probabilities] = infer(**{name: pair}).values()
+        return {"probabilities": (probabilities[:1] + tf.gather(probabilities[1:], mirrored, axis=1)) / 2}
+
+    with without_harmless_lines():
+        tf.saved_model.save(module, str(output), signatures=serve)
+
+
+def convert_to_int8(
+    keras_model: Path, calibration: np.ndarray, io: str = "float32", mirrored: list[int] | None = None
+) -> bytes:
+    """Convert a .keras file to int8, with its channels equalized; `mirrored` as in convert.
 
     Without that, 8 bits change two to five times as many decisions (docs/experiments.md).
     Raises UserError when the file cannot be read.
@@ -100,7 +134,7 @@ def convert_to_int8(keras_model: Path, calibration: np.ndarray, io: str = "float
     with tempfile.TemporaryDirectory() as folder:
         with without_harmless_lines():
             model.export(folder, verbose=False)
-        return convert(Path(folder), "int8", calibration, io)
+        return convert(Path(folder), "int8", calibration, io, mirrored)
 
 
 def custom_operators(model: bytes) -> list[str]:

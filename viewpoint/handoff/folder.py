@@ -1,11 +1,14 @@
 """The hand-off folder: the model, its labels, its model card, and a golden set to check it with."""
 
+import hashlib
+import importlib.metadata
 import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 import numpy as np
 from PIL import Image
 
@@ -18,6 +21,7 @@ from viewpoint.inference import LABELS_NAME, Runner
 from viewpoint.quantization import Converted
 
 HERE = Path(__file__).parent
+TEMPLATES = HERE / "templates"
 EXAMPLE_SIZE = 160  # width and height of the model card's examples, in pixels
 
 
@@ -31,13 +35,15 @@ def write_handoff(
     metrics_path: Path,
     summary_path: Path,
     data: ModelData | None = None,
+    others: Sequence[tuple[Converted, Runner]] = (),
 ) -> None:
     """Write the whole folder, or leave the earlier one when that fails.
 
     `runner` runs the converted model, which takes images of `size`; `rows` are photos of the
     validation split with the keys file and, if known, label; the two files are train.py's
     metrics.json and data_preparation.py's summary.json, which may be missing; `data` is what the
-    model knows of its training.
+    model knows of its training; each of the `others`, in other precisions, gets a golden set
+    of its own, golden/PRECISION/.
     """
     with write_atomically(folder) as path:
         path.mkdir()
@@ -45,26 +51,39 @@ def write_handoff(
         (path / LABELS_NAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
         golden = choose_by_class(rows, config.GOLDEN_IMAGES)
         write_golden(path / "golden", runner, size, labels, golden, converted)
+        for other, other_runner in others:
+            write_golden(path / "golden" / other.precision, other_runner, size, labels, golden, other)
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
-        (path / "README.md").write_text(readme(size, len(labels), data.threshold if data else None), encoding="utf-8")
+        write_snippets(path, converted, size, labels, data.threshold if data else None)
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
         card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
-def readme(size: int, class_count: int, threshold: float | None = None) -> str:
-    """The README for a model that takes images of `size` and gives `class_count` probabilities.
+def write_snippets(folder: Path, converted: Converted, size: int, labels: list[str], threshold: float | None) -> None:
+    """Write README.md and the code for Android, iOS and Python, for this model, from templates/.
 
     `threshold` is the best score below which an answer is not to be trusted, if one is known.
     """
-    advice = (
-        f"Treat a best score below {threshold:.2f} as unknown"
-        if threshold
-        else "No threshold is suggested for the best score"
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    template = (HERE / "README.md").read_text(encoding="utf-8")
-    template = template.replace("THRESHOLD_ADVICE", advice)
-    return template.replace("IMAGE_SIZE", str(size)).replace("CLASS_COUNT", str(class_count))
+    values = {
+        "size": size,
+        "labels": labels,
+        "threshold": threshold,
+        "precision": converted.precision,
+        "io": converted.io,
+        "mirror": converted.mirror,
+        "file_size": converted.size,
+        "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "versions": {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "numpy", "pillow")},
+    }
+    for template in sorted(TEMPLATES.rglob("*.jinja")):
+        path = folder / template.relative_to(TEMPLATES).with_suffix("")
+        path.parent.mkdir(exist_ok=True)
+        text = environment.from_string(template.read_text(encoding="utf-8")).render(values)
+        path.write_text(text, encoding="utf-8")
 
 
 def choose_by_class(rows: Sequence[dict[str, str]], count: int) -> list[dict[str, str]]:
@@ -105,6 +124,7 @@ def write_golden(
         "shape": [1, size, size, 3],
         "dtype": dtype,
         "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "model_sha256": hashlib.sha256(converted.model).hexdigest(),
         "photos": entries,
     }
     (folder / "golden.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -5,11 +5,14 @@
     python verify.py other_model.tflite
 
 Runs the model on the photos in golden/ and compares its labels, inputs and probabilities with
-golden.json. Exits with 0 when all agree and with 1 otherwise.
+golden.json, of the precision that the file was made in; prints the median time of an answer.
+Exits with 0 when all agree and with 1 otherwise.
 """
 
+import hashlib
 import json
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -32,26 +35,38 @@ def run(interpreter: Interpreter, tensor: np.ndarray) -> np.ndarray:
     return values
 
 
+def find_golden(model: Path) -> tuple[Path, dict]:
+    """The golden set that was made with this very file, (folder, golden.json); else that of model.tflite."""
+    checksum = hashlib.sha256(model.read_bytes()).hexdigest()
+    files = [FOLDER / "golden" / "golden.json", *sorted((FOLDER / "golden").glob("*/golden.json"))]
+    sets = [(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    return next((pair for pair in sets if pair[1]["model_sha256"] == checksum), sets[0])
+
+
 def main() -> int:
     model = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "model.tflite"
-    golden = json.loads((FOLDER / "golden" / "golden.json").read_text(encoding="utf-8"))
+    folder, golden = find_golden(model)
     interpreter = Interpreter(model_path=str(model))
     interpreter.allocate_tensors()
     with zipfile.ZipFile(model) as packed:
         labels = packed.read("labels.txt").decode().split()
     problems = [] if labels == golden["labels"] else ["the labels inside the model differ from golden.json"]
-    largest = 0.0
+    largest, milliseconds = 0.0, []
     for photo in golden["photos"]:
-        tensor = np.fromfile(FOLDER / "golden" / photo["input"], golden["dtype"]).reshape(golden["shape"])
-        pixels = np.asarray(Image.open(FOLDER / "golden" / photo["photo"]).convert("RGB"))[np.newaxis]
+        tensor = np.fromfile(folder / photo["input"], golden["dtype"]).reshape(golden["shape"])
+        pixels = np.asarray(Image.open(folder / photo["photo"]).convert("RGB"))[np.newaxis]
         if not np.array_equal(pixels if golden["dtype"] == "uint8" else pixels.astype("<f4") / 127.5 - 1, tensor):
             problems.append(f"{photo['photo']}: its pixels are not the tensor in {photo['input']}")
-        probabilities = run(interpreter, tensor)
+        for _ in range(5):
+            start = time.perf_counter()
+            probabilities = run(interpreter, tensor)
+            milliseconds.append(1000 * (time.perf_counter() - start))
         difference = float(np.abs(probabilities - photo["probabilities"]).max())
         largest = max(largest, difference)
         if difference > golden["tolerance"]:
             problems.append(f"{photo['photo']}: a probability differs by {difference:.3f}")
     print(f"{model}: {len(golden['photos'])} photos, largest difference {largest:.6f} (allowed: {golden['tolerance']})")
+    print(f"Median time of an answer on this machine, one thread: {np.median(milliseconds):.1f} ms")
     print("\n".join(problems) or "All as expected.")
     return 1 if problems else 0
 
