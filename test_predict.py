@@ -4,7 +4,7 @@
     python test_predict.py --images photos "lot 2/*.jpg"  # files, folders and globs
     python test_predict.py --images dataset/test.csv      # with accuracy and macro F1
     python test_predict.py --images vehicles --per-folder --views Front,Rear
-    python test_predict.py --images walk.mp4 --best-frames frames
+    python test_predict.py --images walk_around.mp4 --best-frames frames
     find . -name "*.jpg" | python test_predict.py --images - --format jsonl --output - | jq .prediction
 
 Reads photos, videos, folders with their subfolders, globs, CSV files with the column image_path or
@@ -15,14 +15,14 @@ are followed only with --follow-links, and what systems and other programs leave
 Writes predictions.csv with the columns image_name, prediction, score, best_class and quality: a
 score lower than --unknown-below makes the prediction Unknown, best_class keeps the class that it
 would have been, and quality says why a photo is hardly usable (too dark, too bright, blurred).
-A video of a walk around a vehicle gives a row for each stretch that shows one class, with the
-columns start and end in seconds. What could not be read is in predictions_failed.csv with the reason.
-Until the run is complete, its rows are in a hidden file beside predictions.csv, from which --resume
-continues. A device, a pipe, or - for standard output is written to row by row.
+A video of a walk around the car has a row for each stretch that shows one class, from start to end in
+seconds. What could not be read is in predictions_failed.csv with the reason. Until the run is
+complete, its rows are in a hidden file beside predictions.csv, from which --resume continues (videos
+are predicted again). A device, a pipe, or - for standard output is written to row by row.
 
 --per-folder also writes which vehicles, each a folder or a video, are completely photographed, as
 predictions_per_folder.csv, .json and .html: the best photo of each viewpoint, and why one is missing.
---best-frames FOLDER saves the sharpest sure frame of each viewpoint of a video, --contact-sheet FILE
+--best-frames FOLDER saves the sharpest sure frame of each viewpoint of a video. --contact-sheet FILE
 draws a picture of the least certain predictions.
 
 Exits with 0 when all went well, with 1 when a photo that was asked for by name could not be read,
@@ -30,7 +30,7 @@ and with 2 when nothing was predicted. With --strict it also exits with 1 when a
 was left out, and when the model was trained on photos of the CSV, so that its figures are too good.
 
 Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A SavedModel as
---model also needs TensorFlow, the page of --per-folder Jinja2, videos PyAV.
+--model also needs TensorFlow, a video PyAV, the page of --per-folder Jinja2.
 """
 
 import argparse
@@ -58,7 +58,6 @@ from viewpoint.outputs import (
     RowFormat,
     csv_line,
     failed_path,
-    frames_path,
     is_stream,
     open_output,
 )
@@ -83,7 +82,7 @@ def predict_images(
     follow_links: bool = False,
     file_format: str = "csv",
     then: Callable[[Prediction], None] = lambda prediction: None,
-    frames_folder: Path | None = None,
+    best_frames: Path | None = None,
 ) -> Outcome:
     """Predict every photo and video of `images_path`, one path or several, and write `output_path`.
 
@@ -91,23 +90,24 @@ def predict_images(
     model. A best score (0 to 1) lower than `unknown_below` gives config.UNKNOWN; `tta` averages
     each image with its mirror image; `all_probabilities` adds those of each class; `resume`
     keeps the rows of an interrupted run with the same model and options; `follow_links` also reads
-    what links that leave a folder lead to; `file_format` is "csv" or "jsonl". `then` is called with
-    each prediction, also of photos that failed, and with those of the best frames of videos, which are
-    saved below `frames_folder`. Memory does not grow with the number of names that a CSV or standard
-    input gives. Raises UserError when the model, its labels or the photos cannot
+    what links that leave a folder lead to; `file_format` is "csv" or "jsonl"; `best_frames` is a folder
+    for the best frame of each viewpoint of a video. `then` is called with each photo's prediction,
+    also when it failed, and with these frames. Memory does not grow with the number of names that a
+    CSV or standard input gives. Raises UserError when the model, its labels or the photos cannot
     be found, or when no photo at all could be read.
     """
     images = [images_path] if isinstance(images_path, (Path, str)) else list(images_path)
     inputs = list_inputs(images, data_dir, follow_links)
     predictor = Predictor(model_path, labels_path, unknown_below, tta)
-    rows = RowFormat(file_format, predictor.labels if all_probabilities else (), inputs.videos > 0)
+    rows = RowFormat(file_format, predictor.labels if all_probabilities else (), bool(inputs.videos))
     outcome, output = Outcome(inputs, then), Path(output_path)
 
     options = [rows, predictor.labels, unknown_below, tta, [Path(path).resolve() for path in images], data_dir]
     with open_output(output, rows, outcome, Path(model_path), str(options), resume) as (to_do, file, failed):
-        for answer in predict_all(predictor, to_do, len(inputs) - outcome.resumed, frames_folder):
+        answers = predict_all(predictor, to_do, best_frames)
+        for answer in tqdm(answers, "Predicting", len(inputs) - outcome.resumed, unit="photo"):
             if answer.error is None:
-                file.writelines(rows.line(answer.item.name, result) for result in answer.results)
+                file.write("".join(rows.line(answer.item.name, result) for result in answer.results))
                 file.flush()  # after each photo, so that a killed run loses none
             else:
                 failed.write(csv_line([answer.item.name, answer.error]))
@@ -117,22 +117,16 @@ def predict_images(
     return outcome
 
 
-def predict_all(
-    predictor: Predictor, inputs: Iterable[Input], count: int, frames_folder: Path | None
-) -> Iterator[Answer]:
-    """The answer for each photo and video, in order, with a progress bar."""
-    with tqdm(desc="Predicting", total=count, unit="file") as bar:
-        for are_videos, items in itertools.groupby(inputs, lambda item: is_video(item.file)):
-            if are_videos:
-                from viewpoint.video import predict_video  # imported here so that photos alone start fast
+def predict_all(predictor: Predictor, inputs: Iterable[Input], best_frames: Path | None) -> Iterator[Answer]:
+    """The answer for each photo and video, in order."""
+    for are_videos, group in itertools.groupby(inputs, lambda item: is_video(item.file)):
+        if are_videos:
+            from viewpoint.video import predict_video  # imported here so that photos alone start fast
 
-                answers: Iterator[Answer] = (predict_video(predictor, item, frames_folder) for item in items)
-            else:
-                photos, again = itertools.tee(items)
-                answers = map(Answer.of_photo, photos, predictor.batch(item.file for item in again))
-            for answer in answers:
-                bar.update()
-                yield answer
+            yield from (predict_video(predictor, item, best_frames) for item in group)
+        else:
+            photos, again = itertools.tee(group)
+            yield from map(Answer.of_photo, photos, predictor.batch(item.file for item in again))
 
 
 # --- The script --------------------------------------------------------------------
@@ -156,18 +150,15 @@ def describe(photo: Prediction, unknown_below: float) -> str:
 
 def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
     """Print how many photos were predicted, what failed and why, and how many predictions are right."""
-    found = outcome.predicted + outcome.failed
     print(f"\n{outcome.inputs} found: {outcome.predicted} predicted, {outcome.failed} failed")
+    if outcome.stretches:
+        print(f"The videos show {counted(outcome.stretches, 'stretch', 'stretches')} of one class each")
     if outcome.resumed:
         print(f"{outcome.resumed} of them had been predicted before the interruption")
-    for name, reason in outcome.failures:
+    for name, reason in outcome.failures + outcome.damaged:
         print(f"  {printable(name)}: {printable(reason)}")
     if outcome.failed and not is_stream(output):
-        print(f"Those that failed are in {failed_path(output)}, each with its reason.")
-    for name, damage in outcome.damaged:
-        print(f"  {printable(name)}: only the part that could be read was predicted; {printable(damage)}")
-    if outcome.stretches:
-        print(f"The videos have {counted(outcome.stretches, 'stretch', 'stretches')}, each of one class.")
+        print(f"What failed is in {failed_path(output)}, each with its reason.")
     if outcome.inputs.left_out:
         print("Not read:")
     for reason, names in outcome.inputs.left_out.items():
@@ -187,7 +178,7 @@ def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
         besides = f" that are not {config.UNKNOWN}" if outcome.unknown else ""
         print(f"On the {counted(len(true), 'labelled photo')}{besides}: ", end="")
         print(f"accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
-    if found == 1 and outcome.last and not outcome.inputs.videos:
+    if len(outcome.inputs) == 1 and outcome.last and not outcome.stretches:
         print(describe(outcome.last, unknown_below))
     if not is_stream(output):
         print(f"Predictions are in {output}.")
@@ -204,17 +195,14 @@ def print_known(model: Path, outcome: Outcome) -> int:
     return count_known(data, hashes)
 
 
-def choose_threshold(given: float | None, model: Path, needs_one: bool) -> float:
-    """The threshold to use: the one given, or where one is needed the model's own; says which it is."""
-    if given is not None or not needs_one:
+def choose_threshold(given: float | None, model: Path, wants_sure: bool) -> float:
+    """The threshold to use: the one given, or where only sure photos count the model's own; says which it is."""
+    if given is not None or not wants_sure:
         return given or 0.0
     data = packed_data(model)
     if data is None or not data.threshold:
         return 0.0
-    print(
-        f"Below a score of {data.threshold:.2f}, which the model suggests, photos and frames are {config.UNKNOWN}; ",
-        end="",
-    )
+    print(f"Below a score of {data.threshold:.2f}, which the model suggests, photos are {config.UNKNOWN}; ", end="")
     print("--unknown-below sets another threshold, 0 none")
     return data.threshold
 
@@ -236,7 +224,8 @@ def views(text: str) -> list[str]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Predict the viewpoint of photos.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description="Predict the viewpoint of photos and videos.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add(
@@ -270,12 +259,7 @@ def parse_arguments() -> argparse.Namespace:
         help="also write which vehicles (folders, videos) are completely photographed",
     )
     add("--views", type=views, default=VIEWPOINTS, help="viewpoints that a complete vehicle shows, with commas")
-    add(
-        "--best-frames",
-        type=Path,
-        metavar="FOLDER",
-        help="save the sharpest sure frame of each viewpoint of a video; None: only with --per-folder, beside --output",
-    )
+    add("--best-frames", type=Path, metavar="FOLDER", help="save the sharpest sure frame of each viewpoint of a video")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
@@ -291,6 +275,9 @@ def main() -> int:
     args = parse_arguments()
     if args.per_folder and is_stream(args.output):
         raise UserError(f"--per-folder writes files beside --output, and {args.output} is not a file; give one")
+    best_frames = args.best_frames
+    if args.per_folder and not best_frames:
+        best_frames = args.output.with_name(f"{args.output.stem}_frames")
     reports: list[Any] = []
     if args.per_folder or args.contact_sheet:
         # Imported here so that predictions alone start fast.
@@ -310,10 +297,9 @@ def main() -> int:
     # When the rows go to standard output, nothing else does.
     messages = sys.stderr if str(args.output) == STANDARD_OUTPUT else sys.stdout
     with contextlib.redirect_stdout(messages):
-        threshold = choose_threshold(args.unknown_below, args.model, args.per_folder or bool(args.best_frames))
-    frames_folder = args.best_frames or (frames_path(args.output) if args.per_folder else None)
-    options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links, args.format, then)
-    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options, frames_folder)
+        threshold = choose_threshold(args.unknown_below, args.model, bool(best_frames))
+    options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links, args.format, then, best_frames)
+    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
     with contextlib.redirect_stdout(messages):
         print_summary(outcome, args.output, threshold)
         known = print_known(args.model, outcome)
@@ -324,7 +310,7 @@ def main() -> int:
         if args.contact_sheet:
             draw_predictions(least_certain, args.contact_sheet)
     if args.strict:
-        return int(bool(outcome.failed or outcome.inputs.left_out or known))
+        return int(bool(outcome.failed or outcome.damaged or outcome.inputs.left_out or known))
     # Whoever names a photo wants it; a folder may hold anything.
     return int(bool(outcome.failed_named))
 

@@ -113,7 +113,9 @@ def test_a_mirror_model_is_the_mean_over_an_image_and_its_mirror_image(tmp_path,
     monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
     keras.utils.set_random_seed(4)
     model, _ = build_model(image_size=32)
-    model.get_layer("probabilities").set_weights([8 * weight for weight in model.get_layer("probabilities").get_weights()])
+    model.get_layer("probabilities").set_weights(
+        [8 * weight for weight in model.get_layer("probabilities").get_weights()]
+    )
     save_model(model, tmp_path)
     mirrored = mirrored_indices(config.CLASSES)
     runners = []

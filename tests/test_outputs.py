@@ -100,8 +100,26 @@ def test_written_rows_come_back_without_the_one_that_was_cut_off(name):
         Result("Front", 0.75, "Front", {"Front": 0.75, "Rear": 0.25}),
     ]
     text = rows.header + rows.line('a "b",\nc.png', results[0]) + rows.line("d.png", results[1])
-    assert list(rows.read(io.StringIO(text, newline="\n"))) == [('a "b",\nc.png', results[0]), ("d.png", results[1])]
-    assert list(rows.read(io.StringIO(text[:-12], newline="\n"))) == [('a "b",\nc.png', results[0])]
+    assert list(rows.read(io.StringIO(text))) == [('a "b",\nc.png', results[0]), ("d.png", results[1])]
+    assert list(rows.read(io.StringIO(text[:-12]))) == [('a "b",\nc.png', results[0])]
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl"])
+def test_rows_of_videos_have_times_and_are_predicted_again(name):
+    rows = RowFormat(name, has_videos=True)
+    photo, stretch = Result("Front", 0.75, "Front"), Result("Rear", 0.5, "Rear", start=1.234, end=12)
+    text = rows.header + rows.line("a.mp4", stretch) + rows.line("b.png", photo)
+    assert (
+        text
+        == {
+            "csv": "image_name,prediction,score,best_class,quality,start,end\n"
+            "a.mp4,Rear,0.5000,Rear,,1.23,12.00\nb.png,Front,0.7500,Front,,,\n",
+            "jsonl": '{"image_name": "a.mp4", "prediction": "Rear", "score": 0.5, "best_class": "Rear", "quality": [], '
+            '"start": 1.23, "end": 12}\n'
+            '{"image_name": "b.png", "prediction": "Front", "score": 0.75, "best_class": "Front", "quality": []}\n',
+        }[name]
+    )
+    assert list(rows.read(io.StringIO(text))) == [("b.png", photo)]
 
 
 def test_rows_on_standard_output_and_the_summary_elsewhere(predict):

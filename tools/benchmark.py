@@ -12,7 +12,8 @@ Prints the median seconds of each, and the median ratio with the lowest and the 
                  decoding and one interpreter, one photo after the other; also how close that comes
                  to the machine's limit, and how far the answers differ
     python       a Predictor called for one photo after the other, and its batch, in photos a second;
-                 and how much of a prediction's time the quality reasons take
+                 how much of a prediction's time the quality reasons take; and a drawn walk-around in
+                 full HD, in frames a second (needs PyAV)
     growth       data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with 2.3 annotated
                  parts each, against reading, decoding and hashing one photo after the other; also
                  the time and the peak memory of test_predict.py on the same photos
@@ -43,7 +44,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from make_demo_data import make_demo_data
+from make_demo_data import draw_car, make_demo_data
 
 import config
 from test_predict import predict_images
@@ -222,6 +223,30 @@ def benchmark_python(name: str, model: Path, folder: Path, rounds: int) -> None:
     )
 
 
+def benchmark_video(model: Path, folder: Path, rounds: int) -> None:
+    """Time a drawn walk-around of 10 seconds in full HD, from decoding to the steady views."""
+    try:
+        import av
+    except ImportError:
+        print("Video: left out, because PyAV is not installed (pip install av)")
+        return
+    from viewpoint.video import watch
+
+    path, count = folder / "walk.mp4", 300
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 1920, 1080, "yuv420p", 12_000_000
+        for index in tqdm(range(count), "Encoding", unit="frame", leave=False):
+            image = draw_car(index * 360 / count, np.random.default_rng(1))[0].resize((1920, 1080))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+    predictor = Predictor(model)
+    predicted = len(watch(predictor, path).results)
+    seconds = float(np.median([seconds_of(silently(watch, predictor, path)) for _ in range(rounds)]))
+    print(f"Video, 1920x1080 pixels: {count / seconds:.0f} frames a second read, ", end="")
+    print(f"{predicted / seconds:.0f} of them predicted, {10 / seconds:.1f} times as fast as it plays", flush=True)
+
+
 def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
     """Write JPEG copies of photos, each resized to about `pixels` pixels; leave out unreadable ones."""
     folder.mkdir()
@@ -381,6 +406,7 @@ def main() -> None:
         if "python" in args.only:
             benchmark_python("512x512 pixels", model, folder / "small", args.rounds)
             benchmark_python("12 megapixels", model, folder / "large", args.rounds)
+            benchmark_video(model, folder, args.rounds)
         if "growth" in args.only:
             benchmark_growth(model, folder)
         if "training" in args.only:

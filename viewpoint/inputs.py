@@ -114,16 +114,15 @@ def is_wanted(path: Path) -> bool:
 
 
 def add_path(inputs: Inputs, path: Path, data_dir: Path | str | None, follow_links: bool, several: bool) -> None:
-    """Add a file, what is in a folder, or the rows of a CSV; `several` gives them their paths as names."""
+    """Add a file, what is below a folder, or the rows of a CSV; `several` gives them their paths as names."""
     if path.is_dir():
         start = Path() if several else path
         listing = list_folder(path, follow_links, [*config.IMAGE_EXTENSIONS, *config.VIDEO_EXTENSIONS])
         found = [file for file in listing.files if is_wanted(file)]
         if not found:
             raise UserError(nothing_found(path, listing.left_out))
-        photos = [Input(name_of(file, start), file, is_named=False) for file in found]
-        photos.sort(key=lambda item: item.name)
-        inputs.add(lambda: photos)
+        found.sort(key=lambda file: name_of(file, start))
+        inputs.add(lambda: (Input(name_of(file, start), file, is_named=False) for file in found))
         for reason, names in listing.left_out.items():
             inputs.left_out.setdefault(reason, []).extend(names)
     elif path.suffix.lower() == ".csv":

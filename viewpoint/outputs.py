@@ -193,11 +193,6 @@ def failed_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}_failed.csv")
 
 
-def frames_path(output: Path) -> Path:
-    """The folder beside the output for the best frames of videos."""
-    return output.with_name(f"{output.stem}_frames")
-
-
 @contextlib.contextmanager
 def open_output(
     output: Path, rows: RowFormat, outcome: Outcome, model_path: Path, options: str, resume: bool

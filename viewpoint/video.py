@@ -107,7 +107,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
                     time = frame.time if frame.time is not None else count / float(stream.average_rate or 25)
                     start = time if start is None else start
                     count += 1
-                    seconds = time - start
+                    # Frames come in the order in which they are shown, but an AVI file may mix up their times.
+                    seconds = max(seconds, time - start)
                     end = max(end, seconds + float((frame.duration or 0) * (frame.time_base or 0)))
                     # A little early counts, so that rounded times do not skip a frame.
                     if seconds >= next_time - 1e-3:
