@@ -15,6 +15,7 @@ import pandas as pd
 from viewpoint.batches import FeatureBatches, TrainingBatches
 from viewpoint.cli import UserError
 from viewpoint.files import write_atomically
+from viewpoint.parts_file import PARTS_NAME
 
 CHECKPOINT_NAME = "checkpoint.npz"
 LOG_NAME = "log.jsonl"
@@ -51,7 +52,7 @@ ARRAYS = ("kept_weights", "variables", "best_weights")
 
 
 def describe(options: Mapping[str, object], splits: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """What the result of a training depends on: its options, and which photos have which labels."""
+    """What the result of a training depends on: its options, which photos have which labels, and their outlines."""
     settings = {name: str(value) for name, value in options.items() if name not in FREE_OPTIONS}
     weights = Path(settings["weights"])
     if weights.is_file():  # the same file name with other weights is another training
@@ -59,6 +60,9 @@ def describe(options: Mapping[str, object], splits: dict[str, pd.DataFrame]) -> 
     for name in ("train", "val"):
         content = splits[name][["image_path", "label"]].to_csv(index=False)
         settings[f"{name}.csv"] = hashlib.sha256(content.encode()).hexdigest()[:12]
+    parts = Path(str(options["dataset"])) / PARTS_NAME
+    if options["framed_share"] and parts.is_file():
+        settings[PARTS_NAME] = hashlib.sha256(parts.read_bytes()).hexdigest()[:12]
     return settings
 
 

@@ -15,8 +15,26 @@ def make_optimizer(phase: int, steps: int, settings: Settings) -> keras.optimize
             0.0, decay_steps=steps - warmup, warmup_target=rate, warmup_steps=warmup
         )
     if settings.ema and phase == 2:
-        return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=settings.ema)
+        return AveragingAdam(rate, use_ema=True, ema_momentum=settings.ema)
     return keras.optimizers.Adam(rate)
+
+
+class AveragingAdam(keras.optimizers.Adam):
+    """Adam whose moving average of the weights covers few steps at first and more and more later.
+
+    After n steps its momentum is (1 + n) / (10 + n), but never above `ema_momentum`. With a constant 0.995,
+    a short training would end with an average that still contains the weights that it started from.
+    Source: tf.train.ExponentialMovingAverage with num_updates.
+    """
+
+    @property
+    def ema_momentum(self):
+        steps = keras.ops.cast(self.iterations, "float32")
+        return keras.ops.minimum(self.longest_momentum, (1 + steps) / (10 + steps))
+
+    @ema_momentum.setter
+    def ema_momentum(self, momentum: float):
+        self.longest_momentum = momentum
 
 
 def make_loss(settings: Settings) -> keras.losses.Loss:
