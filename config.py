@@ -493,3 +493,12 @@ BRIGHT_SHARE = 0.05  # fraction of the pixels that must reach it
 CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
 TOO_BRIGHT_ABOVE = 0.3  # fraction of white pixels in the middle of the photo
 BLURRED_ABOVE = 0.5  # blur, 0 to 1, as in quality.py
+
+# --- tools/predict_many.py ---------------------------------------------------------
+
+PHOTOS_PER_SHARD = 1000  # photos in one Parquet part: at most what a kill costs
+STORAGE_THREADS = 16  # photos, and folders of an object store, that are read at the same time
+LISTING_DEPTH = 3  # levels of folders that are looked through for folders to list at the same time
+STORAGE_ATTEMPTS = 6  # how often storage is asked before a photo counts as unreadable
+STORAGE_PAUSE = 0.2  # seconds before the second attempt; twice as long before each further one
+CLAIM_SECONDS = 60  # how long a copy may be silent before others do its work
