@@ -21,6 +21,7 @@ a cluster.
 
 import argparse
 import csv
+import logging
 import shlex
 import sys
 import time
@@ -65,12 +66,15 @@ def run_on_ray(job: "shards.Job", dead: set[str], todo: list[int], bar: tqdm, wo
     # A cluster is found as Ray finds it: RAY_ADDRESS, or one started on this machine; or else one is started.
     if not ray.is_initialized():
         runtime = {"env_vars": {"PYTHONPATH": str(PROJECT)}}
-        ray.init(logging_level="error", log_to_driver=False, runtime_env=runtime)
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, runtime_env=runtime)
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     plan = ray.data.from_items([{"shard": shard} for shard in todo], override_num_blocks=len(todo))
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
-    arguments = {"fn_constructor_args": (job, frozenset(dead)), "batch_size": 1, "num_cpus": 1}
-    for row in plan.map_batches(RayWorker, compute=pool, **arguments).iter_rows():
+    results = plan.map_batches(
+        RayWorker, fn_constructor_args=(job, frozenset(dead)), batch_size=1, num_cpus=1, compute=pool
+    )
+    for row in results.iter_rows():
         bar.update(row["photos"])
         yield row["photos"]
 
@@ -196,7 +200,7 @@ def main() -> int:
         again = shlex.join(shards.shown(word) for word in ["python", *sys.argv])
         complain(f"interrupted; what is written stays, and the same command continues:\n    {again}")
         return 130
-    except UserError:
+    except (UserError, AssertionError, AttributeError, NameError, TypeError):  # the last four are mistakes of ours
         raise
     except Exception as error:  # storage and Ray raise many types; their text may hold addresses with credentials
         what = next((cause for cause in (error, error.__cause__) if isinstance(cause, UserError)), None)

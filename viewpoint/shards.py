@@ -292,12 +292,15 @@ def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]
 
 def list_below(fs: Any, root: str) -> Iterator[str]:
     """The files below a folder of an object store, folder by folder, many folders at the same time."""
-    folders, files = [root], []
+    folders: list[str] = [root]
+    files: list[str] = []
     for _ in range(config.LISTING_DEPTH):
         if len(folders) >= config.STORAGE_THREADS:
             break
-        below = []
-        for entries in map_in_order(lambda folder: patiently(lambda: fs.ls(folder)), folders, config.STORAGE_THREADS):
+        below: list[str] = []
+        for entries in map_in_order(
+            lambda folder: patiently(lambda: fs.ls(folder, detail=True)), folders, config.STORAGE_THREADS
+        ):
             for entry in entries:
                 (below if entry["type"] == "directory" else files).append(entry["name"].rstrip("/"))
         folders = sorted(below)
