@@ -16,10 +16,10 @@ INSTALLED = $(VENV)/requirements-installed.txt
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt
+$(INSTALLED): requirements.txt requirements-cluster.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --requirement requirements-dev.txt
-	cat requirements.txt requirements-dev.txt > $@
+	cat requirements.txt requirements-cluster.txt requirements-dev.txt > $@
 
 test: $(INSTALLED)
 	$(PY) -m pytest

@@ -316,6 +316,8 @@ def test_from_s3_to_s3(call, model, tmp_path, s3):
     assert [row["image_name"] for row in rows(f"{s3}/out")] == names
     shards.filesystem("s3").rm_file("bucket/out/predictions/part-00002.parquet")
     assert call(predict_many, *command)[0] == 0
+    code, _, error = call(predict_many, f"{s3}/gone", f"{s3}/other", "--model", model)
+    assert code == 2 and "s3://bucket/gone not found" in error
     store = shards.Store(f"{s3}/out")
     assert store.create("claims/x", b"one") and not store.create("claims/x", b"two")
     assert store.read("claims/x") == b"one"

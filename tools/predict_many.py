@@ -89,9 +89,12 @@ def prepare(store: "shards.Store", claims: "shards.Claims", args: argparse.Names
             time.sleep(POLL_SECONDS)
             continue
         if not store.exists(shards.MANIFEST):
-            listing = shards.list_source(args.source, args.data)
-            listing.photos = tqdm(listing.photos, "Listing", unit="photo")
-            shards.write_manifest(store, listing, facts, args.shard_size)
+            try:
+                listing = shards.list_source(args.source, args.data)
+                listing.photos = tqdm(listing.photos, "Listing", unit="photo")
+                shards.write_manifest(store, listing, facts, args.shard_size)
+            except FileNotFoundError as error:
+                raise UserError(f"{shards.shown(args.source)} not found; check the address") from error
         claims.release("manifest")
     shards.refuse_another(store, facts)
 
