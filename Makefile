@@ -18,10 +18,10 @@ INSTALLED = $(VENV)/requirements-installed.txt
 install: $(INSTALLED)
 	$(if $(GPU),$(PY) -m pip install --quiet "$$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)")
 
-$(INSTALLED): requirements.txt requirements-dev.txt
+$(INSTALLED): requirements.txt requirements-cluster.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --requirement requirements-dev.txt
-	cat requirements.txt requirements-dev.txt > $@
+	cat requirements.txt requirements-cluster.txt requirements-dev.txt > $@
 
 test: $(INSTALLED)
 	$(PY) -m pytest

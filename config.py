@@ -506,3 +506,12 @@ AWAY_SHARE = 0.1  # fraction of the changes of view that turn away from the car,
 JUMP_SHARE = 0.01  # fraction of the changes to a view that is no neighbour on VIEW_CIRCLE
 FRAME_WEIGHT = 0.5  # what a frame counts, because frames in a row repeat each other's mistakes
 NEAR_BEST = 0.9  # the frame to save has at least this fraction of its view's best score
+
+# --- tools/predict_many.py ---------------------------------------------------------
+
+PHOTOS_PER_SHARD = 1000  # photos in one Parquet part: at most what a kill costs
+STORAGE_THREADS = 16  # photos, and folders of an object store, that are read at the same time
+LISTING_DEPTH = 3  # levels of folders that are looked through for folders to list at the same time
+STORAGE_ATTEMPTS = 6  # how often storage is asked before a photo counts as unreadable
+STORAGE_PAUSE = 0.2  # seconds before the second attempt; twice as long before each further one
+CLAIM_SECONDS = 60  # how long a copy may be silent before others do its work
