@@ -12,6 +12,7 @@ from viewpoint.reports.review import write_review
 from viewpoint.reports.training import Source, write_report
 from viewpoint.scan import read_dataset
 
+
 def serious_faults(page, axe: str) -> list[str]:
     """The serious and critical faults of the page as it is now, each with the first element that has it."""
     page.evaluate(axe)

@@ -313,7 +313,7 @@ async function keepOffline() {
   const wasKept = Boolean(navigator.serviceWorker?.controller);
   try {
     await navigator.serviceWorker.register("sw.js");
-    if (!wasKept) await new Promise((done) => navigator.serviceWorker.addEventListener("controllerchange", done, { once: true }));
+    if (!navigator.serviceWorker.controller) await new Promise((done) => navigator.serviceWorker.addEventListener("controllerchange", done, { once: true }));
     const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
     await Promise.all(loaded.filter((url) => url.includes("/runtime/")).map((url) => fetch(url)));
     byId("offline").textContent = "Works without a network now.";
