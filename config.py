@@ -487,6 +487,17 @@ GOLDEN_IMAGES = 12
 # How far a probability on another device may be from the expected one.
 GOLDEN_TOLERANCE = {"float16": 0.02, "float32": 0.02, "dynamic": 0.05, "int8": 0.1}
 
+# The capture guide of the hand-off folder takes a frame of the camera as the photo of a view when
+# this many frames in a row, over at least this time, show that view with at least this score, and the
+# picture moves no more than this. A score that train.py suggests comes before GUIDE_MIN_SCORE.
+GUIDE_MIN_SCORE = 0.8
+GUIDE_STEADY_FRAMES = 5
+GUIDE_STEADY_SECONDS = 0.5
+# The mean difference of grey levels, 0 to 255, between two frames. At 10 frames a second, on photos of
+# cars, this is reached when the picture moves by 0.8 % of its width from frame to frame.
+GUIDE_MOTION_ABOVE = 10
+GUIDE_FRAMES_PER_SECOND = 10  # at most; a phone that is kept busy becomes hot
+
 # --- test_predict.py ---------------------------------------------------------------
 
 UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknown-below

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image
 
 from viewpoint.cli import run
+
+AXE = "axe-core@4.14.1"
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +73,39 @@ def write_via(path: Path, photos: dict[str, list | dict]) -> None:
 
 
 @pytest.fixture
-def browser():
-    """A headless Chromium; the test is left out, with the reason, where there is none."""
+def open_browser():
+    """Opens a headless Chromium with more options; the test is left out, with the reason, where there is none."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("no Chromium here")
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        opened = []
+
+        def open_browser(*options: str):
+            opened.append(playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *options]))
+            return opened[-1]
+
+        yield open_browser
+        for browser in opened:
+            browser.close()
+
+
+@pytest.fixture
+def browser(open_browser):
+    """A headless Chromium."""
+    return open_browser()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    """The source of axe-core, from npm."""
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("no npm here")
+    folder = tmp_path_factory.mktemp("axe")
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+    done = subprocess.run([npm, "install", *options, AXE], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not download {AXE}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

@@ -1,11 +1,7 @@
 """No page has a serious accessibility fault, by the rules of axe-core; skipped without Chromium or npm."""
 
-import shutil
-import subprocess
-
 import numpy as np
 import pandas as pd
-import pytest
 from conftest import regions, save_photo, write_via
 from PIL import Image
 
@@ -15,22 +11,6 @@ from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import write_review
 from viewpoint.reports.training import Source, write_report
 from viewpoint.scan import read_dataset
-
-AXE = "axe-core@4.14.1"
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory) -> str:
-    """The source of axe-core, from npm."""
-    npm = shutil.which("npm")
-    if not npm:
-        pytest.skip("no npm here")
-    folder = tmp_path_factory.mktemp("axe")
-    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-    done = subprocess.run([npm, "install", *options, AXE], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"npm could not download {AXE}")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def serious_faults(page, axe: str) -> list[str]:

@@ -52,8 +52,9 @@ def test_left_and_right_in_config_are_all_it_takes(tmp_path):
     for name in names:
         copy.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, copy / name)
-    shutil.copytree(PROJECT / "viewpoint", copy / "viewpoint")
-    shutil.copytree(PROJECT / "tools", copy / "tools", ignore=shutil.ignore_patterns("node_modules"))
+    without_downloads = shutil.ignore_patterns("node_modules", "runtime")
+    shutil.copytree(PROJECT / "viewpoint", copy / "viewpoint", ignore=without_downloads)
+    shutil.copytree(PROJECT / "tools", copy / "tools")
     settings = (copy / "config.py").read_text(encoding="utf-8")
     settings = settings.replace('"RearRight", "Background"]', '"RearRight", "Left", "Right", "Background"]', 1)
     settings = settings.replace(

@@ -16,6 +16,7 @@ import config
 from viewpoint.files import write_atomically
 from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.card import model_card
+from viewpoint.handoff.guide import write_guide
 from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner
 from viewpoint.quantization import Converted
@@ -56,6 +57,7 @@ def write_handoff(
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
         write_snippets(path, converted, size, labels, data.threshold if data else None)
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
+        write_guide(path / "web", converted.model, labels, data.threshold if data else None)
         card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 

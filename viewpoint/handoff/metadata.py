@@ -54,8 +54,13 @@ else:
 
 
 def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None) -> bytes:
-    """The same model with its description, its input's normalization, its labels, and its training data inside."""
+    """The same model with its description, its input's normalization, its labels, and its training data inside.
+
+    Its batch size becomes 1 instead of any: LiteRT's CompiledModel in browsers refuses a model that leaves it open.
+    """
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    for tensor in tables.subgraphs[0].tensors:
+        tensor.shapeSignature = None  # `shape` has the 1
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
     buffer.data = pack(describe(size, data.threshold if data else None))

@@ -1,0 +1,79 @@
+// Runs the model in the browser, with WebAssembly: the part to copy into a web page of your own.
+//
+//     const classifier = await loadClassifier("model.tflite", "runtime/");
+//     const probabilities = await classifier.classify(frame);   // frame: {data, width, height}, RGBA, upright
+//
+// The page needs an import map for the runtime's two modules, as in index.html.
+
+/** Load the runtime and the model: {size, classify(frame)}. Rejects when one of them is missing. */
+export async function loadClassifier(modelUrl, runtimeUrl) {
+  const response = await fetch(modelUrl);
+  if (!response.ok) throw new Error(`${modelUrl} is missing`);
+  const { loadAndCompile, loadLiteRt, Tensor } = await import("@litertjs/core").catch(() => {
+    throw new Error("The browser runtime is missing: run npm ci in the folder of this page.");
+  });
+  await loadLiteRt(new URL("wasm/", new URL(runtimeUrl, document.baseURI)).href);
+  const model = await loadAndCompile(new Uint8Array(await response.arrayBuffer()), { accelerator: "wasm" });
+  const { dtype } = model.getInputDetails()[0], shape = Array.from(model.getInputDetails()[0].shape);
+
+  /** The probability of each class, in the order of labels.txt, for an upright RGBA frame of any size. */
+  async function classify(frame) {
+    const pixels = resize(frame, shape[1], 3);
+    const input = new Tensor(dtype === "uint8" ? pixels : Float32Array.from(pixels, (value) => value / 127.5 - 1), shape);
+    const [output] = await model.run(input);
+    const values = Array.from(output.toTypedArray());
+    const type = model.getOutputDetails()[0].dtype;
+    input.delete(); // the runtime's memory is not garbage collected
+    output.delete();
+    return type === "uint8" ? values.map((value) => value / 256) : values;
+  }
+  return { size: shape[1], classify };
+}
+
+/**
+ * Resize a whole image, uncropped, to size x size with an antialiased bilinear filter.
+ *
+ * This is Pillow's Image.resize(..., BILINEAR), with which the model was trained and tested. A canvas
+ * resizes in another way in each browser, and that changes answers. Takes {data, width, height} of 4 values
+ * a pixel, or 1; gives `channels` values a pixel, 0 to 255, as Uint8Array.
+ */
+export function resize({ data, width, height }, size, channels) {
+  const step = data.length / (width * height);
+  const across = weightsOf(width, size), down = weightsOf(height, size);
+  const rows = new Uint8ClampedArray(height * size * channels); // rounds, as Pillow does between its two passes
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < size; x++) {
+      const { start, weights } = across[x];
+      for (let channel = 0; channel < channels; channel++) {
+        let sum = 0, at = (y * width + start) * step + channel;
+        for (let i = 0; i < weights.length; i++, at += step) sum += weights[i] * data[at];
+        rows[(y * size + x) * channels + channel] = sum;
+      }
+    }
+  }
+  const result = new Uint8ClampedArray(size * size * channels);
+  const line = size * channels;
+  for (let y = 0; y < size; y++) {
+    const { start, weights } = down[y];
+    for (let x = 0; x < line; x++) {
+      let sum = 0, at = start * line + x;
+      for (let i = 0; i < weights.length; i++, at += line) sum += weights[i] * rows[at];
+      result[y * line + x] = sum;
+    }
+  }
+  return new Uint8Array(result.buffer);
+}
+
+/** For each pixel of the result along one axis: the first source pixel that it averages, and all their weights. */
+function weightsOf(length, size) {
+  const scale = length / size, reach = Math.max(scale, 1);
+  return Array.from({ length: size }, (_, index) => {
+    const centre = (index + 0.5) * scale;
+    const start = Math.max(Math.trunc(centre - reach + 0.5), 0);
+    const end = Math.min(Math.trunc(centre + reach + 0.5), length);
+    const weights = new Float64Array(end - start)
+      .map((_, i) => Math.max(0, 1 - Math.abs((start + i + 0.5 - centre) / reach)));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    return { start, weights: weights.map((weight) => weight / total) };
+  });
+}
