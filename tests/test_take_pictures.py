@@ -7,9 +7,9 @@ from viewpoint.cli import UserError
 from viewpoint.images import open_image
 
 
-def test_pictures_of_both_pages(browser, tmp_path):
+def test_pictures_of_all_pages(browser, tmp_path):
     for page, _ in take_pictures.PICTURES.values():
-        (tmp_path / "demo" / page).parent.mkdir(parents=True)
+        (tmp_path / "demo" / page).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "demo" / page).write_text("<!DOCTYPE html><body style='background: #fe0000'>")
     take_pictures.take_pictures(tmp_path / "demo", tmp_path / "docs")
     for name, (_, size) in take_pictures.PICTURES.items():

@@ -1,9 +1,10 @@
-"""Take the pictures of the review page and of the report in docs/, from what make demo wrote.
+"""Take the pictures of the review page, the report and the vehicles in docs/, from what make demo wrote.
 
     make demo
     python tools/take_pictures.py              # or make pictures, which also draws docs/viewpoints.png
 
-Opens the pages of demo/ in a headless Chromium and writes docs/review.png and docs/report.png.
+Opens the pages of demo/ in a headless Chromium and writes docs/review.png, docs/report.png and
+docs/vehicles.png.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from viewpoint.files import write_atomically
 PICTURES = {
     "review.png": ("dataset/review.html", (1280, 1000)),
     "report.png": ("models/report/index.html", (1280, 1300)),
+    "vehicles.png": ("predictions_per_folder.html", (1340, 450)),
 }
 COLOURS = 256  # of a palette; the files stay small
 
