@@ -44,7 +44,9 @@ inference.load_runner = lambda path: (runner, 32, 7)
 RUN_FAKE = (
     f"import sys; sys.path[:0] = [{str(Path(predict_many.__file__).parents[1])!r}, "
     f"{str(Path(predict_many.__file__).parent)!r}]\n{FAKE_MODEL}\n"
-    "import config, predict_many\nfrom viewpoint.cli import run\nconfig.CLAIM_SECONDS = 1\nrun(predict_many.main)\n"
+    "import config, predict_many\nfrom viewpoint.cli import run\nconfig.CLAIM_SECONDS = 1\n"
+    # Shells start processes in the background with Ctrl+C switched off.
+    "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nrun(predict_many.main)\n"
 )
 
 
