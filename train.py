@@ -229,6 +229,18 @@ def suggest(probabilities: np.ndarray, splits: dict[str, pd.DataFrame], train_ha
     return suggest_threshold(pooled.max(axis=1), right) | {"out_of_fold": len(judged)}
 
 
+def robustness_figures(
+    model: keras.Model, split: pd.DataFrame, probabilities: np.ndarray, settings: Settings
+) -> dict | None:
+    """The result of evaluation.measure_robustness; None when a photo vanished after it was decoded."""
+    options = (settings.robustness_images, settings.seed, settings.batch_size, settings.quiet)
+    try:
+        return measure_robustness(model, split, probabilities, *options)
+    except ImageError as error:
+        print(f"No robustness figures: {error}")
+        return None
+
+
 # --- The whole ---------------------------------------------------------------------
 
 
@@ -340,14 +352,7 @@ def train_and_report(settings: Settings) -> None:
     # Saved before the evaluation, so that no later problem can lose the trained model.
     save_model(model, settings.models, data)
     probabilities = predict(model, test_images, settings.batch_size)
-    try:
-        robustness = measure_robustness(
-            *(model, splits["test"], probabilities, settings.robustness_images),
-            *(settings.seed, settings.batch_size, quiet),
-        )
-    except ImageError as error:  # a photo vanished after it was decoded
-        print(f"No robustness figures: {error}")
-        robustness = None
+    robustness = robustness_figures(model, splits["test"], probabilities, settings)
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     recorded |= {"temperature": temperature, "suggestion": suggestion}
     predicted = predicted_classes(probabilities)
