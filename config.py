@@ -347,6 +347,7 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "data": (None, Path, "folder that the CSVs' paths start from; None: the one recorded beside them"),
         "models": (Path(MODELS_DIR), Path, "folder to write the model and its report to"),
         "weights": ("imagenet", str, "imagenet (a download), none (random weights), or a weights file of the backbone"),
+        "start_from": (None, Path, "model.keras of an earlier training to continue from, instead of --weights"),
         "backbone": (BACKBONES[0], BACKBONES, "network below the head"),
         "image_size": (IMAGE_SIZE, (32, None), "width and height of the model's input, in pixels"),
         "batch_size": (16, (1, None), "images in a training step"),

@@ -4,6 +4,7 @@
     python train.py --weights mobilenet_v2_no_top.weights.h5     # without a download
     python train.py --recipe reference                           # the plain recipe
     python train.py --resume                                     # continue after an interruption
+    python train.py --start-from models/model.keras              # update a model with more photos
 
 Phase 1 trains a small head on a frozen MobileNetV2, phase 2 fine-tunes both. A temperature
 fitted on the validation split then calibrates the scores. Reads dataset/{train,val,test}.csv
@@ -18,6 +19,9 @@ and the photos they name. Writes to models/:
 
 Until the training is finished, models/checkpoint.npz holds the state after each epoch. After an
 interruption --resume continues from it and gives the same result.
+
+--start-from leaves out phase 1 and fine-tunes an earlier model on all photos of the splits, old and
+new. The report then shows old and new test photos separately, so that forgetting is seen.
 """
 
 import datetime
@@ -42,12 +46,20 @@ from viewpoint.cli import UserError, counted, run
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import lock, remove
-from viewpoint.fingerprints import describe_training, hash_photos
+from viewpoint.fingerprints import ModelData, count_known, describe_training, hash_photos, read_data
 from viewpoint.gradcam import compute_heat
 from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
 from viewpoint.images import ImageError, scale
 from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
-from viewpoint.network import build_model, feature_extractor, head_of, load_backbone_weights, save_model, unfreeze
+from viewpoint.network import (
+    build_model,
+    feature_extractor,
+    head_of,
+    load_backbone_weights,
+    load_trained,
+    save_model,
+    unfreeze,
+)
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.parts_file import PARTS_NAME, read_drawn
@@ -92,16 +104,16 @@ def train(
     """Train in two phases, starting from `state`, and leave the better phase's weights in `model`.
 
     `val_images` are the uint8 images of the validation split, in its order. With random weights
-    a frozen backbone is of no use, so phase 1 is left out. Returns one dict an epoch: phase,
-    epoch, seconds, learning_rate, loss, accuracy, val_loss, val_accuracy, mean_seconds, and kept,
-    which is true for the one epoch whose weights were kept.
+    a frozen backbone is of no use, and an earlier model has a trained head, so phase 1 is left out.
+    Returns one dict an epoch: phase, epoch, seconds, learning_rate, loss, accuracy, val_loss,
+    val_accuracy, mean_seconds, and kept, which is true for the one epoch whose weights were kept.
     """
     batches, val_batches = make_batches(splits, val_images, settings)
     from_random = settings.weights == "none"
     # Both parts share the weights of `model`, and accept images of any size.
     extractor = feature_extractor(model, backbone, settings.fold_batchnorm and not from_random)
     head = head_of(model)
-    if settings.phase1_epochs and not from_random and state.phase < 2:
+    if settings.phase1_epochs and not from_random and not settings.start_from and state.phase < 2:
         print("\nPhase 1: the head on the frozen backbone")
         state.history = train_phase(1, extractor, head, batches, val_batches, settings, state)
         state.kept_weights = model.get_weights()
@@ -274,6 +286,27 @@ def begin(settings: Settings, splits: dict[str, pd.DataFrame]) -> State:
     return state
 
 
+def read_earlier(start_from: Path, hashes: dict[str, list[str]]) -> ModelData | None:
+    """What the model to start from knows of its training; None, with a warning, when it knows nothing.
+
+    Raises UserError when it was trained on validation or test photos of these splits.
+    """
+    data = read_data(start_from.parent)
+    if data is None:
+        print(
+            f"{start_from.parent} does not tell on which photos {start_from.name} was trained; "
+            "if any of them is in val.csv or test.csv, the figures are too good"
+        )
+    for name in ("val", "test"):
+        if known := count_known(data, hashes[name]):
+            raise UserError(
+                f"{start_from} was trained on {known} of the {counted(len(hashes[name]), 'photo')} of {name}.csv, "
+                "so the figures would be too good; prepare into the dataset folder that it was trained from, "
+                "whose splits are kept, or train without --start-from"
+            )
+    return data
+
+
 def share_batches() -> None:
     """Share every batch among all GPUs; without one, among the logical CPU devices.
 
@@ -298,11 +331,13 @@ def build(settings: Settings) -> tuple[keras.Model, keras.Model]:
 
 
 def build_and_load(settings: Settings) -> tuple[keras.Model, keras.Model]:
-    """The network with the backbone weights that --weights asks for: (model, backbone)."""
+    """The network with the weights that --start-from or --weights asks for: (model, backbone)."""
     if settings.mixed_precision:
         keras.config.set_dtype_policy("mixed_float16")
     model, backbone = build(settings)
-    if settings.weights != "none":
+    if settings.start_from:
+        load_trained(model, settings.start_from)
+    elif settings.weights != "none":
         load_backbone_weights(backbone, settings.weights, settings.backbone)
     return model, backbone
 
@@ -332,6 +367,7 @@ def train_and_report(settings: Settings) -> None:
         share_batches()
     splits = load_splits(settings.dataset, settings.data)
     hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
+    earlier = read_earlier(settings.start_from, hashes) if settings.start_from else None
     model, backbone = build_and_load(settings)
     # Decoded before the training, so that a damaged photo is reported now and not after hours.
     size, cache, quiet = settings.image_size, cache_folder(settings), settings.quiet
@@ -349,32 +385,54 @@ def train_and_report(settings: Settings) -> None:
     labels = {name: split["label"].tolist() for name, split in splits.items()}
     data = describe_training((weight.tobytes() for weight in model.get_weights()), hashes, labels)
     data = replace(data, threshold=suggestion["threshold"])
+    if earlier:  # what it learned before, it has seen as well
+        seen = {name: sorted({*photos, *earlier.photos.get(name, [])}) for name, photos in data.photos.items()}
+        data = replace(data, photos=seen)
     # Saved before the evaluation, so that no later problem can lose the trained model.
     save_model(model, settings.models, data)
+    found = {"temperature": temperature, "suggestion": suggestion}
+    report(model, splits, test_images, hashes["test"], data, history, found, settings)
+    remove(settings.models / CHECKPOINT_NAME)
+
+
+def report(
+    model: keras.Model,
+    splits: dict[str, pd.DataFrame],
+    test_images: Images,
+    hashes: list[str],
+    data: ModelData,
+    history: list[dict],
+    found: dict,
+    settings: Settings,
+) -> None:
+    """Measure the trained model on the test split; write the report and the history, and print the summary.
+
+    `test_images` and `hashes` belong to the photos of the test split, in its order; `found` has the
+    temperature and the suggested threshold.
+    """
+    test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
-    robustness = robustness_figures(model, splits["test"], probabilities, settings)
+    robustness = robustness_figures(model, test, probabilities, settings)
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
-    recorded |= {"temperature": temperature, "suggestion": suggestion}
     predicted = predicted_classes(probabilities)
-    previous = compare_with_previous(settings.models, hashes["test"], labels["test"], predicted)
-    folder = settings.models / "report"
+    earlier = settings.start_from.parent if settings.start_from else settings.models
+    previous = compare_with_previous(earlier, hashes, test["label"].tolist(), predicted)
     source = Source(
         dataset=settings.dataset,
         data=Path(os.path.normpath(settings.data or recorded_data_dir(settings.dataset))),
         date=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         fingerprints={name: split.hash for name, split in data.splits.items()},
-        changes=changes_since_previous(settings.models, data, settings),
+        changes=changes_since_previous(earlier, data, settings),
         heat=lambda rows, classes: compute_heat(model, scale(np.stack([test_images[row] for row in rows])), classes),
     )
-    figures = (history, recorded, folder, robustness, data.training, previous, source)
+    figures = (history, recorded | found, settings.models / "report", robustness, data.training, previous, source)
     metrics = write_report(splits, probabilities, *figures)
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
-    rows = zip(splits["test"]["image_path"], predicted, scores, labels["test"], hashes["test"], strict=True)
+    rows = zip(test["image_path"], predicted, scores, test["label"], hashes, strict=True)
     add_to_history(settings.models, data, settings, metrics, list(rows))
-    remove(settings.models / CHECKPOINT_NAME)
     if previous:
         print(f"\n{previous.describe()}.")
-    print_summary(splits, history, metrics, suggestion, settings)
+    print_summary(splits, history, metrics, found["suggestion"], settings)
 
 
 if __name__ == "__main__":

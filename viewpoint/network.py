@@ -16,7 +16,7 @@ from viewpoint.cli import UserError
 from viewpoint.files import remove, write_atomically
 from viewpoint.fingerprints import DATA_NAME, PACKED_NAME, ModelData, as_text, write_data
 from viewpoint.images import PIXEL_MEAN, PIXEL_STD
-from viewpoint.inference import LABELS_NAME
+from viewpoint.inference import LABELS_NAME, read_labels
 from viewpoint.settings import Settings
 
 DEFAULTS = Settings()
@@ -88,6 +88,26 @@ def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: st
         raise UserError(
             f"{weights} does not fit {backbone_name} without top: {str(error).splitlines()[0]}; "
             "give --weights imagenet, none or another file"
+        ) from error
+
+
+def load_trained(model: keras.Model, path: Path) -> None:
+    """Load all weights of an earlier training's model.keras into a model of the same structure.
+
+    Raises UserError when the file is missing, damaged, or of another structure or other classes.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} not found; give --start-from the model.keras of an earlier training")
+    names = path.parent / "saved_model" / LABELS_NAME
+    if names.is_file() and read_labels(names, len(config.CLASSES)) != config.CLASSES:
+        raise UserError(f"{path} has other classes ({names}) than config.py; train without --start-from")
+    try:
+        weights = keras.models.load_model(path, compile=False).get_weights()
+        model.set_weights(weights)
+    except Exception as error:  # a damaged file can raise almost any type
+        raise UserError(
+            f"{path} cannot be continued from ({str(error).splitlines()[0]}); "
+            "give the model.keras of a training with the same --backbone and --hidden-units"
         ) from error
 
 

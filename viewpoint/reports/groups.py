@@ -73,6 +73,13 @@ def label_figures(test: pd.DataFrame, right: Sequence[bool]) -> list[dict]:
     return [{"name": name, **figures[name]} for name in order if name in figures]
 
 
+def age_figures(tested_before: Iterable[int], right: Sequence[bool]) -> list[dict]:
+    """The same of photos that the previous training tested too, given by row, and of new ones; [] without both."""
+    before = set(tested_before)
+    figures = grouped(["old" if row in before else "new" for row in range(len(right))], right)
+    return [{"name": name, **figures[name]} for name in ("old", "new")] if len(figures) == 2 else []
+
+
 def clearness(label: str, front: int, rear: int, left: int, right: int) -> str:
     """How clear a label is by its votes: clear, straight, ambiguous, or config.BACKGROUND.
 

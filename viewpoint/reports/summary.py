@@ -30,6 +30,9 @@ def print_summary(
     print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
     print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
     print(f"weighted F1 {metrics['weighted_f1']:.3f} on {counted(metrics['images'], 'photo')}")
+    if metrics["by_age"]:
+        old, new = (f"{row['right']} of {counted(row['photos'], row['name'] + ' photo')}" for row in metrics["by_age"])
+        print(f"Right: {old}, which the previous training tested too, and {new}")
     if unmeasured := [name for name in config.CLASSES if name not in metrics["macro_f1_classes"]]:
         print(f"Not measured, and not in macro F1, because they have no test photos: {', '.join(unmeasured)}")
     counts = class_counts(splits["train"]["label"])

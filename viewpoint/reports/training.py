@@ -55,6 +55,7 @@ from viewpoint.reports.charts import (
 )
 from viewpoint.reports.groups import (
     VOTE_COLUMNS,
+    age_figures,
     class_figures,
     class_table,
     clearness,
@@ -118,14 +119,21 @@ def compute_metrics(true: list[str], predicted: list[str]) -> dict:
     }
 
 
-def measure(test: pd.DataFrame, probabilities: np.ndarray, settings: dict, robustness: dict[str, float] | None) -> dict:
-    """All figures on the test split, as metrics.json has them."""
+def measure(
+    test: pd.DataFrame,
+    probabilities: np.ndarray,
+    settings: dict,
+    robustness: dict[str, float] | None,
+    tested_before: Sequence[int] = (),
+) -> dict:
+    """All figures on the test split, as metrics.json has them; `tested_before` are rows of earlier test photos."""
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
     right, bins = is_right(test["label"], probabilities), settings["calibration_bins"]
     *before, scores = scores_by_stage(probabilities, settings["temperature"]).values()
     metrics["accuracy_interval_95"] = wilson_interval(int(right.sum()), len(right))
     metrics["by_folder"] = folder_figures(test["image_path"], right.tolist())
     metrics["by_label"] = label_figures(test, right.tolist())
+    metrics["by_age"] = age_figures(tested_before, right.tolist())
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
@@ -161,7 +169,7 @@ def write_report(
     the comparison with the previous training; `source` says where the labels came from.
     """
     test, source = splits["test"], source or Source()
-    metrics = measure(test, probabilities, settings, robustness)
+    metrics = measure(test, probabilities, settings, robustness, previous.rows if previous else ())
     text = metrics.pop("text")
     with write_atomically(folder / "metrics.json") as path:
         content = {"training": training, "test": metrics, "settings": settings, "history": history}

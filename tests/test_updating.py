@@ -1,0 +1,125 @@
+"""train.py --start-from: an earlier model, trained further on old and new photos, with honest figures."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tiny_train
+from conftest import save_photo
+
+import config
+import train
+from viewpoint.cli import UserError
+from viewpoint.fingerprints import hash_photos, read_data
+
+QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "--quiet", "--no-calibrate"]
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch, tmp_path) -> None:
+    """A backbone of one convolution in the place of MobileNetV2; each test starts in a folder of its own."""
+    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.chdir(tmp_path)
+
+
+def write_splits(**photos: range) -> None:
+    """Write dataset/NAME.csv for each split, with the photos of these numbers."""
+    Path("dataset").mkdir(exist_ok=True)
+    for name, numbers in photos.items():
+        rows = []
+        for number in numbers:
+            file = Path("photos", f"{number}.png")
+            if not file.exists():
+                save_photo(file, seed=number)
+            rows.append(f"{file.absolute()},{config.CLASSES[number % 7]}\n")
+        Path("dataset", f"{name}.csv").write_text("image_path,label\n" + "".join(rows))
+
+
+def run_train(monkeypatch, *options: str) -> None:
+    weights = [] if "--start-from" in options else ["--weights", "backbone.weights.h5"]
+    if weights and not Path(weights[1]).exists():
+        train.build(train.Settings(image_size=32))[1].save_weights(weights[1])
+    monkeypatch.setattr("sys.argv", ["train.py", *QUICK, *weights, *options])
+    train.main()
+
+
+@pytest.fixture
+def earlier(monkeypatch) -> None:
+    """A model in models/, trained on photos 0 to 6, validated on 7 to 13, tested on 14 to 20."""
+    Path("photos").mkdir()
+    write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
+    run_train(monkeypatch)
+
+
+def weights_of(path: str) -> list[np.ndarray]:
+    return keras.models.load_model(path).get_weights()
+
+
+def test_an_update_starts_from_the_earlier_weights_and_leaves_out_phase_1(earlier, monkeypatch):
+    write_splits(train=range(100, 107))
+    # With a learning rate of 0, what comes out is what it started from.
+    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new", "--phase2-learning-rate", "0")
+    for before, after in zip(weights_of("models/model.keras"), weights_of("new/model.keras"), strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-5)
+    assert [epoch["phase"] for epoch in json.loads(Path("new/report/metrics.json").read_text())["history"]] == [2]
+
+
+def test_the_updated_model_remembers_the_photos_of_both_trainings(earlier, monkeypatch):
+    write_splits(train=range(100, 107))  # the old lot was deleted meanwhile
+    run_train(monkeypatch, "--start-from", "models/model.keras")
+    both = [f"photos/{number}.png" for number in (*range(7), *range(100, 107))]
+    assert read_data(Path("models")).photos["train"] == sorted(hash_photos(both))
+
+
+def test_old_and_new_test_photos_are_told_apart(earlier, monkeypatch, capsys):
+    before = json.loads(Path("models/report/metrics.json").read_text())["test"]
+    write_splits(train=[*range(7), *range(100, 107)], test=[*range(14, 21), 120, 121, 122])
+    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new", "--phase2-learning-rate", "0")
+    old, new = json.loads(Path("new/report/metrics.json").read_text())["test"]["by_age"]
+    # The weights are the same, so the old photos must have the same figures.
+    assert (old["name"], old["photos"], old["accuracy"]) == ("old", 7, before["accuracy"])
+    assert (new["name"], new["photos"]) == ("new", 3)
+    assert (
+        f"Right: {old['right']} of 7 old photos, which the previous training tested too, and "
+        in capsys.readouterr().out
+    )
+    assert "Old and new photos" in Path("new/report/index.html").read_text()
+
+
+@pytest.mark.parametrize(("split", "known"), [("test", 2), ("val", 3)])
+def test_splits_that_hold_photos_which_the_model_was_trained_on_are_refused(earlier, monkeypatch, split, known):
+    others = {"train": range(100, 107), split: [*range(known), 110, 111]}
+    write_splits(**others)
+    with pytest.raises(UserError, match=rf"trained on {known} of the {known + 2} photos of {split}\.csv"):
+        run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
+    assert not Path("new/model.keras").exists()
+
+
+def test_a_model_that_knows_nothing_of_its_photos_is_continued_with_a_warning(earlier, monkeypatch, capsys):
+    Path("models/data.json").unlink()
+    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
+    assert "models does not tell on which photos model.keras was trained" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: Path("models/model.keras").unlink(), "models/model.keras not found"),
+        (lambda: Path("models/model.keras").write_bytes(b"cut off"), "models/model.keras cannot be continued from"),
+        (
+            lambda: Path("models/saved_model/labels.txt").write_text("\n".join(reversed(config.CLASSES))),
+            "models/model.keras has other classes",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, change, message):
+    change()
+    with pytest.raises(UserError, match=message):
+        run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
+
+
+def test_another_network_is_one_sentence(earlier, monkeypatch):
+    with pytest.raises(UserError, match="training with the same --backbone and --hidden-units"):
+        run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new", "--hidden-units", "5")
