@@ -1,6 +1,7 @@
 """Draw a small annotated data set of simple cars, to try the project without photos.
 
     python tools/make_demo_data.py --output demo/photos --images 1000
+    python tools/make_demo_data.py --output demo/vans --images 200 --style vans   # other photos than a model knows
 
 Each car is a 3-D model of flat panels with random colour, proportions, light and backdrop, seen
 in perspective from a random azimuth. The panels that can be seen become VIA polygons with the
@@ -39,6 +40,10 @@ FOLDERS = ["export VIA 2", "export VIA 1 (été)", "project VIA 2"]
 
 # How many times a close-up magnifies the image of the whole car: at least, and at most.
 CLOSE_UP_ZOOM = (3.0, 5.0)
+
+# Cars by day, as a model would be trained on, or vans at dusk, as photos may be that come in later.
+STYLES = ("cars", "vans")
+DAYLIGHT, DUSK = (0.7, 1.1), (0.3, 0.5)  # the lowest and the highest brightness of an image
 
 PLANTED_NAME = "planted.txt"
 MIN_IMAGES_TO_PLANT = 168  # so that the first folder has six photos from the front left, enough for all faults
@@ -96,9 +101,9 @@ class Panel:
     bias: float = 0.0  # metres to draw it nearer than it is, for parts on top of a panel
 
 
-def build_car(random: np.random.Generator) -> list[Panel]:
-    """A sedan or SUV of random proportions: its panels, both sides."""
-    suv = random.random() < 0.5
+def build_car(random: np.random.Generator, style: str = "cars") -> list[Panel]:
+    """A sedan, an SUV or with the style "vans" a van, of random proportions: its panels, both sides."""
+    suv = random.random() < 0.5 or style == "vans"
     front, half_width = random.uniform(2.0, 2.4), random.uniform(0.82, 0.95)
     rear = -front
     sill, waist = random.uniform(0.25, 0.4), random.uniform(0.9, 1.05)
@@ -106,6 +111,8 @@ def build_car(random: np.random.Generator) -> list[Panel]:
     screen_base, screen_top = random.uniform(0.8, 1.1), random.uniform(0.2, 0.5)
     back_top = rear + (0.35 if suv else 1.3)
     back_base = rear + (0.02 if suv else 0.7)
+    if style == "vans":
+        screen_base, screen_top, back_top, roof = front - 0.5, front - 0.9, rear + 0.1, roof + 0.5
     bumper, lamp = sill + 0.42 * (waist - sill), 0.55 * half_width
     roof_half_width = 0.8 * half_width
 
@@ -211,14 +218,18 @@ def project(points: np.ndarray, camera: np.ndarray, target: np.ndarray, focal: f
 
 
 def draw_car(
-    azimuth: float, random: np.random.Generator, heights: tuple[float, float] = HEIGHTS, zoom: float = 1
+    azimuth: float,
+    random: np.random.Generator,
+    heights: tuple[float, float] = HEIGHTS,
+    zoom: float = 1,
+    style: str = "cars",
 ) -> tuple[Image.Image, list[Region], np.ndarray]:
     """Draw a random car seen from `azimuth` degrees: (image, VIA 2 regions, part map).
 
     A `zoom` above 1 magnifies, and aims at a random part. The part map (HEIGHT, WIDTH) holds 1 +
     the index of the region seen at each pixel, or 0.
     """
-    panels = build_car(random)
+    panels = build_car(random, style)
     angle, distance = np.radians(azimuth), random.uniform(5.5, 9)
     camera = np.array([distance * np.cos(angle), distance * np.sin(angle), random.uniform(*heights)])
     target = np.array([0, 0, 0.75]) + random.normal(0, 0.12, 3)
@@ -291,7 +302,7 @@ def make_region(name: str, outline: Outline, box: tuple[int, int, int, int]) -> 
     return {"shape_attributes": shape, "region_attributes": {config.IDENTITY_KEY: identity}}
 
 
-def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[Region]]:
+def draw_close_up(random: np.random.Generator, style: str = "cars") -> tuple[Image.Image, list[Region]]:
     """Draw a close-up of a part, in half of the cases with a scratch: (image, VIA 2 regions).
 
     Its neighbours can be seen as well, but as in real close-ups only the part in the middle is annotated.
@@ -299,7 +310,7 @@ def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[Region
     index = 0
     while not index:
         zoom = random.uniform(*CLOSE_UP_ZOOM)
-        image, regions, part_map = draw_car(random.uniform(0, 360), random, zoom=zoom)
+        image, regions, part_map = draw_car(random.uniform(0, 360), random, zoom=zoom, style=style)
         index = part_map[HEIGHT // 2, WIDTH // 2]
     close_up_regions = [regions[index - 1]]
     if random.random() < 0.5:
@@ -310,18 +321,19 @@ def draw_close_up(random: np.random.Generator) -> tuple[Image.Image, list[Region
     return image, close_up_regions
 
 
-def draw_image(kind: str, random: np.random.Generator) -> tuple[Image.Image, list[Region]]:
+def draw_image(kind: str, random: np.random.Generator, style: str = "cars") -> tuple[Image.Image, list[Region]]:
     """Draw an image of `kind`, a key of views(), "scene" or "close-up": (image, VIA 2 regions)."""
     regions: list[Region] = []
     if kind == "scene":
         image = draw_backdrop(random)
     elif kind == "close-up":
-        image, regions = draw_close_up(random)
+        image, regions = draw_close_up(random, style)
     else:
         view = views()[kind]
-        image, regions, _ = draw_car(random.uniform(*view.azimuths), random, view.heights)
+        image, regions, _ = draw_car(random.uniform(*view.azimuths), random, view.heights, style=style)
     noise = random.normal(0, 6, (HEIGHT, WIDTH, 3))
-    pixels = np.asarray(image) * random.uniform(0.7, 1.1) + noise
+    light = random.uniform(*(DUSK if style == "vans" else DAYLIGHT))
+    pixels = np.asarray(image) * light + noise
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), regions
 
 
@@ -341,13 +353,13 @@ def write_annotations(folder: Path, entries: list[dict], flavour: int) -> None:
         path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def make_demo_data(output: Path, images: int, seed: int) -> None:
+def make_demo_data(output: Path, images: int, seed: int, style: str = "cars") -> None:
     """Write `images` drawn images with their annotations below `output`, the kinds in turn."""
     kinds = [*views(), "scene", *views(), "close-up"]
     entries: list[list[dict]] = [[] for _ in FOLDERS]
     for index in tqdm(range(images), desc="Drawing", unit="image"):
         # Each image has a random generator of its own, so the first 10 of 1,000 are the same as the 10 of 10.
-        image, regions = draw_image(kinds[index % len(kinds)], np.random.default_rng([seed, index]))
+        image, regions = draw_image(kinds[index % len(kinds)], np.random.default_rng([seed, index]), style)
         flavour = index % len(FOLDERS)
         path = output / FOLDERS[flavour] / f"photo_{index:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -421,8 +433,9 @@ def main() -> None:
     add("--output", type=Path, default="demo/photos", help="folder to write to")
     add("--images", type=COUNT, default=1000, help="how many images to draw")
     add("--seed", type=SEED, default=config.SEED, help="seed of everything that is drawn")
+    add("--style", choices=STYLES, default="cars", help="cars by day, or vans at dusk")
     args = parser.parse_args()
-    make_demo_data(args.output, args.images, args.seed)
+    make_demo_data(args.output, args.images, args.seed, args.style)
     print(f"\nDrew {counted(args.images, 'annotated image')}.")
     if args.images >= MIN_IMAGES_TO_PLANT:
         planted = plant_faults(args.output)
