@@ -348,6 +348,7 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "models": (Path(MODELS_DIR), Path, "folder to write the model and its report to"),
         "weights": ("imagenet", str, "imagenet (a download), none (random weights), or a weights file of the backbone"),
         "start_from": (None, Path, "model.keras of an earlier training to continue from, instead of --weights"),
+        "unlabelled": (None, Path, "folder of photos without labels to learn from as well; needs --start-from"),
         "backbone": (BACKBONES[0], BACKBONES, "network below the head"),
         "image_size": (IMAGE_SIZE, (32, None), "width and height of the model's input, in pixels"),
         "batch_size": (16, (1, None), "images in a training step"),
@@ -462,6 +463,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 # accuracy with this confidence.
 SUGGESTED_ACCURACY = 0.98
 SUGGESTED_CONFIDENCE = 0.9
+
+# train.py --unlabelled learns from a photo when the mean score of the photo and its mirror image is at least this.
+PSEUDO_LABEL_SCORE = 0.8
 
 # The report shows this many of the most confident mistakes.
 MISTAKES_SHOWN = 24

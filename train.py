@@ -5,6 +5,7 @@
     python train.py --recipe reference                           # the plain recipe
     python train.py --resume                                     # continue after an interruption
     python train.py --start-from models/model.keras              # update a model with more photos
+    python train.py --start-from models/model.keras --unlabelled FOLDER    # and with photos without labels
 
 Phase 1 trains a small head on a frozen MobileNetV2, phase 2 fine-tunes both. A temperature
 fitted on the validation split then calibrates the scores. Reads dataset/{train,val,test}.csv
@@ -22,6 +23,8 @@ interruption --resume continues from it and gives the same result.
 
 --start-from leaves out phase 1 and fine-tunes an earlier model on all photos of the splits, old and
 new. The report then shows old and new test photos separately, so that forgetting is seen.
+--unlabelled adds the photos of a folder that the earlier model is sure of, with its own answers as
+labels. They are only learned from, never measured on.
 """
 
 import datetime
@@ -42,11 +45,11 @@ import tensorflow as tf
 import config
 from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot, vehicle_boxes
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
-from viewpoint.cli import UserError, counted, run
+from viewpoint.cli import UserError, run
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import lock, remove
-from viewpoint.fingerprints import ModelData, count_known, describe_training, hash_photos, read_data
+from viewpoint.fingerprints import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.gradcam import compute_heat
 from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
 from viewpoint.images import ImageError, scale
@@ -60,11 +63,12 @@ from viewpoint.network import (
     save_model,
     unfreeze,
 )
-from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks
+from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks, share_batches
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.parts_file import PARTS_NAME, read_drawn
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import Source, write_report
+from viewpoint.self_training import label_unlabelled
 from viewpoint.settings import Settings, parse_settings
 
 LOCK_NAME = ".train.lock"  # locked while a training writes to the models folder
@@ -286,38 +290,6 @@ def begin(settings: Settings, splits: dict[str, pd.DataFrame]) -> State:
     return state
 
 
-def read_earlier(start_from: Path, hashes: dict[str, list[str]]) -> ModelData | None:
-    """What the model to start from knows of its training; None, with a warning, when it knows nothing.
-
-    Raises UserError when it was trained on validation or test photos of these splits.
-    """
-    data = read_data(start_from.parent)
-    if data is None:
-        print(
-            f"{start_from.parent} does not tell on which photos {start_from.name} was trained; "
-            "if any of them is in val.csv or test.csv, the figures are too good"
-        )
-    for name in ("val", "test"):
-        if known := count_known(data, hashes[name]):
-            raise UserError(
-                f"{start_from} was trained on {known} of the {counted(len(hashes[name]), 'photo')} of {name}.csv, "
-                "so the figures would be too good; prepare into the dataset folder that it was trained from, "
-                "whose splits are kept, or train without --start-from"
-            )
-    return data
-
-
-def share_batches() -> None:
-    """Share every batch among all GPUs; without one, among the logical CPU devices.
-
-    Each device computes the gradients of its part, and all apply the same sum.
-    Source: https://www.tensorflow.org/api_docs/python/tf/distribute/MirroredStrategy.
-    """
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    print(f"Computing on {counted(len(devices), 'device')}: {', '.join(device.name for device in devices)}")
-    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy([device.name for device in devices]))
-
-
 def build(settings: Settings) -> tuple[keras.Model, keras.Model]:
     """The network that the options describe, with random weights: (model, backbone)."""
     return build_model(
@@ -373,7 +345,12 @@ def train_and_report(settings: Settings) -> None:
     size, cache, quiet = settings.image_size, cache_folder(settings), settings.quiet
     test_images = load_photos("test", splits["test"]["file"], size, cache, quiet)
     val_images = load_photos("val", splits["val"]["file"], size, cache, quiet)
-    history = train(model, backbone, splits, val_images, settings, begin(settings, splits))
+    learned, unlabelled = splits, None
+    if settings.unlabelled:
+        options = (splits, settings.image_size, settings.batch_size, settings.quiet)
+        unlabelled = label_unlabelled(model, settings.unlabelled, *options)
+        learned = splits | {"train": pd.concat([splits["train"], unlabelled.rows], ignore_index=True)}
+    history = train(model, backbone, learned, val_images, settings, begin(settings, learned))
     if settings.mixed_precision:
         model = in_float32(model, settings)
     temperature = None
@@ -385,12 +362,11 @@ def train_and_report(settings: Settings) -> None:
     labels = {name: split["label"].tolist() for name, split in splits.items()}
     data = describe_training((weight.tobytes() for weight in model.get_weights()), hashes, labels)
     data = replace(data, threshold=suggestion["threshold"])
-    if earlier:  # what it learned before, it has seen as well
-        seen = {name: sorted({*photos, *earlier.photos.get(name, [])}) for name, photos in data.photos.items()}
-        data = replace(data, photos=seen)
+    data = also_seen(data, earlier, unlabelled.hashes if unlabelled else [])
     # Saved before the evaluation, so that no later problem can lose the trained model.
     save_model(model, settings.models, data)
-    found = {"temperature": temperature, "suggestion": suggestion}
+    without_labels = unlabelled.describe() if unlabelled else None
+    found = {"temperature": temperature, "suggestion": suggestion, "learned_without_labels": without_labels}
     report(model, splits, test_images, hashes["test"], data, history, found, settings)
     remove(settings.models / CHECKPOINT_NAME)
 
@@ -407,8 +383,8 @@ def report(
 ) -> None:
     """Measure the trained model on the test split; write the report and the history, and print the summary.
 
-    `test_images` and `hashes` belong to the photos of the test split, in its order; `found` has the
-    temperature and the suggested threshold.
+    `test_images` and `hashes` belong to the photos of the test split, in its order; `found` has what
+    the training found: the temperature, the suggested threshold, what was learned without labels.
     """
     test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
@@ -432,6 +408,8 @@ def report(
     add_to_history(settings.models, data, settings, metrics, list(rows))
     if previous:
         print(f"\n{previous.describe()}.")
+    if found["learned_without_labels"]:
+        print(f"{found['learned_without_labels']}.")
     print_summary(splits, history, metrics, found["suggestion"], settings)
 
 

@@ -1,6 +1,7 @@
 """train.py --start-from: an earlier model, trained further on old and new photos, with honest figures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 import tiny_train
 from conftest import save_photo
+from PIL import Image
 
 import config
 import train
 from viewpoint.cli import UserError
 from viewpoint.fingerprints import hash_photos, read_data
+from viewpoint.self_training import answers, find_unlabelled
 
 QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "--quiet", "--no-calibrate"]
 
@@ -123,3 +126,61 @@ def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, change,
 def test_another_network_is_one_sentence(earlier, monkeypatch):
     with pytest.raises(UserError, match="training with the same --backbone and --hidden-units"):
         run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new", "--hidden-units", "5")
+
+
+# --- Photos without labels ---------------------------------------------------------
+
+
+def test_only_photos_whose_mirror_image_gets_the_mirrored_class_are_sure():
+    assert config.CLASSES[:3] == ["Front", "FrontLeft", "FrontRight"]
+    photo = [(0.1, 0.9, 0), (0.1, 0.9, 0), (0.3, 0.7, 0), (0.9, 0.1, 0)]
+    mirror = [(0.1, 0, 0.9), (0.1, 0.9, 0), (0.2, 0, 0.8), (0.8, 0, 0.2)]
+    indices, sure = answers(*(np.pad(np.array(rows), ((0, 0), (0, 4))) for rows in (photo, mirror)))
+    # In turn: left in both; left in the photo and right in the mirror image; left with a mean of 0.75; front with 0.85.
+    assert sure.tolist() == [True, False, False, True]
+    assert indices[[0, 3]].tolist() == [1, 0]
+
+
+def test_photos_that_cannot_be_read_or_are_nearly_labelled_ones_are_not_learned_from(tmp_path):
+    labelled = str(save_photo(tmp_path / "labelled.png", seed=1))
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(labelled, folder / "copy.png")
+    Image.open(labelled).resize((200, 150)).save(folder / "smaller.jpg")
+    (folder / "broken.jpg").write_bytes(Path(labelled).read_bytes()[:200])
+    other = str(save_photo(folder / "other.png", seed=2))
+    found, left_out = find_unlabelled(folder, [labelled], quiet=True)
+    assert found == [other]
+    assert left_out == {"cannot be read": 1, "are nearly the same as labelled photos": 2}
+
+
+def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch, capsys):
+    Path("more").mkdir()
+    new = [save_photo(Path("more", f"{number}.png"), seed=number) for number in range(200, 206)]
+    shutil.copy("photos/14.png", "more/test photo.png")
+    # Sure of the first four: FrontLeft. A model of one convolution would be sure of none.
+    monkeypatch.setattr("viewpoint.self_training.answers", lambda p, m: (np.ones(len(p), int), np.arange(len(p)) < 4))
+    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "updated", "--unlabelled", "more")
+    said = capsys.readouterr().out
+    assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 are nearly the same" in said
+    data = read_data(Path("updated"))
+    assert sum(photo in data.photos["train"] for photo in hash_photos(new)) == 4
+    # They are not counted as labelled photos, and nothing is measured on them.
+    assert data.splits["train"].photos == 7
+    assert json.loads(Path("updated/report/metrics.json").read_text())["test"]["images"] == 7
+
+
+def test_a_model_that_is_sure_of_nothing_is_one_sentence(earlier, monkeypatch):
+    Path("more").mkdir()
+    save_photo(Path("more", "1.png"), seed=300)
+    monkeypatch.setattr(config, "PSEUDO_LABEL_SCORE", 1.1)
+    with pytest.raises(UserError, match="nothing to learn from more; train without --unlabelled"):
+        run_train(monkeypatch, "--start-from", "models/model.keras", "--unlabelled", "more")
+
+
+def test_photos_without_labels_need_a_model_that_labels_them(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py", "--unlabelled", "more"])
+    with pytest.raises(SystemExit) as stopped:
+        train.main()
+    assert stopped.value.code == 2
+    assert "--unlabelled needs a trained model that labels the photos" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from viewpoint.cli import counted
+from viewpoint.cli import UserError, counted
 from viewpoint.files import write_atomically
 from viewpoint.parallel import cpu_count, map_in_order
 
@@ -89,6 +89,15 @@ def describe_training(
         content.update(weight)
     photos = {name: sorted(hashes[name]) for name in ("train", "val")}
     return ModelData(content.hexdigest()[:12], splits, photos=photos)
+
+
+def also_seen(data: ModelData, earlier: ModelData | None, unlabelled: Sequence[str]) -> ModelData:
+    """The data of a model that has seen more photos: in its earlier training, or without labels (their hashes)."""
+    seen = {name: set(photos) for name, photos in data.photos.items()}
+    if earlier:
+        seen = {name: photos | set(earlier.photos.get(name, [])) for name, photos in seen.items()}
+    seen["train"] |= set(unlabelled)
+    return replace(data, photos={name: sorted(photos) for name, photos in seen.items()})
 
 
 # --- Files -------------------------------------------------------------------------
@@ -182,6 +191,27 @@ def describe_known(data: ModelData | None, hashes: Sequence[str], what: str = "t
         verb = "was" if validated == 1 else "were"
         return f"{validated} {photos} {verb} used for validation in the training: {what} somewhat too good"
     return None
+
+
+def read_earlier(start_from: Path, hashes: Mapping[str, Sequence[str]]) -> ModelData | None:
+    """What the model to start from knows of its training; None, with a warning, when it knows nothing.
+
+    Raises UserError when it was trained on validation or test photos of these splits.
+    """
+    data = read_data(start_from.parent)
+    if data is None:
+        print(
+            f"{start_from.parent} does not tell on which photos {start_from.name} was trained; "
+            "if any of them is in val.csv or test.csv, the figures are too good"
+        )
+    for name in ("val", "test"):
+        if known := count_known(data, hashes[name]):
+            raise UserError(
+                f"{start_from} was trained on {known} of the {counted(len(hashes[name]), 'photo')} of {name}.csv, "
+                "so the figures would be too good; prepare into the dataset folder that it was trained from, "
+                "whose splits are kept, or train without --start-from"
+            )
+    return data
 
 
 def describe_outdated(model: Path) -> str | None:

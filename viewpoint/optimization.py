@@ -1,8 +1,10 @@
-"""Optimizer, loss and callbacks of a training phase, from the settings of train.py."""
+"""Optimizer, loss, callbacks and devices of a training phase, from the settings of train.py."""
 
 import keras
+import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
+from viewpoint.cli import counted
 from viewpoint.settings import Settings
 
 
@@ -75,3 +77,14 @@ def make_progress_callbacks(phase: int, settings: Settings) -> list[keras.callba
         # One bar for the phase's epochs, below it one for the batches of the epoch.
         callbacks.append(TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True))
     return callbacks
+
+
+def share_batches() -> None:
+    """Share every batch among all GPUs; without one, among the logical CPU devices.
+
+    Each device computes the gradients of its part, and all apply the same sum.
+    Source: https://www.tensorflow.org/api_docs/python/tf/distribute/MirroredStrategy.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    print(f"Computing on {counted(len(devices), 'device')}: {', '.join(device.name for device in devices)}")
+    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy([device.name for device in devices]))

@@ -65,4 +65,6 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
     settings = Settings(**vars(parser.parse_args(options)))
     if settings.ema and settings.early_stopping_patience:
         parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
+    if settings.unlabelled and not settings.start_from:
+        parser.error("--unlabelled needs a trained model that labels the photos; give it with --start-from")
     return settings
