@@ -10,6 +10,7 @@ const percent = (score) => `${Math.floor(100 * score)} %`; // never 100 % by rou
 const video = byId("video");
 const LONGEST_SIDE = 2048; // of a chosen photo when it is classified; phones cannot hold any canvas
 const ASPECT = 4 / 3; // of the photos taken, whichever way the phone is held: the model learned landscape photos
+const READY = "Start at any side of the car";
 
 const captured = new Map(); // view -> {blob, url, name, source, score, probabilities, blur, time, width, height}
 let settings, classifier, capture, zipSync;
@@ -272,7 +273,6 @@ function openSummary() {
   byId("summary-count").textContent = `${captured.size} of ${settings.views.length} views`;
   byId("cards").replaceChildren(...settings.views.map(makeCard));
   byId("download").disabled = !captured.size;
-  byId("back").textContent = cameraIsOn() ? "Back to the camera" : "Back";
   if (!byId("summary").open) byId("summary").showModal();
 }
 
@@ -288,7 +288,7 @@ function makeCard(view) {
   }
   add("img", { src: photo.url, alt: `The photo of the ${inWords(view).toLowerCase()}` });
   add("h3", { textContent: inWords(view) });
-  add("p", { textContent: `${percent(photo.score)} · ${photo.time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })}` });
+  add("p", { textContent: percent(photo.score) });
   add("button", { textContent: "Retake", ariaLabel: `Retake ${inWords(view).toLowerCase()}`, onclick: () => retake(view) });
   return card;
 }
@@ -308,7 +308,7 @@ function startAgain() {
   captured.clear();
   downloaded = true;
   showProgress();
-  advise("Ready");
+  advise(READY);
   byId("summary").close();
 }
 
@@ -393,7 +393,7 @@ window.addEventListener("beforeunload", (event) => downloaded || event.preventDe
 try {
   await load();
   byId("start").disabled = byId("files").disabled = false;
-  advise("Ready");
+  advise(READY);
   document.body.dataset.ready = "";
   keepOffline();
 } catch (error) {
