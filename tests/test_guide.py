@@ -156,7 +156,7 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
     open_guide(page, address)
     page.get_by_text("Works without a network now.").wait_for(timeout=60_000)
     assert serious_faults(page, axe) == []
-    page.click("#main")
+    page.click("#start")
     page.locator("#summary[open]").wait_for(timeout=120_000)  # it opens when all views are there
 
     assert page.locator("#summary-count").text_content() == "6 of 6 views"
@@ -179,7 +179,7 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
 
     # A view that is taken again is the only one that is missing.
     page.get_by_label("Retake rear left").click()
-    assert page.locator("#count").text_content() == "5 of 6"
+    assert page.locator("#count").text_content() == "5 of 6 views"
     page.locator("#summary[open]").wait_for(timeout=120_000)
 
     # Without a network the page opens all the same.
@@ -209,26 +209,26 @@ def test_chosen_photos_get_the_classes_of_test_predict(browser, address, models,
     page = browser.new_page()
     open_guide(page, address)
     page.set_input_files("#files", sorted(photos.iterdir()))
-    page.locator("#chosen-close:enabled").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Continue").wait_for(timeout=60_000)
     found = {
         item.locator(".name").text_content(): (item.get_attribute("data-class"), item.locator(".use").text_content())
         for item in page.locator("#results li").all()
     }
-    assert found.pop("g.jpg") == (None, "This browser cannot read it")
+    assert found.pop("g.jpg") == (None, "This browser cannot read it. Try a JPEG photo.")
     assert {name: view for name, (view, _) in found.items()} == expected["best_class"].to_dict()
     assert found["a.jpg"][1] == "Taken as front"
-    assert found["b.jpg"] == ("Rear", "Blurred")
-    assert found["c.png"][1] == "No whole car in it"
+    assert found["b.jpg"] == ("Rear", "Not used: blurred")
+    assert found["c.png"][1] == "Not used: no whole car in it"
     assert found["d.jpg"] == ("FrontLeft", "Taken as front left")
-    assert found["e.jpg"][1] == "This view is already taken"
+    assert found["e.jpg"][1] == "Not used: this view is there already"
 
 
 def test_without_a_camera_the_page_says_so(browser, address):
     page = browser.new_page()
     open_guide(page, address)
-    page.click("#main")
+    page.click("#start")
     page.get_by_text("This device has no camera.").wait_for()
-    assert page.locator("#advice").text_content().startswith("Choose photos instead")
+    assert page.locator("#advice").text_content() == "You can choose photos of the car instead"
 
 
 def test_model_input_equals_that_of_images_py(browser, address, tmp_path):

@@ -357,6 +357,7 @@ async function keepOffline() {
 // --- Start -------------------------------------------------------------------------
 
 async function load() {
+  if (!HTMLScriptElement.supports?.("importmap")) throw new Error("This browser is too old for this page.");
   const response = await fetch("settings.json");
   if (!response.ok) throw new Error("settings.json is missing");
   settings = await response.json();
@@ -398,6 +399,6 @@ try {
   keepOffline();
 } catch (error) {
   byId("notice-title").textContent = "The guide cannot start";
-  byId("notice-text").textContent = error instanceof TypeError ? "A file of this page could not be loaded. Is the network there?" : error.message ?? String(error);
+  byId("notice-text").textContent = error.message && !(error instanceof TypeError) ? error.message : "A file could not be loaded: check the network.";
   advise("Mend this, then reload the page");
 }
