@@ -162,6 +162,8 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
     assert page.locator("#summary-count").text_content() == "6 of 6 views"
     assert serious_faults(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 844, "height": 390})  # the phone is held sideways: all is on the screen
+    assert page.evaluate("document.getElementById('summary').scrollHeight") <= 390
     cards = page.locator("#cards li").all()
     shown = {card.get_attribute("data-view"): card.locator("p").text_content() for card in cards}
     with page.expect_download() as download:
@@ -180,6 +182,11 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
     # A view that is taken again is the only one that is missing.
     page.get_by_label("Retake rear left").click()
     assert page.locator("#count").text_content() == "5 of 6 views"
+
+    # The camera is taken away, and started again.
+    page.evaluate("video.srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+    page.get_by_text("The camera was switched off, or another app took it.").wait_for()
+    page.click("#start")
     page.locator("#summary[open]").wait_for(timeout=120_000)
 
     # Without a network the page opens all the same.
