@@ -27,7 +27,7 @@ from test_predict import predict_images
 from viewpoint.handoff.guide import guide_settings, write_guide
 from viewpoint.handoff.metadata import add_metadata
 from viewpoint.inference import LABELS_NAME
-from viewpoint.quality import BLURRED, quality_reasons
+from viewpoint.quality import BLURRED, TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.quantization import convert
 
 WIDTH, HEIGHT = 240, 180
@@ -251,6 +251,36 @@ def test_model_input_equals_that_of_images_py(browser, address, tmp_path):
         found = np.array(page.evaluate(code, [pixels.ravel().tolist(), *size])).reshape(96, 96, 3)
         expected = np.asarray(Image.fromarray(pixels[..., :3]).resize((96, 96), Image.Resampling.BILINEAR))
         assert np.abs(found - expected).max() <= 1
+
+
+def test_the_page_measures_quality_as_quality_py(browser, address):
+    size, edge = config.QUALITY_SIZE, config.QUALITY_SIZE // 5
+    blocks = np.random.default_rng(2).integers(80, 200, (size // 8, size // 8), dtype=np.uint8)
+    sharp = np.kron(blocks, np.ones((8, 8), dtype=np.uint8))
+    # White where the middle, which is measured, begins: a smaller middle would not see it.
+    frame, inner = sharp.copy(), edge + 10
+    frame[edge:-edge, edge:-edge] = 255
+    frame[inner:-inner, inner:-inner] = sharp[inner:-inner, inner:-inner]
+    wall = np.full_like(sharp, 255)  # white around the middle
+    wall[edge:-edge, edge:-edge] = sharp[edge:-edge, edge:-edge]
+    blurred = np.asarray(Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(6)))
+    page = browser.new_page()
+    open_guide(page, address)
+    code = """async ([grey, size]) => {
+        const { greyCopy, measureQuality } = await import("./quality.js");
+        const { quality } = await (await fetch("settings.json")).json();
+        const data = Uint8Array.from(grey.flatMap((value) => [value, value, value, 255]));
+        return measureQuality(greyCopy({ data, width: size, height: size }, quality.size), quality).reason;
+    }"""
+    for pixels, reason in (
+        (sharp, None),
+        (wall, None),
+        (sharp // 8, TOO_DARK),
+        (frame, TOO_BRIGHT),
+        (blurred, BLURRED),
+    ):
+        assert quality_reasons(Image.fromarray(pixels)) == ((reason,) if reason else ())
+        assert page.evaluate(code, [pixels.ravel().tolist(), size]) == reason
 
 
 def test_a_guide_without_its_runtime_says_how_to_add_it(browser, models, tmp_path):
