@@ -27,7 +27,7 @@ from test_predict import predict_images
 from viewpoint.handoff.guide import guide_settings, write_guide
 from viewpoint.handoff.metadata import add_metadata
 from viewpoint.inference import LABELS_NAME
-from viewpoint.quality import BLURRED, quality_reasons
+from viewpoint.quality import BLURRED, TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.quantization import convert
 
 WIDTH, HEIGHT = 240, 180
@@ -156,12 +156,14 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
     open_guide(page, address)
     page.get_by_text("Works without a network now.").wait_for(timeout=60_000)
     assert serious_faults(page, axe) == []
-    page.click("#main")
+    page.click("#start")
     page.locator("#summary[open]").wait_for(timeout=120_000)  # it opens when all views are there
 
     assert page.locator("#summary-count").text_content() == "6 of 6 views"
     assert serious_faults(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 844, "height": 390})  # the phone is held sideways: all is on the screen
+    assert page.evaluate("document.getElementById('summary').scrollHeight") <= 390
     cards = page.locator("#cards li").all()
     shown = {card.get_attribute("data-view"): card.locator("p").text_content() for card in cards}
     with page.expect_download() as download:
@@ -179,7 +181,12 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
 
     # A view that is taken again is the only one that is missing.
     page.get_by_label("Retake rear left").click()
-    assert page.locator("#count").text_content() == "5 of 6"
+    assert page.locator("#count").text_content() == "5 of 6 views"
+
+    # The camera is taken away, and started again.
+    page.evaluate("video.srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+    page.get_by_text("The camera was switched off, or another app took it.").wait_for()
+    page.click("#start")
     page.locator("#summary[open]").wait_for(timeout=120_000)
 
     # Without a network the page opens all the same.
@@ -209,26 +216,26 @@ def test_chosen_photos_get_the_classes_of_test_predict(browser, address, models,
     page = browser.new_page()
     open_guide(page, address)
     page.set_input_files("#files", sorted(photos.iterdir()))
-    page.locator("#chosen-close:enabled").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Continue").wait_for(timeout=60_000)
     found = {
         item.locator(".name").text_content(): (item.get_attribute("data-class"), item.locator(".use").text_content())
         for item in page.locator("#results li").all()
     }
-    assert found.pop("g.jpg") == (None, "This browser cannot read it")
+    assert found.pop("g.jpg") == (None, "This browser cannot read it. Try a JPEG photo.")
     assert {name: view for name, (view, _) in found.items()} == expected["best_class"].to_dict()
     assert found["a.jpg"][1] == "Taken as front"
-    assert found["b.jpg"] == ("Rear", "Blurred")
-    assert found["c.png"][1] == "No whole car in it"
+    assert found["b.jpg"] == ("Rear", "Not used: blurred")
+    assert found["c.png"][1] == "Not used: no whole car in it"
     assert found["d.jpg"] == ("FrontLeft", "Taken as front left")
-    assert found["e.jpg"][1] == "This view is already taken"
+    assert found["e.jpg"][1] == "Not used: this view is there already"
 
 
 def test_without_a_camera_the_page_says_so(browser, address):
     page = browser.new_page()
     open_guide(page, address)
-    page.click("#main")
+    page.click("#start")
     page.get_by_text("This device has no camera.").wait_for()
-    assert page.locator("#advice").text_content().startswith("Choose photos instead")
+    assert page.locator("#advice").text_content() == "You can choose photos of the car instead"
 
 
 def test_model_input_equals_that_of_images_py(browser, address, tmp_path):
@@ -244,6 +251,36 @@ def test_model_input_equals_that_of_images_py(browser, address, tmp_path):
         found = np.array(page.evaluate(code, [pixels.ravel().tolist(), *size])).reshape(96, 96, 3)
         expected = np.asarray(Image.fromarray(pixels[..., :3]).resize((96, 96), Image.Resampling.BILINEAR))
         assert np.abs(found - expected).max() <= 1
+
+
+def test_the_page_measures_quality_as_quality_py(browser, address):
+    size, edge = config.QUALITY_SIZE, config.QUALITY_SIZE // 5
+    blocks = np.random.default_rng(2).integers(80, 200, (size // 8, size // 8), dtype=np.uint8)
+    sharp = np.kron(blocks, np.ones((8, 8), dtype=np.uint8))
+    # White where the middle, which is measured, begins: a smaller middle would not see it.
+    frame, inner = sharp.copy(), edge + 10
+    frame[edge:-edge, edge:-edge] = 255
+    frame[inner:-inner, inner:-inner] = sharp[inner:-inner, inner:-inner]
+    wall = np.full_like(sharp, 255)  # white around the middle
+    wall[edge:-edge, edge:-edge] = sharp[edge:-edge, edge:-edge]
+    blurred = np.asarray(Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(6)))
+    page = browser.new_page()
+    open_guide(page, address)
+    code = """async ([grey, size]) => {
+        const { greyCopy, measureQuality } = await import("./quality.js");
+        const { quality } = await (await fetch("settings.json")).json();
+        const data = Uint8Array.from(grey.flatMap((value) => [value, value, value, 255]));
+        return measureQuality(greyCopy({ data, width: size, height: size }, quality.size), quality).reason;
+    }"""
+    for pixels, reason in (
+        (sharp, None),
+        (wall, None),
+        (sharp // 8, TOO_DARK),
+        (frame, TOO_BRIGHT),
+        (blurred, BLURRED),
+    ):
+        assert quality_reasons(Image.fromarray(pixels)) == ((reason,) if reason else ())
+        assert page.evaluate(code, [pixels.ravel().tolist(), size]) == reason
 
 
 def test_a_guide_without_its_runtime_says_how_to_add_it(browser, models, tmp_path):

@@ -1,23 +1,31 @@
-"""Take the pictures of the review page, the report and the vehicles in docs/, from what make demo wrote.
+"""Take the pictures of the review page, the report, the vehicles and the capture guide in docs/.
 
     make demo
     python tools/take_pictures.py              # or make pictures, which also draws docs/viewpoints.png
 
-Opens the pages of demo/ in a headless Chromium and writes docs/review.png, docs/report.png and
-docs/vehicles.png.
+Opens the pages of demo/, which make demo wrote, in a headless Chromium and writes docs/review.png,
+docs/report.png and docs/vehicles.png. For docs/guide.png it serves demo's capture guide and shows it a
+walk around a drawn car; this needs playwright (pip install playwright) and, the first time, npm.
 """
 
 import argparse
+import io
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
+import make_demo_data
+import serve_demo
+
+import config
 from viewpoint.cli import UserError, run
 from viewpoint.files import write_atomically
 
@@ -28,6 +36,9 @@ PICTURES = {
     "vehicles.png": ("predictions_per_folder.html", (1340, 450)),
 }
 COLOURS = 256  # of a palette; the files stay small
+PHONE = (390, 844)  # the screen of the capture guide, in pixels
+GAP = 24  # between its two screens, in pixels
+CAR_SEED = 5  # draws one car, the same from every side
 
 
 def find_chromium() -> str:
@@ -53,16 +64,65 @@ def take_picture(chromium: str, page: Path, size: tuple[int, int]) -> Image.Imag
             return image.convert("RGB")
 
 
+def draw_walk(seconds: float = 3) -> bytes:
+    """A film of a drawn car, each view for `seconds`: 30 JPEGs a second, as Chromium's fake camera reads them."""
+    film = io.BytesIO()
+    views = make_demo_data.views()
+    for name in config.VIEW_CIRCLE:
+        photo = io.BytesIO()
+        car = make_demo_data.draw_car(sum(views[name].azimuths) / 2, np.random.default_rng(CAR_SEED))[0]
+        car.save(photo, "JPEG", quality=95)
+        film.write(photo.getvalue() * round(30 * seconds))
+    return film.getvalue()
+
+
+def take_guide_picture(chromium: str, models: Path) -> Image.Image:
+    """Two screens of the capture guide, as it takes a view and its summary. Raises UserError when it cannot."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise UserError("playwright not found, which operates the capture guide; pip install playwright") from error
+    with tempfile.TemporaryDirectory() as folder, serve_demo.make_server(models, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        film = Path(folder) / "walk.mjpeg"
+        film.write_bytes(draw_walk())
+        options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        options.append(f"--use-file-for-fake-video-capture={film}")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=options)
+            page = browser.new_page(viewport={"width": PHONE[0], "height": PHONE[1]})
+            page.set_default_timeout(120_000)
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            page.click("#start")
+            page.get_by_text("Hold still: taking rear left").wait_for()
+            page.evaluate("scrollTo(0, 0)")
+            screens = [page.screenshot()]
+            page.locator("#summary[open]").wait_for()
+            screens.append(page.screenshot())
+            browser.close()
+        server.shutdown()
+    picture = Image.new("RGB", (2 * PHONE[0] + GAP, PHONE[1]), "white")
+    for index, screen in enumerate(screens):
+        picture.paste(Image.open(io.BytesIO(screen)), (index * (PHONE[0] + GAP), 0))
+    return picture
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a picture with a palette of COLOURS."""
+    with write_atomically(path) as part:
+        image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
+
+
 def take_pictures(demo: Path, output: Path) -> None:
-    """Write all PICTURES into `output`. Raises UserError when a page is missing."""
+    """Write all PICTURES and guide.png into `output`. Raises UserError when a page is missing."""
     chromium = find_chromium()
     for name, (page, size) in PICTURES.items():
         if not (demo / page).is_file():
             raise UserError(f"{demo / page} not found; run make demo first")
-        image = take_picture(chromium, demo / page, size).quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
-        with write_atomically(output / name) as path:
-            image.save(path, optimize=True)
+        save(take_picture(chromium, demo / page, size), output / name)
         print(f"{output / name} shows {demo / page}")
+    save(take_guide_picture(chromium, demo / "models"), output / "guide.png")
+    print(f"{output / 'guide.png'} shows {demo / 'models' / 'handoff' / 'web'}")
 
 
 def main() -> None:

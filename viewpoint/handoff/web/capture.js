@@ -10,7 +10,7 @@ const WORDS = {
 
 /** "FrontLeft" as people say it: "Front left". */
 export function inWords(view) {
-  return view.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  return view.replace(/\B[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
 
 /** A reason of quality.js in words. */

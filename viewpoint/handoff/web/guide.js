@@ -10,6 +10,7 @@ const percent = (score) => `${Math.floor(100 * score)} %`; // never 100 % by rou
 const video = byId("video");
 const LONGEST_SIDE = 2048; // of a chosen photo when it is classified; phones cannot hold any canvas
 const ASPECT = 4 / 3; // of the photos taken, whichever way the phone is held: the model learned landscape photos
+const READY = "Start at any side of the car";
 
 const captured = new Map(); // view -> {blob, url, name, source, score, probabilities, blur, time, width, height}
 let settings, classifier, capture, zipSync;
@@ -58,46 +59,61 @@ function keep(view, photo) {
   captured.set(view, { ...photo, url: URL.createObjectURL(photo.blob), time: new Date() });
   downloaded = false;
   showProgress();
+  if (byId("summary").open) openSummary(); // opened while this photo was taken
 }
 
 // --- Camera ------------------------------------------------------------------------
 
 async function startCamera() {
-  byId("main").disabled = true;
+  byId("start").disabled = true;
+  advise("Allow the camera when the browser asks");
   try {
     if (!navigator.mediaDevices?.getUserMedia) throw new Error("insecure");
     video.srcObject = await navigator.mediaDevices.getUserMedia({
       audio: false,
       video: { facingMode: { ideal: "environment" }, width: { ideal: 1920 }, height: { ideal: 1440 }, frameRate: { ideal: 30 } },
     });
+    await video.play();
   } catch (error) {
     showNoCamera(error);
     return;
   } finally {
-    byId("main").disabled = false;
+    byId("start").disabled = false;
   }
   video.srcObject.getVideoTracks()[0].addEventListener("ended", () => showNoCamera({ name: "ended" }));
-  await video.play();
-  navigator.wakeLock?.request("screen").catch(() => {}); // the screen may still go dark; nothing depends on it
+  keepScreenOn();
   byId("notice").hidden = true;
   showProgress();
   watch();
 }
 
+function keepScreenOn() {
+  navigator.wakeLock?.request("screen").catch(() => {}); // the screen may still go dark; nothing depends on it
+}
+
+/** The page is back after another one: phones end the wake lock, and some pause the video. */
+function comeBack() {
+  if (document.hidden || !cameraIsOn()) return;
+  capture.forget();
+  keepScreenOn();
+  video.play().catch(() => {}); // the camera may be gone; its "ended" event says so
+}
+
 function showNoCamera({ name, message }) {
   const reasons = {
-    NotAllowedError: "The camera is not allowed. Allow it in the browser's settings for this page.",
+    NotAllowedError: "This page may not use the camera. Allow it in the browser's settings for this page, then start it again.",
     NotFoundError: "This device has no camera.",
-    NotReadableError: "Another program uses the camera. Close it and start again.",
-    ended: "The camera was switched off.",
+    NotReadableError: "Another app uses the camera. Close it, then start the camera again.",
+    ended: "The camera was switched off, or another app took it. Start it again.",
   };
   const insecure = "Browsers give the camera only to pages with an https:// address.";
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   video.srcObject = null;
   byId("notice-title").textContent = "No camera";
   byId("notice-text").textContent = reasons[name] ?? (message === "insecure" ? insecure : "The camera cannot be used.");
   byId("notice").hidden = false;
   byId("now").hidden = byId("steady").hidden = true;
-  advise("Choose photos instead: their views are found in the same way");
+  advise("You can choose photos of the car instead");
   showProgress();
 }
 
@@ -119,7 +135,7 @@ async function watch() {
   capture.forget();
   while (cameraIsOn() && !dialogIsOpen()) {
     await nextFrame(1 / settings.capture.frames_per_second, last);
-    if (!cameraIsOn() || !video.videoWidth) continue;
+    if (!cameraIsOn() || dialogIsOpen() || !video.videoWidth) continue;
     const start = performance.now(), frame = await analyse(grab(spare));
     const motion = earlier ? motionBetween(frame.grey, earlier) : Infinity;
     earlier = frame.grey;
@@ -151,15 +167,15 @@ async function take({ canvas, frame }) {
 async function addPhotos(files) {
   if (!classifier || !files.length) return;
   byId("results").replaceChildren();
-  byId("chosen-close").disabled = true;
+  byId("chosen-close").textContent = "Stop";
   byId("chosen").showModal();
   for (const [index, file] of files.entries()) {
-    byId("chosen-count").textContent = `${index + 1} of ${files.length}`;
+    byId("chosen-count").textContent = `Photo ${index + 1} of ${files.length}`;
     await addPhoto(file);
+    if (!byId("chosen").open) return;
   }
   byId("chosen-count").textContent = `${captured.size} of ${settings.views.length} views`;
-  byId("chosen-close").disabled = false;
-  byId("chosen-close").focus();
+  byId("chosen-close").textContent = "Continue";
 }
 
 async function addPhoto(file) {
@@ -168,15 +184,15 @@ async function addPhoto(file) {
   item.append(text);
   byId("results").append(item);
   add("name", file.name);
-  let pixels;
+  let pixels, frame;
   try {
     pixels = await decode(file);
+    frame = await analyse(pixels);
+    item.prepend(await thumbnail(pixels));
   } catch {
-    add("use", "This browser cannot read it");
+    add("use", "This browser cannot read it. Try a JPEG photo.");
     return;
   }
-  item.prepend(Object.assign(new Image(), { src: URL.createObjectURL(file), alt: "" }));
-  const frame = await analyse(pixels);
   item.dataset.class = frame.view;
   add("class", `${inWords(frame.view)}, ${percent(frame.score)}`);
   showScores(frame.probabilities);
@@ -189,12 +205,21 @@ async function addPhoto(file) {
   }
 }
 
+/** A small picture to show: phones run out of memory when they show many photos at full size. */
+async function thumbnail(pixels) {
+  const bitmap = await createImageBitmap(pixels, { resizeWidth: 240, resizeQuality: "medium" });
+  const { canvas, context } = newCanvas();
+  Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+  context.drawImage(bitmap, 0, 0);
+  return canvas;
+}
+
 /** Why a chosen photo is not taken, in words; null when it is. */
 function refuse({ view, score, reason }) {
-  if (reason) return reasonInWords(reason).split(":")[0];
-  if (view === settings.background) return "No whole car in it";
-  if (score < settings.min_score) return "Not sure enough";
-  return captured.has(view) ? "This view is already taken" : null;
+  if (reason) return `Not used: ${reason}`;
+  if (view === settings.background) return "Not used: no whole car in it";
+  if (score < settings.min_score) return "Not used: not sure which side this is";
+  return captured.has(view) ? "Not used: this view is there already" : null;
 }
 
 // --- What the page shows -----------------------------------------------------------
@@ -225,7 +250,7 @@ function showFrame(frame, verdict, milliseconds, rate) {
 function showScores(probabilities) {
   byId("scores").replaceChildren(...settings.labels.flatMap((label, index) => {
     const [name, bar, number] = ["span", "span", "span"].map((tag) => document.createElement(tag));
-    name.textContent = label;
+    name.textContent = inWords(label);
     bar.className = "bar";
     bar.style.setProperty("--score", probabilities[index]);
     number.textContent = `${(100 * probabilities[index]).toFixed(1)} %`;
@@ -234,10 +259,13 @@ function showScores(probabilities) {
 }
 
 function showProgress() {
-  const count = `${captured.size} of ${settings.views.length}`;
-  setText("count", count);
-  setText("main", captured.size || cameraIsOn() ? `Review ${count}` : "Start camera");
-  byId("main").classList.toggle("primary", !cameraIsOn() || captured.size === settings.views.length);
+  const count = `${captured.size} of ${settings.views.length}`, complete = captured.size === settings.views.length;
+  setText("count", `${count} views`);
+  setText("review", `Review ${count}`);
+  byId("review").hidden = !captured.size;
+  byId("review").classList.toggle("primary", complete);
+  byId("start").hidden = cameraIsOn();
+  byId("start").classList.toggle("primary", !complete);
   updateRing(byId("ring"), captured, null);
 }
 
@@ -245,7 +273,6 @@ function openSummary() {
   byId("summary-count").textContent = `${captured.size} of ${settings.views.length} views`;
   byId("cards").replaceChildren(...settings.views.map(makeCard));
   byId("download").disabled = !captured.size;
-  byId("back").textContent = cameraIsOn() ? "Back to the camera" : "Back";
   if (!byId("summary").open) byId("summary").showModal();
 }
 
@@ -259,9 +286,9 @@ function makeCard(view) {
     add("p", { textContent: "Still missing" });
     return card;
   }
-  add("img", { src: photo.url, alt: `The photo of ${inWords(view).toLowerCase()}` });
+  add("img", { src: photo.url, alt: `The photo of the ${inWords(view).toLowerCase()}` });
   add("h3", { textContent: inWords(view) });
-  add("p", { textContent: `${percent(photo.score)} · ${photo.time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })}` });
+  add("p", { textContent: percent(photo.score) });
   add("button", { textContent: "Retake", ariaLabel: `Retake ${inWords(view).toLowerCase()}`, onclick: () => retake(view) });
   return card;
 }
@@ -281,6 +308,7 @@ function startAgain() {
   captured.clear();
   downloaded = true;
   showProgress();
+  advise(READY);
   byId("summary").close();
 }
 
@@ -290,7 +318,7 @@ async function download() {
   const files = {}, views = [];
   for (const view of settings.views.filter((name) => captured.has(name))) {
     const { blob, name, source, score, probabilities, blur, time, width, height } = captured.get(view);
-    const file = `${view}.${name ? name.split(".").at(-1).toLowerCase() : "jpg"}`;
+    const file = `${view}.${name?.match(/\.(\w+)$/)?.[1].toLowerCase() ?? "jpg"}`;
     files[file] = new Uint8Array(await blob.arrayBuffer());
     const scores = Object.fromEntries(settings.labels.map((label, index) => [label, probabilities[index]]));
     views.push({ view, file, score, scores, time: time.toISOString(), source, original_name: name, blur, width, height });
@@ -310,33 +338,38 @@ async function download() {
 
 /** Let the service worker keep the page and all that it loaded; say whether that worked. */
 async function keepOffline() {
-  const wasKept = Boolean(navigator.serviceWorker?.controller);
   try {
-    await navigator.serviceWorker.register("sw.js");
-    if (!navigator.serviceWorker.controller) await new Promise((done) => navigator.serviceWorker.addEventListener("controllerchange", done, { once: true }));
+    const worker = navigator.serviceWorker, wasKept = Boolean(worker.controller);
+    const changed = new Promise((done) => worker.addEventListener("controllerchange", done, { once: true }));
+    await worker.register("sw.js");
+    if (!wasKept) await changed;
     const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
     await Promise.all(loaded.filter((url) => url.includes("/runtime/")).map((url) => fetch(url)));
     byId("offline").textContent = "Works without a network now.";
-    navigator.serviceWorker.addEventListener("controllerchange", () => {
-      if (wasKept) byId("offline").textContent = "A newer version is here: reload the page.";
-    });
+    if (!wasKept) return;
+    await changed;
+    byId("offline").textContent = "There is a newer version: reload the page to get it.";
   } catch {
-    byId("offline").textContent = "Needs the network each time: the browser does not trust this address enough to keep the page.";
+    byId("offline").textContent = "Needs the network each time: browsers keep a page only from an https:// address that they trust.";
   }
 }
 
 // --- Start -------------------------------------------------------------------------
 
 async function load() {
-  settings = await (await fetch("settings.json")).json();
+  if (!HTMLScriptElement.supports?.("importmap")) throw new Error("This browser is too old for this page.");
+  const response = await fetch("settings.json");
+  if (!response.ok) throw new Error("settings.json is missing");
+  settings = await response.json();
   capture = new Capture(settings);
-  drawRing(byId("ring"), settings.views, inWords);
+  drawRing(byId("ring"), settings.views);
   showProgress();
   classifier = await loadClassifier("model.tflite", "runtime/");
   ({ zipSync } = await import("./runtime/fflate.js"));
 }
 
-byId("main").addEventListener("click", () => (captured.size || cameraIsOn() ? openSummary() : startCamera()));
+byId("start").addEventListener("click", startCamera);
+byId("review").addEventListener("click", openSummary);
 byId("files").addEventListener("change", async (event) => {
   await addPhotos([...event.target.files]);
   event.target.value = ""; // so that the same photo can be chosen again
@@ -346,7 +379,6 @@ byId("again").addEventListener("click", startAgain);
 byId("download").addEventListener("click", download);
 byId("chosen-close").addEventListener("click", () => byId("chosen").close());
 byId("chosen").addEventListener("close", () => {
-  for (const image of byId("results").querySelectorAll("img")) URL.revokeObjectURL(image.src);
   if (!nextView(settings.views, captured, null)) openSummary();
 });
 for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", () => cameraIsOn() && watch());
@@ -356,16 +388,17 @@ for (const name of ["dragover", "drop"]) {
     if (name === "drop" && !dialogIsOpen()) addPhotos([...event.dataTransfer.files]);
   });
 }
+document.addEventListener("visibilitychange", comeBack);
 window.addEventListener("beforeunload", (event) => downloaded || event.preventDefault());
 
 try {
   await load();
-  byId("main").disabled = false;
-  advise("Ready");
+  byId("start").disabled = byId("files").disabled = false;
+  advise(READY);
   document.body.dataset.ready = "";
   keepOffline();
 } catch (error) {
   byId("notice-title").textContent = "The guide cannot start";
-  byId("notice-text").textContent = error.message ?? String(error);
-  advise("Nothing works without it");
+  byId("notice-text").textContent = error.message && !(error instanceof TypeError) ? error.message : "A file could not be loaded: check the network.";
+  advise("Mend this, then reload the page");
 }

@@ -17,7 +17,7 @@ export function greyCopy({ data, width, height }, size) {
 
 /** {reason, blur}: why a grey copy is hardly usable, null when it is usable, and how blurred it is, 0 to 1. */
 export function measureQuality(grey, limits) {
-  const size = limits.size, border = Math.floor(size / 4);
+  const size = limits.size, border = Math.floor(size / 5);
   const blur = Math.max(blurAlong(grey, size, size, 1), blurAlong(grey, size, 1, size));
   if (grey.filter((value) => value >= limits.too_dark_below).length < limits.bright_share * grey.length) {
     return { reason: TOO_DARK, blur };

@@ -1,5 +1,7 @@
 // The car from above, and around it a sector for each view that fills when the view is captured.
 
+import { inWords } from "./capture.js";
+
 const OUTER = 128, INNER = 76, GAP = 2; // radii and half the gap between sectors, in units of the viewBox
 
 // The car's nose points up, so its left side is on the left.
@@ -28,7 +30,7 @@ function sector(from, to) {
 }
 
 /** Draw the ring; `views` are in the order of a clockwise walk around the car that starts at its front. */
-export function drawRing(svg, views, inWords) {
+export function drawRing(svg, views) {
   const width = 360 / views.length;
   svg.innerHTML = CAR + views.map((view, index) => {
     const middle = index * width, [x, y] = point(middle, (OUTER + INNER) / 2).split(" ");
@@ -37,7 +39,6 @@ export function drawRing(svg, views, inWords) {
     return `<g class="sector" data-view="${view}"><path d="${sector(middle - width / 2, middle + width / 2)}"/>` +
       `<text x="${x}" y="${y}">${lines.join("")}</text></g>`;
   }).join("");
-  svg.dataset.views = views.map(inWords).join(", ");
 }
 
 /** Fill the sectors of the captured views, and mark the view that the camera sees. */
@@ -46,6 +47,6 @@ export function updateRing(svg, captured, current) {
     group.classList.toggle("captured", captured.has(group.dataset.view));
     group.classList.toggle("current", group.dataset.view === current);
   }
-  const label = `The car from above. Captured: ${[...captured.keys()].join(", ") || "no view yet"}`;
+  const label = `The car from above. Captured: ${[...captured.keys()].map(inWords).join(", ") || "no view yet"}`;
   if (svg.getAttribute("aria-label") !== label) svg.setAttribute("aria-label", label);
 }
