@@ -14,7 +14,7 @@ from PIL import Image
 import config
 import train
 from viewpoint.cli import UserError
-from viewpoint.fingerprints import hash_photos, read_data
+from viewpoint.fingerprints import count_known, hash_photos, read_data
 from viewpoint.self_training import answers, find_unlabelled
 
 QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "--quiet", "--no-calibrate"]
@@ -164,7 +164,7 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     said = capsys.readouterr().out
     assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 are nearly the same" in said
     data = read_data(Path("updated"))
-    assert sum(photo in data.photos["train"] for photo in hash_photos(new)) == 4
+    assert count_known(data, hash_photos(new)) == len(data.photos["unlabelled"]) == 4
     # They are not counted as labelled photos, and nothing is measured on them.
     assert data.splits["train"].photos == 7
     assert json.loads(Path("updated/report/metrics.json").read_text())["test"]["images"] == 7

@@ -18,6 +18,7 @@ from viewpoint.files import write_atomically
 from viewpoint.parallel import cpu_count, map_in_order
 
 DATA_NAME = "data.json"  # beside model.keras
+UNLABELLED = "unlabelled"  # the photos of train.py --unlabelled, beside "train" and "val" in ModelData.photos
 PACKED_NAME = "training.json"  # in a SavedModel folder and in a .tflite file
 HASH_LENGTH = 16  # hexadecimal digits; equal by accident about once in 2 ** 64 pairs of photos
 # Copying a folder can change the order of file times that are closer than this.
@@ -39,7 +40,11 @@ class ModelData:
     training: str  # the id of the training, derived from its weights and its data
     splits: dict[str, SplitData]
     threshold: float | None = None  # the suggested --unknown-below
-    photos: dict[str, list[str]] = field(default_factory=dict)  # of train and val
+    photos: dict[str, list[str]] = field(default_factory=dict)  # of train, val and learned without labels
+
+    def trained_on(self) -> set[str]:
+        """The hashes of all photos that the model has learned from, with and without labels."""
+        return {*self.photos.get("train", []), *self.photos.get(UNLABELLED, [])}
 
 
 # --- Hashes ------------------------------------------------------------------------
@@ -93,11 +98,9 @@ def describe_training(
 
 def also_seen(data: ModelData, earlier: ModelData | None, unlabelled: Sequence[str]) -> ModelData:
     """The data of a model that has seen more photos: in its earlier training, or without labels (their hashes)."""
-    seen = {name: set(photos) for name, photos in data.photos.items()}
-    if earlier:
-        seen = {name: photos | set(earlier.photos.get(name, [])) for name, photos in seen.items()}
-    seen["train"] |= set(unlabelled)
-    return replace(data, photos={name: sorted(photos) for name, photos in seen.items()})
+    photos = data.photos | {UNLABELLED: list(unlabelled)}
+    before = earlier.photos if earlier else {}
+    return replace(data, photos={name: sorted({*photos[name], *before.get(name, [])}) for name in photos})
 
 
 # --- Files -------------------------------------------------------------------------
@@ -176,7 +179,9 @@ def find_data(model: Path) -> ModelData | None:
 
 def count_known(data: ModelData | None, hashes: Sequence[str], split: str = "train") -> int:
     """How many of the photos belong to a split that the model was trained with; 0 when that is not known."""
-    known = set(data.photos.get(split, [])) if data else set()
+    if data is None:
+        return 0
+    known = data.trained_on() if split == "train" else set(data.photos.get(split, []))
     return sum(photo in known for photo in hashes)
 
 
