@@ -26,7 +26,8 @@ import config
 from test_predict import predict_images
 from viewpoint.handoff.guide import guide_settings, write_guide
 from viewpoint.handoff.metadata import add_metadata
-from viewpoint.inference import LABELS_NAME
+from viewpoint.images import scale
+from viewpoint.inference import LABELS_NAME, load_model
 from viewpoint.quality import BLURRED, TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.quantization import convert
 
@@ -281,6 +282,26 @@ def test_the_page_measures_quality_as_quality_py(browser, address):
     ):
         assert quality_reasons(Image.fromarray(pixels)) == ((reason,) if reason else ())
         assert page.evaluate(code, [pixels.ravel().tolist(), size]) == reason
+
+
+def test_a_page_can_load_the_classifier_more_than_once(browser, address, models):
+    page = browser.new_page()
+    open_guide(page, address)  # loads it once itself
+    pixels = np.random.default_rng(2).integers(0, 256, (32, 32, 4), dtype=np.uint8)
+    code = """async (data) => {
+        const { loadClassifier } = await import("./classifier.js");
+        const frame = { data: Uint8Array.from(data), width: 32, height: 32 }, answers = [];
+        for (let i = 0; i < 2; i++) {
+            const classifier = await loadClassifier("model.tflite", "runtime/");
+            answers.push(await classifier.classify(frame));
+            classifier.close();
+        }
+        return answers;
+    }"""
+    runner, _, _ = load_model(models / "model.tflite")
+    expected = runner(scale(pixels[np.newaxis, ..., :3]))[0]
+    for found in page.evaluate(code, pixels.ravel().tolist()):
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_guide_without_its_runtime_says_how_to_add_it(browser, models, tmp_path):

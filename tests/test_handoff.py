@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,20 @@ def test_the_golden_set_is_the_model_s_own_input_and_output(handed_over):
         probabilities = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
         assert probabilities.tolist() == pytest.approx(photo["probabilities"], abs=1e-6)
         assert golden["labels"][int(probabilities.argmax())] == photo["prediction"]
+
+
+def test_the_golden_tests_for_phones_read_what_golden_json_has(handed_over):
+    folder = handed_over / "models" / "handoff"
+    golden = json.loads((folder / "golden" / "golden.json").read_text())
+    photo = golden["photos"][0]
+    kotlin = (folder / "android" / "GoldenTest.kt").read_text()
+    keys = set(re.findall(r'(?:get\w+\(|read\(photo, )"(\w+)"', kotlin))
+    assert keys >= {"model_sha256", "photos", "photo", "input", "probabilities", "tolerance", "labels"}
+    assert keys <= golden.keys() | photo.keys()
+    swift = (folder / "ios" / "GoldenTest.swift").read_text()
+    fields = re.findall(r"^ +let (\w+): [\[\w\]]+$", swift, re.MULTILINE)
+    snake = {re.sub("(?=[A-Z])", "_", field).lower() for field in fields}  # as convertFromSnakeCase reads them
+    assert snake == {"model_sha256", "photos", "photo", "input", "probabilities", "tolerance", "labels"}
 
 
 def verify(folder: Path, *arguments) -> subprocess.CompletedProcess:

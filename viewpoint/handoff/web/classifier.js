@@ -1,18 +1,29 @@
 // Runs the model in the browser, with WebAssembly: the part to copy into a web page of your own.
 //
-//     const classifier = await loadClassifier("model.tflite", "runtime/");
+//     const classifier = await loadClassifier("model.tflite", "runtime/");   // once, then keep it
 //     const probabilities = await classifier.classify(frame);   // frame: {data, width, height}, RGBA, upright
 //
-// The page needs an import map for the runtime's two modules, as in index.html.
+// Copy runtime/ too, and the import map of its two modules from index.html. A photo becomes a frame so:
+//
+//     const photo = await createImageBitmap(file, { imageOrientation: "from-image" });
+//     const context = new OffscreenCanvas(photo.width, photo.height).getContext("2d");
+//     context.drawImage(photo, 0, 0);
+//     const frame = context.getImageData(0, 0, photo.width, photo.height);
 
-/** Load the runtime and the model: {size, classify(frame)}. Rejects when one of them is missing. */
+let runtime; // a page can load it only once, however many models it loads
+
+/** Load the runtime and the model: {size, classify(frame), close()}. Rejects when one of them is missing. */
 export async function loadClassifier(modelUrl, runtimeUrl) {
   const response = await fetch(modelUrl);
   if (!response.ok) throw new Error(`${modelUrl} is missing`);
   const { loadAndCompile, loadLiteRt, Tensor } = await import("@litertjs/core").catch(() => {
     throw new Error("The browser runtime is missing: run npm ci in the folder of this page.");
   });
-  await loadLiteRt(new URL("wasm/", new URL(runtimeUrl, document.baseURI)).href);
+  runtime ??= loadLiteRt(new URL("wasm/", new URL(runtimeUrl, document.baseURI)).href).catch((error) => {
+    runtime = undefined; // so that the next call tries again
+    throw error;
+  });
+  await runtime;
   const model = await loadAndCompile(new Uint8Array(await response.arrayBuffer()), { accelerator: "wasm" });
   const { dtype } = model.getInputDetails()[0], shape = Array.from(model.getInputDetails()[0].shape);
 
@@ -27,7 +38,7 @@ export async function loadClassifier(modelUrl, runtimeUrl) {
     output.delete();
     return type === "uint8" ? values.map((value) => value / 256) : values;
   }
-  return { size: shape[1], classify };
+  return { size: shape[1], classify, close: () => model.delete() };
 }
 
 /**
