@@ -120,7 +120,7 @@ def convert_and_check(
         plain = convert_to_int8(models / "model.keras", calibration, io, mirrored)
     else:
         plain, io = convert(models / "saved_model", precision, mirrored=mirrored), "float32"
-    model = add_metadata(plain, val.labels, data)
+    model = add_metadata(plain, val.labels, data, mirror)
     probabilities = predict(load_model(model), val.photos, "Comparing")
     agreement, difference = compare(val.expected, probabilities)
     problem = problem_of(plain, model, val.labels, val.photos[: config.GOLDEN_IMAGES])
