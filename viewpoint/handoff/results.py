@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import config
 from viewpoint.cli import counted, printable
 from viewpoint.reports.groups import CLEAR_MARGIN, with_interval
-from viewpoint.reports.summary import describe_suggestion
+from viewpoint.reports.summary import SUGGESTION_GOAL, photos_behind
 
 THRESHOLDS_SHOWN = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # The groups of groups.label_figures.
@@ -128,21 +128,20 @@ def describe_robustness(test: dict, most: int | None) -> list[str]:
 
 def describe_threshold(test: dict, suggestion: dict | None, threshold: float | None, mirror: bool) -> list[str]:
     """The best score below which an answer is not to be trusted, what it promises, and what others would do."""
-    parts = ["## Threshold"]
+    meaning = (
+        "How it was chosen is not known here." if threshold else "No figures of this training show one that works."
+    )
     if suggestion and "missing" in suggestion:  # earlier versions suggested one on less evidence
-        threshold = suggestion["threshold"]
-        if threshold is None:
-            parts.append("**No threshold can be promised to work.**")
-        parts.append(f"{describe_suggestion(suggestion)}.")
-    elif threshold is None:
-        parts.append("**No threshold can be promised to work**, because no figures of this training say so.")
-    else:
-        parts.append("How it was chosen is not known here.")
-    if threshold:
-        parts.insert(1, f"**Treat an answer with a best score below {threshold:.2f} as unknown.**")
+        threshold, meaning = suggestion["threshold"], describe_promise(suggestion)
+    advice = "**No threshold is needed.**"
+    if threshold is None:
+        advice = "**No threshold can be promised to work.**"
+    elif threshold:
+        advice = f"**Treat an answer with a best score below {threshold:.2f} as unknown.**"
+    parts = ["## Threshold", f"{advice} {meaning}"]
     if rows := threshold_rows(test, threshold):
         parts += [
-            "What thresholds do to the test photos, for another trade-off. So few photos promise nothing for others."
+            "What thresholds do to the test photos, which is no promise for other photos:"
             if threshold is None
             else "What thresholds do to the test photos:",
             table(["best score at least", "photos with an answer", "of these right"], rows),
@@ -153,6 +152,21 @@ def describe_threshold(test: dict, suggestion: dict | None, threshold: float | N
             "where the photo and its mirror image get different answers; that was not measured."
         )
     return parts
+
+
+def describe_promise(suggestion: dict) -> str:
+    """What the threshold that metrics.suggest_threshold found keeps and promises, or why it found none."""
+    photos = photos_behind(suggestion)
+    if suggestion["threshold"] is None:
+        return (
+            f"One is suggested only if the answers above it show {SUGGESTION_GOAL}. {photos} cannot show that; "
+            f"{counted(suggestion['missing'], 'more answer')}, all right, would be needed. Until then, choose one on "
+            "photos of your own."
+        )
+    return (
+        f"Of {photos}, {suggestion['answered']:.1%} get an answer then, and {suggestion['accuracy']:.1%} of these "
+        f"answers are right. That shows {SUGGESTION_GOAL}, on photos of the same kind."
+    )
 
 
 def threshold_rows(test: dict, suggested: float | None) -> list[list[object]]:
@@ -197,9 +211,9 @@ def describe_limits(test: dict, labels: Sequence[str]) -> list[str]:
         rows.insert(3, ["a car from the very side, which is no class of its own", *(found or [NOT_MEASURED])])
     return [
         "## What it is not for",
-        table(["photos", "how good it is there"], rows),
-        "A kind of vehicle, a camera or a place of its own is measured as soon as its test photos have a folder of "
-        "their own: see By source.",
+        table(["what", "how good it is there"], rows),
+        "To have one of these measured, collect annotated photos of it in a folder of their own: By source then has its "
+        "figures.",
     ]
 
 
