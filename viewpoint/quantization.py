@@ -47,6 +47,7 @@ class Converted:
     difference: float  # largest difference of a probability
     accuracy: float | None  # None when the photos have no labels
     problem: str | None  # why the model must not be handed over: "it ..."
+    without_mirror: float | None = None  # with `mirror`, the accuracy of the Keras model without it
 
     @property
     def size(self) -> str:

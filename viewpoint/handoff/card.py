@@ -69,7 +69,8 @@ def model_card(
         ),
         f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
         f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}"
-        f"{' (both averaged with the mirror image)' if converted.mirror else ''}.",
+        f"{' (both averaged with the mirror image)' if converted.mirror else ''}."
+        f"{describe_mirror(converted)}",
         *data_section(data, summary_path, metrics_path, labels),
         *(section(metrics_path, "train.py", results_if_its_own) or results(None)),
         *describe_quality(),
@@ -87,6 +88,17 @@ def section(path: Path, script: str, write: Callable[[dict], list[str]]) -> list
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, ArithmeticError):
         print(f"{path} is damaged, so its figures are not in the model card; run {script} again to get them.")
         return []
+
+
+def describe_mirror(converted: Converted) -> str:
+    """What the mean with the mirror image gives on the validation photos; "" when that is not known."""
+    if converted.accuracy is None or converted.without_mirror is None:
+        return ""
+    right, without = (round(value * converted.photos) for value in (converted.accuracy, converted.without_mirror))
+    return (
+        f" It gets {right} of them right, and the Keras model without the mirror image {without}: measure on photos of "
+        "your own which is better."
+    )
 
 
 def describe_tensors(size: int, class_count: int, io: str) -> str:

@@ -32,7 +32,7 @@ def changes_section(earlier: Path, folder: Path, models: Path) -> list[str]:
     rows = [[name, before[name], value] for name, value in now.items() if before[name] != value]
     parts = [title, table(["", "before", "now"], rows)]
     if before["training"] == now["training"] != UNKNOWN:
-        parts.append("The training is the same, and so are its data and results.")
+        parts.append("The training is the same, and so are its data and its figures on the test photos.")
     elif found := compare_runs(models, before["training"], now["training"]):
         parts.append(f"Both trainings on the test photos that they share: {found}.")
     elif UNKNOWN not in (before["accuracy"], now["accuracy"]):

@@ -128,9 +128,7 @@ def describe_robustness(test: dict, most: int | None) -> list[str]:
 
 def describe_threshold(test: dict, suggestion: dict | None, threshold: float | None, mirror: bool) -> list[str]:
     """The best score below which an answer is not to be trusted, what it promises, and what others would do."""
-    meaning = (
-        "How it was chosen is not known here." if threshold else "No figures of this training show one that works."
-    )
+    meaning = "How it was chosen is not known." if threshold else "Figures of this training are not known."
     if suggestion and "missing" in suggestion:  # earlier versions suggested one on less evidence
         threshold, meaning = suggestion["threshold"], describe_promise(suggestion)
     advice = "**No threshold is needed.**"
@@ -212,8 +210,7 @@ def describe_limits(test: dict, labels: Sequence[str]) -> list[str]:
     return [
         "## What it is not for",
         table(["what", "how good it is there"], rows),
-        "To have one of these measured, collect annotated photos of it in a folder of their own: By source then has its "
-        "figures.",
+        "To have one of these measured, give annotated photos of it a folder of their own, which By source then shows.",
     ]
 
 
