@@ -14,7 +14,7 @@ import config
 from viewpoint.cli import counted
 from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.metadata import MIRROR_TEXT
-from viewpoint.handoff.results import results_sections, table
+from viewpoint.handoff.results import results_sections, sections_without_figures, table
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quantization import Converted
 
@@ -35,13 +35,10 @@ def model_card(
     only: photos by class from `data` itself, results from metrics.json if it is of the same training.
     `changes` are the paragraphs of changes.changes_section.
     """
-    threshold = data.threshold if data else None
+    about = (labels, data.threshold if data else None, converted.mirror)
 
-    def results(metrics: dict | None) -> list[str]:
-        return results_sections(metrics, labels, threshold, converted.mirror)
-
-    def results_if_its_own(metrics: dict) -> list[str]:
-        return results(metrics if figures_of(data, metrics, metrics_path) else None)
+    def results(metrics: dict) -> list[str]:
+        return results_sections(metrics, *about) if is_its_own(metrics, data, metrics_path) else []
 
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert")]
     parts = [
@@ -72,7 +69,7 @@ def model_card(
         f"{' (both averaged with the mirror image)' if converted.mirror else ''}."
         f"{describe_mirror(converted)}",
         *data_section(data, summary_path, metrics_path, labels),
-        *(section(metrics_path, "train.py", results_if_its_own) or results(None)),
+        *(section(metrics_path, "train.py", results) or sections_without_figures(*about)),
         *describe_quality(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -160,7 +157,7 @@ def describe_data(
     return ["## Data", table(["split", "all", *labels, "fingerprint"], rows)]
 
 
-def figures_of(data: ModelData | None, metrics: dict, path: Path) -> bool:
+def is_its_own(metrics: dict, data: ModelData | None, path: Path) -> bool:
     """Whether a metrics.json is of the model's own training; says so when it is not."""
     if data and metrics.get("training") != data.training:
         print(

@@ -20,12 +20,11 @@ def changes_section(earlier: Path, folder: Path, models: Path) -> list[str]:
         return []
     runs = {str(run.get("training")): run for run in read_history(models)}
     try:
-        before = read_facts(earlier, runs)
+        before, now = read_facts(earlier, runs), read_facts(folder, runs)
     # What people do to an old folder can break anything in it.
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         print(f"The earlier {earlier} is damaged, so the model card does not say what changed since then.")
         return []
-    now = read_facts(folder, runs)
     title = f"## Changes since the hand-off of {before['made on']}"
     if before["file"] == now["file"]:
         return [title, "None: `model.tflite` is the same file."]

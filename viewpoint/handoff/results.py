@@ -21,14 +21,12 @@ CLEARNESS = {
 NOT_MEASURED = "not measured"
 
 
-def results_sections(metrics: dict | None, labels: Sequence[str], threshold: float | None, mirror: bool) -> list[str]:
-    """The sections as paragraphs of Markdown; without `metrics`, only threshold and limits, which then say so.
+def results_sections(metrics: dict, labels: Sequence[str], threshold: float | None, mirror: bool) -> list[str]:
+    """The sections as paragraphs of Markdown.
 
     `metrics` is the content of metrics.json, `threshold` the one that the model itself carries. A
     model with `mirror` averages a photo and its mirror image, which train.py does not measure.
     """
-    if metrics is None:
-        return [*describe_threshold({}, None, threshold, mirror), *describe_limits({}, labels)]
     test, settings = metrics["test"], metrics.get("settings", {})
     return [
         *describe_results(test, labels, mirror),
@@ -38,6 +36,11 @@ def results_sections(metrics: dict | None, labels: Sequence[str], threshold: flo
         *describe_threshold(test, settings.get("suggestion"), threshold, mirror),
         *describe_limits(test, labels),
     ]
+
+
+def sections_without_figures(labels: Sequence[str], threshold: float | None, mirror: bool) -> list[str]:
+    """The same without a metrics.json of the model's training: threshold and limits, saying that nothing is known."""
+    return [*describe_threshold({}, None, threshold, mirror), *describe_limits({}, labels)]
 
 
 def describe_results(test: dict, labels: Sequence[str], mirror: bool) -> list[str]:
@@ -94,7 +97,7 @@ def describe_confusion(test: dict) -> list[str]:
         rows = confused_pairs(test["classes"], test["confusion_matrix"])
         parts.append(table(["classes", "confused", "photos of both", "in detail"], rows) if rows else "None.")
     if groups := test.get("by_label"):
-        rows = [[row["name"], CLEARNESS[row["name"]], row["photos"], row["right"]] for row in groups]
+        rows = [[row["name"], CLEARNESS.get(row["name"], ""), row["photos"], row["right"]] for row in groups]
         parts += [
             "By how clearly the annotated parts show the view:",
             table(["view", "what that means", "photos", "right"], rows),
