@@ -103,7 +103,7 @@ def compare_runs(models: Path, before: str, now: str) -> str | None:
     folder = models / PREDICTIONS_FOLDER
     old, new = (read_predictions(folder / f"{name}.csv") for name in (before, now))
     labels = read_predictions(folder / f"{now}.csv", "label")
-    photos = [photo for photo in new if photo in old]
+    photos = [photo for photo in new if photo in old and photo in labels]
     if not photos:
         return None
     return describe_comparison(compare(*([found[photo] for photo in photos] for found in (labels, old, new))))
