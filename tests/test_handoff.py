@@ -384,7 +384,7 @@ def test_the_card_shows_which_views_are_confused(tmp_path):
 def test_the_card_says_how_much_hidden_cars_and_bad_photos_cost(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "TOO_DARK_BELOW", 77)
     card = card_of(tmp_path, {"images": 900, "robustness": {"clean": 0.9, "25 % occluded": 0.6}}, robustness_images=500)
-    assert "On 500 test photos:" in card
+    assert "On 500 test photos." in card
     assert "| none | 0.900 |" in card
     assert "such as a quarter of the photo | accuracy 0.600 instead of 0.900, see Altered photos |" in card
     assert "| too dark | fewer than 2% of the pixels reach grey level 77 of 255 |" in card

@@ -126,7 +126,11 @@ def describe_robustness(test: dict, most: int | None) -> list[str]:
         return []
     rows = [["none" if name == "clean" else name, f"{value:.3f}"] for name, value in test["robustness"].items()]
     photos = counted(min(most or test["images"], test["images"]), "test photo")
-    return ["### Altered photos", f"On {photos}:", table(["change", "accuracy"], rows)]
+    return [
+        "### Altered photos",
+        f"On {photos}. An aliased resize is one without averaging, as most phones do it.",
+        table(["change", "accuracy"], rows),
+    ]
 
 
 def describe_threshold(test: dict, suggestion: dict | None, threshold: float | None, mirror: bool) -> list[str]:
