@@ -23,7 +23,7 @@ no answer. Otherwise the script exits with 2 and leaves the earlier hand-off as 
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ from viewpoint.fingerprints import ModelData, SplitData, count_known, find_data,
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
 from viewpoint.images import load_image, scale
-from viewpoint.inference import LABELS_NAME, Runner, load_runner, mirrored_indices, read_labels, with_mirror
+from viewpoint.inference import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
 from viewpoint.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
 from viewpoint.quiet_tensorflow import without_harmless_lines
 
@@ -49,7 +49,8 @@ class Validation:
     rows: list[dict[str, str]]  # of val.csv, see dataset.read_rows
     photos: list[np.ndarray]  # uint8 (size, size, 3)
     labels: list[str]  # the model's classes
-    expected: np.ndarray  # the Keras model's probabilities (n, classes)
+    expected: np.ndarray  # the Keras model's probabilities (n, classes), with --mirror the means with the mirror images
+    plain: np.ndarray  # the same without --mirror
 
     def accuracy(self, probabilities: np.ndarray) -> float | None:
         """The fraction of photos whose best class in `probabilities` (n, classes) is the true one, if known."""
@@ -82,13 +83,14 @@ def read_validation(
         raise UserError(f"{saved_model} not found; run train.py first, or give its folder with --models")
     runner, size, class_count = load_runner(saved_model)
     labels = read_labels(saved_model / LABELS_NAME, class_count)
-    if mirror:
-        runner = with_mirror(runner, labels)
     rows = draw_rows(read_rows(val_csv, data), count, seed)
     if not rows:
         raise UserError(f"{val_csv} has no photos to compare the models on; prepare more data")
     photos = [load_image(row["file"], size) for row in tqdm(rows, "Validation photos", unit="photo")]
-    return Validation(rows, photos, labels, predict(runner, photos, "Keras model"))
+    plain = expected = predict(runner, photos, "Keras model")
+    if mirror:
+        expected = (plain + predict(in_mirror(runner, labels), photos, "Mirror images")) / 2
+    return Validation(rows, photos, labels, expected, plain)
 
 
 def read_calibration(train_csv: Path, data: Path | None, count: int, seed: int, size: int) -> np.ndarray:
@@ -120,7 +122,7 @@ def convert_and_check(
         plain = convert_to_int8(models / "model.keras", calibration, io, mirrored)
     else:
         plain, io = convert(models / "saved_model", precision, mirrored=mirrored), "float32"
-    model = add_metadata(plain, val.labels, data)
+    model = add_metadata(plain, val.labels, data, mirror)
     probabilities = predict(load_model(model), val.photos, "Comparing")
     agreement, difference = compare(val.expected, probabilities)
     problem = problem_of(plain, model, val.labels, val.photos[: config.GOLDEN_IMAGES])
@@ -130,7 +132,9 @@ def convert_and_check(
             "its answers easily, or lower --min-agreement"
         )
     accuracy = val.accuracy(probabilities)
-    return Converted(model, precision, io, mirror, len(val.photos), agreement, difference, accuracy, problem)
+    plain_accuracy = val.accuracy(val.plain) if mirror else None
+    numbers = (len(val.photos), agreement, difference, accuracy)
+    return Converted(model, precision, io, mirror, *numbers, problem, plain_accuracy)
 
 
 def load_model(model: bytes) -> Runner:
@@ -182,21 +186,21 @@ def print_table(converted: Sequence[Converted], val: Validation) -> None:
         ["largest difference", *(f"{row.difference:.4f}" for row in converted)],
     ]
     if (accuracy := val.accuracy(val.expected)) is not None:
-        print(f"(accuracy of the Keras model: {accuracy:.3f})")
+        without = f", without the mirror images {val.accuracy(val.plain):.3f}" if converted[0].mirror else ""
+        print(f"(accuracy of the Keras model: {accuracy:.3f}{without})")
         columns.append(["accuracy", *(f"{row.accuracy:.3f}" for row in converted)])
     widths = [max(map(len, column)) for column in columns]
     for line in zip(*columns, strict=True):
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
-def print_data(data: ModelData, dataset: Path, data_dir: Path | None, val: Validation) -> None:
-    """Say when the photos or labels in `dataset` are others than those that the model was trained on."""
+def print_data(data: ModelData, dataset: Path, others: Sequence[str], val: Validation) -> None:
+    """Say when the photos or labels in `dataset` are others, in the splits `others`, than the model was trained on."""
     if known := count_known(data, hash_photos(row["file"] for row in val.rows)):
         print(
             f"{known} of these {counted(len(val.rows), 'photo')} were trained on: the accuracy above is too good "
             "(the agreement is not affected)"
         )
-    others = [name for name, split in data.splits.items() if is_other(dataset / f"{name}.csv", data_dir, split)]
     if others:
         print(
             f"The model was trained on other photos or labels than {dataset}/ has now (in {', '.join(others)}). "
@@ -260,7 +264,12 @@ def main() -> int:
     ]
     print_table(converted, val)
     if data:
-        print_data(data, args.dataset, args.data, val)
+        changed = [
+            name for name, split in data.splits.items() if is_other(args.dataset / f"{name}.csv", args.data, split)
+        ]
+        print_data(data, args.dataset, changed, val)
+        if "val" in changed:  # an accuracy for the model card is of the training's own photos
+            converted = [replace(one, accuracy=None) for one in converted]
 
     model, *others = converted
     if model.problem:

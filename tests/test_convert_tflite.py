@@ -1,5 +1,6 @@
 """The TFLite file: same decisions, same class order, and never a worse one in place."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -107,8 +108,10 @@ def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
     assert f"Next: python test_predict.py {options}" in printed
 
 
-@pytest.mark.parametrize("precision", ["float16", "float32", "dynamic"])
-def test_a_mirror_model_is_the_mean_over_an_image_and_its_mirror_image(tmp_path, monkeypatch, precision):
+@pytest.mark.parametrize(
+    ("precision", "near"), [("float16", 2e-3), ("float32", 2e-3), ("dynamic", 2e-3), ("int8", 0.03)]
+)
+def test_a_mirror_model_is_the_mean_over_an_image_and_its_mirror_image(tmp_path, monkeypatch, precision, near):
     """Worked out by running the plain model twice; and its answers for both images mirror each other."""
     monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
     keras.utils.set_random_seed(4)
@@ -118,16 +121,19 @@ def test_a_mirror_model_is_the_mean_over_an_image_and_its_mirror_image(tmp_path,
     )
     save_model(model, tmp_path)
     mirrored = mirrored_indices(config.CLASSES)
+    calibration = np.random.default_rng(1).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
     runners = []
     for name, indices in (("plain", None), ("mirror", mirrored)):
-        (tmp_path / f"{name}.tflite").write_bytes(convert(tmp_path / "saved_model", precision, mirrored=indices))
+        (tmp_path / f"{name}.tflite").write_bytes(
+            convert(tmp_path / "saved_model", precision, calibration, mirrored=indices)
+        )
         runners.append(load_runner(tmp_path / f"{name}.tflite")[0])
     plain, mirror = runners
     image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
     image[:, :, :16] *= 0.2  # its left half is another than its right half
     other = image[:, :, ::-1]
     assert np.abs(plain(image) - plain(other)[:, mirrored]).max() > 0.01
-    assert mirror(image) == pytest.approx((plain(image) + plain(other)[:, mirrored]) / 2, abs=2e-3)
+    assert mirror(image) == pytest.approx((plain(image) + plain(other)[:, mirrored]) / 2, abs=near)
     assert mirror(other)[:, mirrored] == pytest.approx(mirror(image), abs=1e-6)
 
 
@@ -244,6 +250,19 @@ def test_each_precision_passes_its_own_golden_set(conversion, untrained, name):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All as expected" in done.stdout
     assert "Median time of an answer" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["model", "model_dynamic", "model_int8"])
+def test_the_python_snippet_of_the_hand_off_takes_each_precision(conversion, untrained, name):
+    """The int8 model has 8-bit input and output, the others float32."""
+    path = untrained / "models" / "handoff" / "python" / "viewpoints.py"
+    spec = importlib.util.spec_from_file_location("viewpoints_of_each_precision", path)
+    snippet = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(snippet)
+    photo, model = untrained / "dataset" / "0.png", untrained / "models" / f"{name}.tflite"
+    expected = load_runner(model)[0](load_batch([photo], SIZE))[0]
+    assert expected.sum() == pytest.approx(1, abs=0.02)
+    assert snippet.ViewpointModel(model).probabilities(photo) == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_int8_model_takes_and_gives_float32_unless_asked_for_uint8(trained, run_script, monkeypatch):

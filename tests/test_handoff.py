@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -22,7 +23,9 @@ import config
 import convert_tflite
 from test_predict import predict_images
 from viewpoint.cli import run
+from viewpoint.fingerprints import ModelData, as_text, fingerprint
 from viewpoint.handoff.card import model_card
+from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.folder import choose_by_class, write_snippets
 from viewpoint.handoff.metadata import add_metadata, read_metadata
 from viewpoint.images import load_image, scale
@@ -119,6 +122,31 @@ def test_mediapipe_names_the_same_classes_as_predictions_csv(handed_over, tmp_pa
     assert predictions["prediction"].nunique() > 3
 
 
+def test_a_mirror_model_says_so_in_the_file_and_in_both_texts(handed_over, tmp_path, capsys):
+    shutil.copytree(handed_over, tmp_path / "copy")
+    folder = tmp_path / "copy" / "models" / "handoff"
+    text = "answers with the mean of the photo and its mirror image"
+    plain, _ = read_metadata((folder / "model.tflite").read_bytes())
+    assert text not in plain.description.decode()
+    assert text not in (folder / "README.md").read_text() + (folder / "MODEL_CARD.md").read_text()
+    assert "## Changes" not in (folder / "MODEL_CARD.md").read_text()
+
+    # Of mean colours, some classes of both sides tie.
+    assert convert(tmp_path / "copy", "--mirror", "--min-agreement", "0.9") == 0
+    metadata, _ = read_metadata((folder / "model.tflite").read_bytes())
+    assert metadata.description.decode() == f"{config.MODEL_DESCRIPTION} The model {text}."
+    assert f"The model {text}" in (folder / "README.md").read_text()
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert f"The model {text}." in card
+    assert "the scores without the averaging with the mirror image" in card
+    assert "| mean with the mirror image | no | yes |" in card
+    # The accuracies that the table shows, as numbers of the 40 photos.
+    printed = capsys.readouterr().out
+    without, averaged = re.search(r"mirror images (\S+)\)", printed)[1], printed.partition("float16  ")[2].split()[4]
+    found = re.search(r"It gets (\d+) of them right, and the Keras model without the mirror image (\d+)", card)
+    assert [f"{int(count) / 40:.3f}" for count in found.groups()] == [averaged, without]
+
+
 # --- The hand-off folder -----------------------------------------------------------
 
 
@@ -148,6 +176,25 @@ def test_the_code_for_an_8_bit_model_has_8_bit_input_and_its_own_classes(tmp_pat
         assert "putFloat" not in (tmp_path / name).read_text()
         assert "writeFloat" not in (tmp_path / name).read_text()
         assert "/ 127.5" not in (tmp_path / name).read_text()
+
+
+def test_the_readme_tells_which_golden_set_belongs_to_which_file(tmp_path):
+    def converted(precision: str, io: str = "float32") -> Converted:
+        return Converted(b"a model", precision, io, False, 1, 1.0, 0.01, None, None)
+
+    def readme(*others: Converted) -> str:
+        write_snippets(tmp_path, converted("float16"), 96, config.CLASSES, None, others)
+        return (tmp_path / "README.md").read_text()
+
+    assert "golden set of its own" not in readme()
+    text = readme(converted("dynamic"), converted("int8"))
+    assert "| `model.tflite` | 0.00 MiB | float32 | `golden/` | 0.02 |" in text
+    assert "| `model_dynamic.tflite` | 0.00 MiB | float32 | `golden/dynamic/` | 0.05 |" in text
+    assert "| `model_int8.tflite` | 0.00 MiB | float32 | `golden/int8/` | 0.1 |" in text
+    assert "needs code of its own" not in text
+    text = readme(converted("int8", "uint8"))
+    assert "| `model_int8.tflite` | 0.00 MiB | uint8 | `golden/int8/` | 0.1 |" in text
+    assert "needs code of its own" in text
 
 
 def test_the_python_snippet_predicts_as_predictions_csv(handed_over, monkeypatch):
@@ -249,6 +296,7 @@ def test_the_golden_photos_come_from_every_class_in_turn():
 
 # --- The model card ----------------------------------------------------------------
 
+QUARTER = {"accuracy": 0.25, "accuracy_interval_95": [0.05, 0.7]}
 METRICS = {
     "images": 1,
     "accuracy": 0.9,
@@ -260,7 +308,7 @@ METRICS = {
 SUMMARY = {"images": {"train": {"Rear": 3, "Front": 1}}}
 
 
-def write_card(folder: Path, metrics: bytes | None, summary: bytes | None) -> str:
+def write_card(folder: Path, metrics: bytes | None, summary: bytes | None = None) -> str:
     for name, text in (("metrics.json", metrics), ("summary.json", summary)):
         if text is not None:
             (folder / name).write_bytes(text)
@@ -273,6 +321,7 @@ def test_the_card_quotes_the_figures_of_training_and_data(tmp_path, capsys):
     assert "On 1 photo of the test split, before conversion: accuracy 0.900, macro F1 0.800" in card
     assert "| Rear | 0.500 | 0.250 | 0.333 | 4 |" in card
     assert "| blur | 0.750 |" in card
+    assert "By source" not in card.partition("## What it is not for")[0]
     assert "| train | 4 | 1 | 0 | 0 | 3 | 0 | 0 | 0 |" in card
     assert capsys.readouterr().out == ""
 
@@ -281,7 +330,78 @@ def test_a_card_without_these_files_says_nothing_about_them(tmp_path, capsys):
     card = write_card(tmp_path, None, None)
     assert "## Results" not in card
     assert "## Data" not in card
+    assert "**No threshold can be promised to work.** Figures of this training are not known." in card
+    assert "| trucks, buses and motorcycles | not measured |" in card
+    assert "such as a quarter of the photo | not measured |" in card
     assert capsys.readouterr().out == ""
+
+
+def card_of(folder: Path, test: dict, **settings) -> str:
+    return write_card(folder, json.dumps({"test": METRICS | test, "settings": settings}).encode())
+
+
+def suggested(threshold: float | None, **values) -> dict:
+    nothing = {"answered": None, "accuracy": None, "lower_bound": None, "missing": 0, "out_of_fold": 0}
+    return {"photos": 48, "threshold": threshold} | nothing | values
+
+
+def test_the_card_says_what_the_threshold_keeps_and_promises(tmp_path):
+    answered = [
+        {"threshold": 0.0, "answered": 1.0, "accuracy": 0.75},
+        {"threshold": 0.15000000000000002, "answered": 1.0, "accuracy": 0.75},
+        {"threshold": 0.9, "answered": 0.5, "accuracy": 1.0},
+    ]
+    effect = {"threshold": 0.85, "photos": 20, "answered": 16, "right": 15, "right_without": 15}
+    suggestion = suggested(0.85, photos=200, answered=0.91, accuracy=0.9945, out_of_fold=150)
+    test = {"images": 20, "answered": answered, "threshold_effect": effect}
+    card = card_of(tmp_path, test, suggestion=suggestion)
+    assert (
+        "**Treat an answer with a best score below 0.85 as unknown.** Of 50 validation photos and 150 training" in card
+    )
+    assert "91.0% get an answer then, and 99.5% of these answers are right. That shows at least 98% accuracy" in card
+    assert "| 0.00 | 20 of 20 (100.0%) | 15 (75.0%) |" in card
+    assert "| **0.85** | 16 of 20 (80.0%) | 15 (93.8%) |" in card
+    assert "| 0.90 | 10 of 20 (50.0%) | 10 (100.0%) |" in card
+    assert "| 0.15 |" not in card
+
+
+def test_the_card_says_why_no_threshold_can_be_promised(tmp_path):
+    card = card_of(tmp_path, {}, suggestion=suggested(None, missing=95))
+    assert (
+        "**No threshold can be promised to work.** One is suggested only if the answers above it show at least" in card
+    )
+    assert "48 validation photos cannot show that; 95 more answers, all right, would be needed" in card
+    card = card_of(tmp_path, {}, suggestion=suggested(0.0, answered=1.0, accuracy=1.0))
+    assert "**No threshold is needed.**" in card
+
+
+def test_the_card_shows_the_folders_with_the_lowest_accuracy(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "FOLDERS_SHOWN", 1)
+    folders = [{"name": "lot|1", "photos": 4, "right": 1} | QUARTER]
+    folders += [{"name": name, "photos": 2, "right": 2, "accuracy": 1.0} for name in "ab"]
+    card = card_of(tmp_path, {"by_folder": folders})
+    assert "| `lot\\|1` | 4 | 1 | 0.250 (0.05 to 0.70) |\n| 2 other folders | 4 | 4 | 1.000 |" in card
+
+
+def test_the_card_shows_which_views_are_confused(tmp_path):
+    matrix = [[5, 1, 0], [2, 6, 0], [0, 0, 3]]
+    groups = [{"name": "ambiguous", "photos": 8, "right": 6}]
+    card = card_of(
+        tmp_path, {"classes": ["Front", "FrontLeft", "Rear"], "confusion_matrix": matrix, "by_label": groups}
+    )
+    line = "| Front and FrontLeft | 3 | 14 | 1 Front answered as FrontLeft, 2 FrontLeft answered as Front |"
+    assert [text for text in card.splitlines() if " answered as " in text] == [line]
+    assert "| ambiguous | a lead of one part or none, as in most photos from the very side | 8 | 6 |" in card
+    assert "| a car from the very side, which is no class of its own | 6 of 8 ambiguous test photos right |" in card
+
+
+def test_the_card_says_how_much_hidden_cars_and_bad_photos_cost(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "TOO_DARK_BELOW", 77)
+    card = card_of(tmp_path, {"images": 900, "robustness": {"clean": 0.9, "25 % occluded": 0.6}}, robustness_images=500)
+    assert "On 500 test photos." in card
+    assert "| none | 0.900 |" in card
+    assert "such as a quarter of the photo | accuracy 0.600 instead of 0.900, see Altered photos |" in card
+    assert "| too dark | fewer than 2% of the pixels reach grey level 77 of 255 |" in card
 
 
 @pytest.mark.parametrize(
@@ -319,6 +439,86 @@ def test_a_conversion_with_damaged_figures_goes_on(handed_over, tmp_path, capsys
     printed = capsys.readouterr().out
     assert "metrics.json is damaged" in printed
     assert "summary.json is damaged" in printed
+
+
+# --- Changes since the last hand-off -----------------------------------------------
+
+
+def write_small_handoff(folder: Path, training: str, labels: dict[str, str], **golden) -> None:
+    """A hand-off with the parts that are compared: a model that carries its training, and its golden.json."""
+    names = [f"{name}.jpg" for name in labels]
+    data = ModelData(training, {"train": fingerprint(names, list(labels.values()))}, 0.5)
+    (folder / "golden").mkdir(parents=True)
+    with zipfile.ZipFile(folder / "model.tflite", "w") as packed:
+        packed.writestr("training.json", as_text(data, with_photos=False))
+    content = {
+        "labels": config.CLASSES,
+        "shape": [1, 224, 224, 3],
+        "dtype": "<f4",
+        "model_sha256": hashlib.sha256((folder / "model.tflite").read_bytes()).hexdigest(),
+        "made": "2026-01-31",
+    }
+    (folder / "golden" / "golden.json").write_text(json.dumps(content | golden))
+
+
+def write_run(models: Path, training: str, predictions: str) -> None:
+    """The line and the predictions of a training that was tested on the photos p0, p1, p2 ..., all of them Front."""
+    (models / "report" / "history").mkdir(parents=True, exist_ok=True)
+    rows = [f"{index}.jpg,{name},0.9,Front,p{index}\n" for index, name in enumerate(predictions.split())]
+    text = "image_name,prediction,score,label,photo\n" + "".join(rows)
+    (models / "report" / "history" / f"{training}.csv").write_text(text)
+    figures = {"images": len(rows), "accuracy": text.count(",Front,0.9,") / len(rows)}
+    with (models / "history.jsonl").open("a") as file:
+        file.write(json.dumps({"training": training, "figures": figures}) + "\n")
+
+
+def test_the_card_tells_what_changed_since_the_last_hand_off(tmp_path):
+    write_small_handoff(tmp_path / "old", "aaa", {"1": "Front"}, precision="float16", mirror=False, version="1.0")
+    write_small_handoff(
+        tmp_path / "new",
+        "bbb",
+        {"1": "Front", "2": "Rear"},
+        dtype="uint8",
+        precision="int8",
+        mirror=False,
+        version="1.0",
+    )
+    write_run(tmp_path, "aaa", "Front Rear Front Front")
+    write_run(tmp_path, "bbb", "Front Front Front Front")
+    title, table, sentence = changes_section(tmp_path / "old", tmp_path / "new", tmp_path)
+    assert title == "## Changes since the hand-off of 2026-01-31"
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    rows = {name: values for name, *values in lines}
+    assert list(rows) == ["input", "precision", "file", "training", "photos in train", "accuracy"]
+    assert rows["input"] == ["(1, 224, 224, 3), float32", "(1, 224, 224, 3), uint8"]
+    assert rows["training"] == ["aaa", "bbb"]
+    assert rows["accuracy"] == ["0.750 of 4 test photos", "1.000 of 4 test photos"]
+    assert [text.split(",")[0] for text in rows["photos in train"]] == ["1", "2"]
+    assert "4 photos, 3 right before and 4 now; 1 newly right, 0 newly wrong: no real difference" in sentence
+
+
+def test_the_same_model_again_has_no_changes(handed_over):
+    folder = handed_over / "models" / "handoff"
+    assert changes_section(folder, folder, handed_over / "models")[1:] == ["None: `model.tflite` is the same file."]
+
+
+@pytest.mark.parametrize("damage", ["golden.json cut off", "golden.json of something else", "another model", "empty"])
+def test_a_damaged_earlier_hand_off_is_named_and_does_not_stop_the_conversion(tmp_path, capsys, damage):
+    for name in ("old", "new"):
+        write_small_handoff(tmp_path / name, name, {})
+    golden, model = tmp_path / "old" / "golden" / "golden.json", tmp_path / "old" / "model.tflite"
+    match damage:
+        case "golden.json cut off":
+            golden.write_bytes(golden.read_bytes()[:100])
+        case "golden.json of something else":
+            golden.write_text("[1]")
+        case "another model":
+            model.write_bytes(b"another")
+        case "empty":
+            shutil.rmtree(tmp_path / "old")
+            (tmp_path / "old").mkdir()
+    assert changes_section(tmp_path / "old", tmp_path / "new", tmp_path) == []
+    assert f"The earlier {tmp_path / 'old'} is damaged" in capsys.readouterr().out
 
 
 # --- Prediction without the rest ---------------------------------------------------

@@ -56,11 +56,11 @@ def read_history(models: Path) -> list[dict]:
     return runs
 
 
-def read_predictions(path: Path) -> dict[str, str]:
-    """The predictions in a file of report/history/ by photo hash; {} when it is missing or damaged."""
+def read_predictions(path: Path, column: str = "prediction") -> dict[str, str]:
+    """The predictions in a file of report/history/, or another column, by photo hash; {} when missing or damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {row["photo"]: row["prediction"] for row in csv.DictReader(file) if row["photo"]}
+            return {row["photo"]: row[column] for row in csv.DictReader(file) if row["photo"]}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
 
@@ -93,6 +93,20 @@ def compare_with_previous(
             [predicted[row] for row in rows],
         )
     return Previous(str(run.get("training")), str(run.get("date")), rows, found)
+
+
+def compare_runs(models: Path, before: str, now: str) -> str | None:
+    """Compare two trainings, by their ids, on the test photos of both, in a sentence; None when there are none.
+
+    Both are judged by the labels of the later one.
+    """
+    folder = models / PREDICTIONS_FOLDER
+    old, new = (read_predictions(folder / f"{name}.csv") for name in (before, now))
+    labels = read_predictions(folder / f"{now}.csv", "label")
+    photos = [photo for photo in new if photo in old and photo in labels]
+    if not photos:
+        return None
+    return describe_comparison(compare(*([found[photo] for photo in photos] for found in (labels, old, new))))
 
 
 def changes_since_previous(models: Path, data: ModelData, settings: Settings) -> str:

@@ -47,6 +47,7 @@ class Converted:
     difference: float  # largest difference of a probability
     accuracy: float | None  # None when the photos have no labels
     problem: str | None  # why the model must not be handed over: "it ..."
+    without_mirror: float | None = None  # with `mirror`, the accuracy of the Keras model without it
 
     @property
     def size(self) -> str:
@@ -75,7 +76,9 @@ def convert(
     if mirrored:
         with tempfile.TemporaryDirectory() as folder:
             add_mirror(saved_model, Path(folder), mirrored)
-            return convert(Path(folder), precision, calibration, io)
+            # Each photo gives two images, so that half of the photos measure the ranges as well.
+            half = None if calibration is None else calibration[::2]
+            return convert(Path(folder), precision, half, io)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if precision != "float32":

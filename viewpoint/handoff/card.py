@@ -13,10 +13,10 @@ from pathlib import Path
 import config
 from viewpoint.cli import counted
 from viewpoint.fingerprints import ModelData
+from viewpoint.handoff.metadata import MIRROR_TEXT
+from viewpoint.handoff.results import results_sections, sections_without_figures, table
 from viewpoint.inference import LABELS_NAME
 from viewpoint.quantization import Converted
-from viewpoint.reports.groups import with_interval
-from viewpoint.reports.summary import describe_effect, describe_suggestion
 
 
 def model_card(
@@ -27,20 +27,30 @@ def model_card(
     metrics_path: Path,
     summary_path: Path,
     data: ModelData | None = None,
+    changes: Sequence[str] = (),
 ) -> str:
     """The card as Markdown; `examples` is a picture of each class: {class: path in the hand-off folder}.
 
     `data` is what the model knows of its training. The card has the figures of that training
     only: photos by class from `data` itself, results from metrics.json if it is of the same training.
+    `changes` are the paragraphs of changes.changes_section.
     """
+    about = (labels, data.threshold if data else None, converted.mirror)
+
+    def results(metrics: dict) -> list[str]:
+        return results_sections(metrics, *about) if is_its_own(metrics, data, metrics_path) else []
+
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert")]
     parts = [
         f"# {config.MODEL_NAME} {config.MODEL_VERSION}",
-        f"{config.MODEL_DESCRIPTION} Author: {config.MODEL_AUTHOR}. License: {config.MODEL_LICENSE}. "
+        f"{config.MODEL_DESCRIPTION}{f' {MIRROR_TEXT}' if converted.mirror else ''} "
+        f"Author: {config.MODEL_AUTHOR}. License: {config.MODEL_LICENSE}. "
         f"Made on {datetime.date.today():%Y-%m-%d} with {', '.join(versions)}.",
         "## Intended use",
         "Sorting photos of cars by viewpoint, and guiding a person who photographs one. **Not for** trucks, buses and "
-        "motorcycles, several vehicles in one photo, judging damage, or telling vehicles or people apart.",
+        "motorcycles, several vehicles in one photo, the inside of a vehicle, judging damage, or telling vehicles or "
+        "people apart; figures are under What it is not for.",
+        *changes,
         "## Classes",
         table(
             ["", "class"],
@@ -55,9 +65,12 @@ def model_card(
             [[converted.precision, converted.size, f"`{hashlib.sha256(converted.model).hexdigest()}`"]],
         ),
         f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
-        f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}.",
+        f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}"
+        f"{' (both averaged with the mirror image)' if converted.mirror else ''}."
+        f"{describe_mirror(converted)}",
         *data_section(data, summary_path, metrics_path, labels),
-        *section(metrics_path, "train.py", lambda metrics: results_of(data, metrics, metrics_path, labels)),
+        *(section(metrics_path, "train.py", results) or sections_without_figures(*about)),
+        *describe_quality(),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -69,9 +82,20 @@ def section(path: Path, script: str, write: Callable[[dict], list[str]]) -> list
     try:
         return write(json.loads(path.read_text(encoding="utf-8")))
     # Not JSON, or JSON without the expected figures.
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, ArithmeticError):
         print(f"{path} is damaged, so its figures are not in the model card; run {script} again to get them.")
         return []
+
+
+def describe_mirror(converted: Converted) -> str:
+    """What the mean with the mirror image gives on the validation photos; "" when that is not known."""
+    if converted.accuracy is None or converted.without_mirror is None:
+        return ""
+    right, without = (round(value * converted.photos) for value in (converted.accuracy, converted.without_mirror))
+    return (
+        f" It gets {right} of them right, and the Keras model without the mirror image {without}: measure on photos of "
+        "your own which is better."
+    )
 
 
 def describe_tensors(size: int, class_count: int, io: str) -> str:
@@ -91,8 +115,12 @@ def data_section(data: ModelData | None, summary_path: Path, metrics_path: Path,
     in metrics.json shows that this is of other splits.
     """
     if data:
-        training = f"Id of the training: `{data.training}`."
-        return [*describe_data({name: split.classes for name, split in data.splits.items()}, labels), training]
+        images = {name: split.classes for name, split in data.splits.items()}
+        return [
+            *describe_data(images, labels, {name: split.hash for name, split in data.splits.items()}),
+            f"Id of the training: `{data.training}`. A fingerprint is of a split's photos and labels: where it is the "
+            "same, so are they, whatever the names of the files.",
+        ]
 
     def write(summary: dict) -> list[str]:
         tested, measured = summary["images"].get("test"), measured_photos(metrics_path)
@@ -116,55 +144,56 @@ def measured_photos(metrics_path: Path) -> dict[str, int] | None:
         return None
 
 
-def describe_data(images: Mapping[str, Mapping[str, int]], labels: list[str]) -> list[str]:
-    """How many photos of each class the splits hold."""
-    rows = [
+def describe_data(
+    images: Mapping[str, Mapping[str, int]], labels: list[str], fingerprints: Mapping[str, str] | None = None
+) -> list[str]:
+    """How many photos of each class the splits hold, with their fingerprints where they are known."""
+    rows: list[list[object]] = [
         [split, sum(counts.values()), *(counts.get(name, 0) for name in labels)] for split, counts in images.items()
     ]
-    return ["## Data", table(["split", "all", *labels], rows)]
+    if fingerprints is None:
+        return ["## Data", table(["split", "all", *labels], rows)]
+    rows = [[*row, f"`{fingerprints[split]}`"] for row, split in zip(rows, images, strict=True)]
+    return ["## Data", table(["split", "all", *labels, "fingerprint"], rows)]
 
 
-def results_of(data: ModelData | None, metrics: dict, path: Path, labels: list[str]) -> list[str]:
-    """The results in a metrics.json, or none when they are of another training than the model's."""
+def is_its_own(metrics: dict, data: ModelData | None, path: Path) -> bool:
+    """Whether a metrics.json is of the model's own training; says so when it is not."""
     if data and metrics.get("training") != data.training:
         print(
             f"{path} is of another training than the model, so its figures are not in the model card; "
             "run train.py again to get them."
         )
-        return []
-    return describe_results(metrics, labels)
+        return False
+    return True
 
 
-def describe_results(metrics: dict, labels: list[str]) -> list[str]:
-    """What train.py measured on the test split with the Keras model."""
-    test = metrics["test"]
-    rows = []
-    for name in labels:
-        if scores := test["per_class"].get(name):
-            cells = [with_interval(scores[kind], scores.get(f"{kind}_interval_95")) for kind in ("precision", "recall")]
-            if not scores["support"]:
-                cells = ["not measured", "not measured"]
-            rows.append([name, *cells, with_interval(scores["f1-score"], None), int(scores["support"])])
-    parts = [
-        "## Results",
-        f"On {counted(test['images'], 'photo')} of the test split, before conversion: accuracy "
-        f"{test['accuracy']:.3f}, macro F1 {test['macro_f1']:.3f} over the classes with test photos, "
-        f"expected calibration error {test['calibration_error']:.3f}.",
-        table(["class", "precision", "recall", "F1", "photos"], rows),
-        "In brackets: 95 % intervals.",
+def describe_quality() -> list[str]:
+    """When a photo is called too dark, too bright or blurred, and what these reasons miss."""
+    rows = [
+        [
+            "too dark",
+            f"fewer than {config.BRIGHT_SHARE:.0%} of the pixels reach grey level {config.TOO_DARK_BELOW} of 255",
+            "a dark car before a bright sky or a lamp passes",
+        ],
+        [
+            "too bright",
+            f"more than {config.TOO_BRIGHT_ABOVE:.0%} of the middle is at grey level {config.CLIPPED_LEVEL} or above",
+            "a white car that fills the photo can be called too bright",
+        ],
+        [
+            "blurred",
+            f"the blur effect of Crete et al. (2007), from 0 (sharp) to 1, is above {config.BLURRED_ABOVE:.2f}",
+            f"a blur that {config.QUALITY_SIZE} pixels do not show, as of a number plate, passes; close-ups and smooth "
+            "surfaces can be called blurred",
+        ],
     ]
-    suggestion = metrics.get("settings", {}).get("suggestion")
-    if suggestion and "missing" in suggestion:  # earlier versions suggested one on less evidence
-        parts.append(f"{describe_suggestion(suggestion)}.")
-    if effect := test.get("threshold_effect"):
-        parts.append(f"{describe_effect(effect)}.")
-    if "robustness" in test:
-        changes = [[name, f"{value:.3f}"] for name, value in test["robustness"].items()]
-        parts += ["Accuracy on altered photos:", table(["change", "accuracy"], changes)]
-    return parts
-
-
-def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return [
+        "## Quality of a photo",
+        f"Measured on a grey copy of {config.QUALITY_SIZE}x{config.QUALITY_SIZE} pixels, not by the model: by the "
+        "capture guide in `web/`, and in predictions.csv. The code for Android, iOS and Python does not measure it.",
+        table(["reason", "given when", "limits"], rows),
+        "Never told: a vehicle that is too small, cut off or tilted; dirt on the lens and reflections; whether damage "
+        "can be seen. How often the reasons are right was measured once, on other photos, in the project's "
+        "docs/quality.md.",
+    ]

@@ -1,5 +1,6 @@
 """The hand-off folder: the model, its labels, its model card, and a golden set to check it with."""
 
+import datetime
 import hashlib
 import importlib.metadata
 import json
@@ -16,6 +17,7 @@ import config
 from viewpoint.files import write_atomically
 from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.card import model_card
+from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide
 from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner
@@ -55,17 +57,26 @@ def write_handoff(
         for other, other_runner in others:
             write_golden(path / "golden" / other.precision, other_runner, size, labels, golden, other)
         examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
-        write_snippets(path, converted, size, labels, data.threshold if data else None)
+        write_snippets(path, converted, size, labels, data.threshold if data else None, [other for other, _ in others])
         shutil.copyfile(HERE / "verify.py", path / "verify.py")
         write_guide(path / "web", converted.model, labels, data.threshold if data else None)
-        card = model_card(converted, size, labels, examples, metrics_path, summary_path, data)
+        changes = changes_section(folder, path, folder.parent)
+        card = model_card(converted, size, labels, examples, metrics_path, summary_path, data, changes)
         (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
-def write_snippets(folder: Path, converted: Converted, size: int, labels: list[str], threshold: float | None) -> None:
+def write_snippets(
+    folder: Path,
+    converted: Converted,
+    size: int,
+    labels: list[str],
+    threshold: float | None,
+    others: Sequence[Converted] = (),
+) -> None:
     """Write README.md and the code for Android, iOS and Python, for this model, from templates/.
 
-    `threshold` is the best score below which an answer is not to be trusted, if one is known.
+    `threshold` is the best score below which an answer is not to be trusted, if one is known;
+    `others` are the same model in other precisions, which README.md tells of.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -74,11 +85,17 @@ def write_snippets(folder: Path, converted: Converted, size: int, labels: list[s
         "size": size,
         "labels": labels,
         "threshold": threshold,
+        "guide_min_score": config.GUIDE_MIN_SCORE,
         "precision": converted.precision,
         "io": converted.io,
         "mirror": converted.mirror,
         "file_size": converted.size,
         "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "others": [
+            {"precision": other.precision, "io": other.io, "file_size": other.size}
+            | {"tolerance": config.GOLDEN_TOLERANCE[other.precision]}
+            for other in others
+        ],
         "versions": {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "numpy", "pillow")},
     }
     for template in sorted(TEMPLATES.rglob("*.jinja")):
@@ -126,6 +143,10 @@ def write_golden(
         "shape": [1, size, size, 3],
         "dtype": dtype,
         "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "precision": converted.precision,
+        "mirror": converted.mirror,
+        "version": config.MODEL_VERSION,
+        "made": f"{datetime.date.today():%Y-%m-%d}",
         "model_sha256": hashlib.sha256(converted.model).hexdigest(),
         "photos": entries,
     }

@@ -29,6 +29,7 @@ BUFFER_NAME = "TFLITE_METADATA"
 FILE_IDENTIFIER = b"M001"
 # The oldest parser that knows all the fields below, which are those of the schema's first release.
 MIN_PARSER_VERSION = "1.0.0"
+MIRROR_TEXT = "The model answers with the mean of the photo and its mirror image."
 
 
 def load_schema() -> ModuleType:
@@ -53,9 +54,10 @@ else:
     schema = load_schema()
 
 
-def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None) -> bytes:
+def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None, mirror: bool = False) -> bytes:
     """The same model with its description, its input's normalization, its labels, and its training data inside.
 
+    `mirror` says that the model averages the probabilities of a photo and its mirror image.
     Its batch size becomes 1 instead of any: LiteRT's CompiledModel in browsers refuses a model that leaves it open.
     """
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
@@ -63,7 +65,7 @@ def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None)
         tensor.shapeSignature = None  # `shape` has the 1
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
-    buffer.data = pack(describe(size, data.threshold if data else None))
+    buffer.data = pack(describe(size, data.threshold if data else None, mirror))
     entry = tflite_schema.MetadataT()
     entry.name, entry.buffer = BUFFER_NAME, len(tables.buffers)
     tables.buffers.append(buffer)
@@ -78,7 +80,7 @@ def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None)
     return archive.getvalue()
 
 
-def describe(size: int, threshold: float | None) -> "schema.ModelMetadataT":
+def describe(size: int, threshold: float | None, mirror: bool) -> "schema.ModelMetadataT":
     """The metadata of a model that takes images of (size, size), with the texts of config.py.
 
     `threshold` is the suggested one. It is only told, because a threshold that clients apply by
@@ -121,7 +123,7 @@ def describe(size: int, threshold: float | None) -> "schema.ModelMetadataT":
     )
     return schema.ModelMetadataT(
         name=config.MODEL_NAME,
-        description=config.MODEL_DESCRIPTION,
+        description=f"{config.MODEL_DESCRIPTION} {MIRROR_TEXT}" if mirror else config.MODEL_DESCRIPTION,
         version=config.MODEL_VERSION,
         author=config.MODEL_AUTHOR,
         license=config.MODEL_LICENSE,

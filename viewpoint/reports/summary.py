@@ -7,6 +7,9 @@ from viewpoint.cli import command, counted
 from viewpoint.dataset import class_counts
 from viewpoint.settings import Settings
 
+# What the answers above a suggested threshold show.
+SUGGESTION_GOAL = f"at least {config.SUGGESTED_ACCURACY:.0%} accuracy with {config.SUGGESTED_CONFIDENCE:.0%} confidence"
+
 
 def print_summary(
     splits: dict[str, pd.DataFrame],
@@ -53,24 +56,28 @@ def print_summary(
 
 def describe_suggestion(suggestion: dict) -> str:
     """What people are told of the threshold that metrics.suggest_threshold found, and of the photos behind it."""
+    photos, threshold = photos_behind(suggestion), suggestion["threshold"]
+    if threshold is None:
+        return (
+            f"No threshold for --unknown-below: {photos} cannot show "
+            f"{SUGGESTION_GOAL}; {counted(suggestion['missing'], 'more answer')}, all right, would be needed"
+        )
+    if not threshold:
+        return f"On {photos}, all answers together show {SUGGESTION_GOAL}: no --unknown-below is needed"
+    return (
+        f"On {photos}, the answers with a score of at least {threshold:.2f} show {SUGGESTION_GOAL} "
+        f"({suggestion['accuracy']:.1%} are right), and {suggestion['answered']:.1%} of the photos get one: "
+        f"test_predict.py --unknown-below {threshold:.2f} writes {config.UNKNOWN} for the others"
+    )
+
+
+def photos_behind(suggestion: dict) -> str:
+    """How many photos of which kind a suggestion of metrics.suggest_threshold rests on."""
     others = suggestion.get("out_of_fold", 0)
     photos = counted(suggestion["photos"] - others, "validation photo")
     if others:
         photos += f" and {counted(others, 'training photo')} judged by models that did not learn them"
-    goal = f"at least {config.SUGGESTED_ACCURACY:.0%} accuracy with {config.SUGGESTED_CONFIDENCE:.0%} confidence"
-    threshold = suggestion["threshold"]
-    if threshold is None:
-        return (
-            f"No threshold for --unknown-below: {photos} cannot show "
-            f"{goal}; {counted(suggestion['missing'], 'more answer')}, all right, would be needed"
-        )
-    if not threshold:
-        return f"On {photos}, all answers together show {goal}: no --unknown-below is needed"
-    return (
-        f"On {photos}, the answers with a score of at least {threshold:.2f} show {goal} "
-        f"({suggestion['accuracy']:.1%} are right), and {suggestion['answered']:.1%} of the photos get one: "
-        f"test_predict.py --unknown-below {threshold:.2f} writes {config.UNKNOWN} for the others"
-    )
+    return photos
 
 
 def describe_effect(effect: dict) -> str:
