@@ -383,6 +383,13 @@ def test_the_card_shows_the_folders_with_the_lowest_accuracy(tmp_path, monkeypat
     assert "| `lot\\|1` | 4 | 1 | 0.250 (0.05 to 0.70) |\n| 2 other folders | 4 | 4 | 1.000 |" in card
 
 
+def test_the_card_says_that_photos_without_labels_were_learned(tmp_path):
+    said = "Of 20 photos without labels, the model is sure of 15 (Front 15). Left out: 5 cannot be read"
+    card = card_of(tmp_path, {}, learned_without_labels=said)
+    assert f"It also learned from photos that nobody labelled. {said}." in card
+    assert "nobody labelled" not in card_of(tmp_path, {}, learned_without_labels=None)
+
+
 def test_the_card_shows_which_views_are_confused(tmp_path):
     matrix = [[5, 1, 0], [2, 6, 0], [0, 0, 3]]
     groups = [{"name": "ambiguous", "photos": 8, "right": 6}]

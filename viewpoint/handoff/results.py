@@ -28,7 +28,9 @@ def results_sections(metrics: dict, labels: Sequence[str], threshold: float | No
     model with `mirror` averages a photo and its mirror image, which train.py does not measure.
     """
     test, settings = metrics["test"], metrics.get("settings", {})
+    without_labels = settings.get("learned_without_labels")
     return [
+        *([f"It also learned from photos that nobody labelled. {without_labels}."] if without_labels else []),
         *describe_results(test, labels, mirror),
         *describe_folders(test.get("by_folder", [])),
         *describe_confusion(test),
