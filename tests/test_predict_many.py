@@ -93,7 +93,7 @@ def rows(destination: Path | str) -> list[dict]:
     """All rows of a destination, sorted by name."""
     store = storage.Store(str(destination))
     tables = [
-        pq.read_table(store.open(f"predictions/{name}"))
+        pq.read_table(store.fs.open(f"predictions/{name}"))
         for name in sorted(store.names("predictions"))
         if name.startswith("part-")
     ]
@@ -489,7 +489,7 @@ def test_from_s3_to_s3(call, model, tmp_path, s3):
     assert code == 2 and "s3://bucket/gone not found" in error
     store = storage.Store(f"{s3}/out")
     assert store.create("claims/x", b"one") and not store.create("claims/x", b"two")
-    assert store.open("claims/x").read() == b"one"
+    assert store.fs.cat_file("claims/x") == b"one"
 
 
 @pytest.mark.stress

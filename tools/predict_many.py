@@ -25,7 +25,6 @@ import hashlib
 import itertools
 import logging
 import re
-import shlex
 import sys
 import time
 from collections import Counter
@@ -56,12 +55,12 @@ POLL_SECONDS = 1.0  # between two looks at what other copies have done
 def prepare(store: storage.Store, source: str, settings: dict[str, Any]) -> None:
     """List the photos, unless that is done or another copy does it. Raises UserError when it was another run."""
     claims = shards.Claims(store)
-    while not store.exists(shards.MANIFEST):
+    while not storage.patiently(store.fs.exists, shards.MANIFEST):
         claims.held()  # removes the claim of a dead copy
         with claims.claim("manifest") as is_mine:
             if not is_mine:
                 time.sleep(POLL_SECONDS)
-            elif not store.exists(shards.MANIFEST):
+            elif not storage.patiently(store.fs.exists, shards.MANIFEST):
                 if store.names("predictions"):
                     raise UserError(f"{store.address} has predictions but no manifest; give another DESTINATION")
                 left_out: Counter[str] = Counter()
@@ -86,7 +85,7 @@ def predict(store: storage.Store, destination: str, model: bytes, engine: str) -
     sizes = {shards.part_name(shard): manifest.row_group(shard).num_rows for shard in range(manifest.num_row_groups)}
     claims = shards.Claims(store)
     with tqdm(total=manifest.num_rows, desc="Predicting", unit="photo") as bar:
-        worker = shards.Worker(destination, model, cpu_count(), bar.update)
+        worker = None if engine == "ray" else shards.Worker(destination, model, cpu_count(), bar.update)
         while True:
             parts = set(store.names("predictions"))
             bar.n = sum(size for part, size in sizes.items() if part in parts)
@@ -95,7 +94,7 @@ def predict(store: storage.Store, destination: str, model: bytes, engine: str) -
                 return
             held = claims.held()
             todo = [shard for shard, part in enumerate(sizes) if part not in parts and f"{shard:05}" not in held]
-            done = predict_on_ray(destination, model, todo, bar) if engine == "ray" else sum(map(worker.work, todo))
+            done = sum(map(worker.work, todo)) if worker else predict_on_ray(destination, model, todo, bar)
             if not done:  # other copies work on what is left
                 time.sleep(POLL_SECONDS)
 
@@ -199,8 +198,7 @@ def main() -> int:
         predict(store, destination, model, args.engine)
         return report(store)
     except KeyboardInterrupt:
-        again = shlex.join(storage.shown(word) for word in ["python", *sys.argv])
-        complain(f"interrupted; what is written stays, and the same command continues:\n    {again}")
+        complain("interrupted; what is written stays, and the same command continues")
         return 130
     except (UserError, AssertionError, AttributeError, NameError, TypeError):  # the last four are mistakes of ours
         raise

@@ -122,16 +122,10 @@ def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]
 
 
 def list_below(fs: Any, root: str) -> Iterator[str]:
-    """The files below a folder of an object store, with many folders listed at the same time."""
-    folders, files = [root], set()
-    for _ in range(config.LISTING_DEPTH):
-        if len(folders) >= config.STORAGE_THREADS:
-            break
-        listed = map_in_order(lambda folder: patiently(fs.ls, folder, detail=True), folders, config.STORAGE_THREADS)
-        entries = list(itertools.chain.from_iterable(listed))
-        files |= {entry["name"] for entry in entries if entry["type"] != "directory"}
-        folders = sorted({entry["name"].rstrip("/") for entry in entries if entry["type"] == "directory"})
-    yield from sorted(files)
+    """The files below a folder of an object store; what is below its folders is listed at the same time."""
+    entries = patiently(fs.ls, root, detail=True)
+    yield from (entry["name"] for entry in entries if entry["type"] != "directory")
+    folders = [entry["name"] for entry in entries if entry["type"] == "directory"]
     for found in map_in_order(lambda folder: patiently(fs.find, folder), folders, config.STORAGE_THREADS):
         yield from found
 
@@ -153,7 +147,7 @@ def write_manifest(store: Store, photos: Iterator[tuple[str, str]], settings: di
 def open_manifest(store: Store) -> tuple[pq.ParquetFile, dict[str, Any]]:
     """The manifest, and the settings in it. Raises UserError when it is not one."""
     try:
-        manifest = pq.ParquetFile(store.open(MANIFEST))
+        manifest = pq.ParquetFile(patiently(store.fs.open, MANIFEST))
         return manifest, json.loads(manifest.metadata.metadata[SETTINGS])
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{store.address}/{MANIFEST} is not from this command; give another DESTINATION") from error
@@ -169,7 +163,7 @@ def read_parts(store: Store) -> Iterator[tuple[str, pa.Table | None]]:
 
     def read_part(shard: int) -> pa.Table | None:
         try:
-            return patiently(lambda: pq.read_table(store.open(f"predictions/{part_name(shard)}")))
+            return patiently(lambda: pq.read_table(store.fs.open(f"predictions/{part_name(shard)}")))
         except (OSError, pa.ArrowException):
             return None
 
@@ -198,12 +192,12 @@ class Claims:
         now, signs = time.monotonic(), {}
         for path in map("claims/{}".format, self.store.names("claims")):
             with contextlib.suppress(FileNotFoundError):  # just released
-                sign = patiently(self.store.fs.cat_file, self.store.path(path))
+                sign = patiently(self.store.fs.cat_file, path)
                 seen = self.signs.get(path, (b"", now))
                 signs[path] = seen if seen[0] == sign else (sign, now)
                 if now - signs[path][1] > config.CLAIM_SECONDS:
                     del signs[path]
-                    self.store.fs.rm_file(self.store.path(path))
+                    self.store.fs.rm_file(path)
         self.signs = signs
         return {path.rpartition("/")[2] for path in signs}
 
@@ -218,7 +212,7 @@ class Claims:
         def give_signs() -> None:
             while not stop.wait(config.CLAIM_SECONDS / 6):
                 with contextlib.suppress(Exception):  # the next sign may arrive
-                    self.store.fs.pipe_file(self.store.path(claim), secrets.token_bytes(8))
+                    self.store.fs.pipe_file(claim, secrets.token_bytes(8))
 
         thread = threading.Thread(target=give_signs, daemon=True)
         thread.start()
@@ -228,7 +222,7 @@ class Claims:
             stop.set()
             thread.join()
             with contextlib.suppress(Exception):  # what stays is removed later
-                self.store.fs.rm_file(self.store.path(claim))
+                self.store.fs.rm_file(claim)
 
 
 # --- The work ----------------------------------------------------------------------
@@ -267,7 +261,7 @@ class Worker:
         part = f"predictions/{part_name(shard)}"
         with Claims(self.store).claim(f"{shard:05}") as is_mine:
             # The copy that had the claim before may have written the part.
-            if not is_mine or self.store.exists(part):
+            if not is_mine or patiently(self.store.fs.exists, part):
                 return 0
             rows = self.predict(shard)
             with self.store.write(part) as path:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import fsspec
 from fsspec.core import strip_protocol
+from fsspec.implementations.dirfs import DirFileSystem
 
 import config
 from viewpoint.cli import UserError
@@ -96,58 +97,49 @@ class Store:
         protocol = protocol_of(address)
         if protocol not in (*OBJECT_STORES, "file"):
             raise UserError(f"cannot write to {shown(address)}; give a folder, or an address in s3://, gs:// or az://")
-        self.is_local, self.fs = protocol == "file", filesystem(protocol)
-        self.root = str(local_path(address)) if self.is_local else strip_protocol(address).rstrip("/")
-        self.address = self.root if self.is_local else shown(address).rstrip("/")
+        self.is_local = protocol == "file"
+        root = str(local_path(address)) if self.is_local else strip_protocol(address).rstrip("/")
+        self.address = root if self.is_local else shown(address).rstrip("/")
+        self.fs = DirFileSystem(root, filesystem(protocol))
         if self.is_local:
             try:
-                Path(self.root, "claims").mkdir(parents=True, exist_ok=True)
+                Path(root, "claims").mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UserError(f"cannot write to {self.root}: {error.strerror}; give a folder") from error
-
-    def path(self, name: str) -> str:
-        return f"{self.root}/{name}"
-
-    def exists(self, name: str) -> bool:
-        return patiently(self.fs.exists, self.path(name))
+                raise UserError(f"cannot write to {root}: {error.strerror}; give a folder") from error
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; [] when there is none."""
         try:
-            return [path.rsplit("/", 1)[-1] for path in patiently(self.fs.ls, self.path(folder), detail=False)]
+            return [path.rsplit("/", 1)[-1] for path in patiently(self.fs.ls, folder, detail=False)]
         except FileNotFoundError:
             return []
-
-    def open(self, name: str) -> Any:
-        """A binary file to read."""
-        return patiently(self.fs.open, self.path(name), "rb")
 
     @contextlib.contextmanager
     def write(self, name: str) -> Iterator[Path]:
         """Yield a temporary path on this computer. When the block succeeds, it becomes the file `name`, as a whole."""
         if self.is_local:
-            with write_atomically(self.path(name)) as path:
+            with write_atomically(Path(self.address, name)) as path:
                 yield path
         else:  # the store shows an object only when its upload is complete
             with tempfile.TemporaryDirectory() as folder:
                 yield Path(folder, "file")
-                patiently(self.fs.put_file, str(Path(folder, "file")), self.path(name))
+                patiently(self.fs.put_file, str(Path(folder, "file")), name)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a small file unless it exists. Of several copies that try, one gets True."""
         try:
-            if self.is_local:
-                with Path(self.path(name)).open("xb") as file:
+            if self.is_local:  # fsspec's own way would not be exclusive
+                with self.fs.open(name, "xb") as file:
                     file.write(content)
             else:
-                self.fs.pipe_file(self.path(name), content, mode="create")
+                self.fs.pipe_file(name, content, mode="create")
         except FileExistsError:
             return False
         except Exception as error:
-            if self.is_local or isinstance(error, PermissionError):
+            if is_final(error):
                 raise
-            # Some object stores refuse conditional uploads. Then two copies may do one shard, which does no harm.
-            if self.exists(name):
+            if self.fs.exists(name):
                 return False
-            patiently(self.fs.pipe_file, self.path(name), content)
+            # Some object stores refuse conditional uploads. Then two copies may do one shard, which does no harm.
+            patiently(self.fs.pipe_file, name, content)
         return True
