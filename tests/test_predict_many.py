@@ -299,7 +299,7 @@ def test_parts_of_other_photos_are_found(call, model, tmp_path):
     call(predict_many, *command)
     (tmp_path / "out" / "manifest.parquet").unlink()
     code, _, error = call(predict_many, *command)
-    assert code == 2 and "has predictions but no manifest" in error
+    assert code == 2 and "has predictions but no manifest.parquet" in error
     call(predict_many, tmp_path / "photos" / "lot [01]", tmp_path / "other", "--model", model)
     (tmp_path / "other" / "manifest.parquet").rename(tmp_path / "out" / "manifest.parquet")
     code, printed, _ = call(predict_many, tmp_path / "photos" / "lot [01]", tmp_path / "out", "--model", model)

@@ -22,7 +22,6 @@ says how to use a cluster.
 import argparse
 import csv
 import hashlib
-import itertools
 import logging
 import re
 import sys
@@ -55,24 +54,13 @@ POLL_SECONDS = 1.0  # between two looks at what other copies have done
 def prepare(store: storage.Store, source: str, settings: dict[str, Any]) -> None:
     """List the photos, unless that is done or another copy does it. Raises UserError when it was another run."""
     claims = shards.Claims(store)
-    while not storage.patiently(store.fs.exists, shards.MANIFEST):
+    while not store.exists(shards.MANIFEST):
         claims.held()  # removes the claim of a dead copy
         with claims.claim("manifest") as is_mine:
             if not is_mine:
                 time.sleep(POLL_SECONDS)
-            elif not storage.patiently(store.fs.exists, shards.MANIFEST):
-                if store.names("predictions"):
-                    raise UserError(f"{store.address} has predictions but no manifest; give another DESTINATION")
-                left_out: Counter[str] = Counter()
-                photos = iter(tqdm(shards.list_source(source, left_out), "Listing", unit="photo"))
-                try:
-                    first = list(itertools.islice(photos, 1))
-                except FileNotFoundError as error:
-                    raise UserError(f"{storage.shown(source)} not found; check the address") from error
-                if not first:
-                    extensions = ", ".join(config.IMAGE_EXTENSIONS)
-                    raise UserError(f"no photos in {settings['source']} (looked for {extensions})")
-                shards.write_manifest(store, itertools.chain(first, photos), settings | {"left_out": left_out})
+            elif not store.exists(shards.MANIFEST):
+                shards.write_manifest(store, source, settings)
     earlier = shards.open_manifest(store)[1]
     if others := [name.replace("_", " ") for name in settings if earlier.get(name) != settings[name]]:
         what = ", another ".join(others)
@@ -182,7 +170,7 @@ def main() -> int:
     if args.engine == "ray" and "memory" in map(storage.protocol_of, (args.source, args.destination)):
         raise UserError("memory:// exists in one process only; give a folder or an object store, or --engine local")
     _, _, labels = load_model(args.model, args.labels)
-    model, source, destination = args.model.read_bytes(), args.source, args.destination
+    model, source = args.model.read_bytes(), args.source
     if storage.protocol_of(source) == "file":
         source = str(storage.local_path(source))
     settings = {
@@ -193,9 +181,9 @@ def main() -> int:
         "tta": args.tta,
     }
     try:
-        store = storage.Store(destination)
+        store = storage.Store(args.destination)
         prepare(store, args.source, settings)
-        predict(store, destination, model, args.engine)
+        predict(store, store.address if store.is_local else args.destination, model, args.engine)
         return report(store)
     except KeyboardInterrupt:
         complain("interrupted; what is written stays, and the same command continues")

@@ -28,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import strip_protocol
+from tqdm import tqdm
 
 import config
 from viewpoint.cli import UserError
@@ -133,15 +134,26 @@ def list_below(fs: Any, root: str) -> Iterator[str]:
 # --- The manifest ------------------------------------------------------------------
 
 
-def write_manifest(store: Store, photos: Iterator[tuple[str, str]], settings: dict[str, Any]) -> None:
-    """Write the (name, address) of photos, a row group for each shard, and the settings of the run."""
+def write_manifest(store: Store, source: str, settings: dict[str, Any]) -> None:
+    """List the photos, a row group for each shard, with the settings of the run. Raises UserError if there are none."""
+    if store.names("predictions"):
+        raise UserError(f"{store.address} has predictions but no {MANIFEST}; give another DESTINATION")
+    left_out: Counter[str] = Counter()
+    photos = iter(tqdm(list_source(source, left_out), "Listing", unit="photo"))
+    try:
+        shard = list(itertools.islice(photos, config.PHOTOS_PER_SHARD))
+    except FileNotFoundError as error:
+        raise UserError(f"{shown(source)} not found; check the address") from error
+    if not shard:
+        raise UserError(f"no photos in {settings['source']} (looked for {', '.join(config.IMAGE_EXTENSIONS)})")
     with store.write(MANIFEST) as path, pq.ParquetWriter(path, MANIFEST_SCHEMA) as writer:
-        while shard := list(itertools.islice(photos, config.PHOTOS_PER_SHARD)):
+        while shard:
             # As bytes, because a file name need not be UTF-8.
             columns = [[name for name, _ in shard], [os.fsencode(address) for _, address in shard]]
             writer.write_table(pa.table(columns, schema=MANIFEST_SCHEMA))
-        settings = settings | {"listed": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
-        writer.add_key_value_metadata({SETTINGS: json.dumps(settings).encode()})
+            shard = list(itertools.islice(photos, config.PHOTOS_PER_SHARD))
+        listed = {"left_out": left_out, "listed": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+        writer.add_key_value_metadata({SETTINGS: json.dumps(settings | listed).encode()})
 
 
 def open_manifest(store: Store) -> tuple[pq.ParquetFile, dict[str, Any]]:
@@ -261,7 +273,7 @@ class Worker:
         part = f"predictions/{part_name(shard)}"
         with Claims(self.store).claim(f"{shard:05}") as is_mine:
             # The copy that had the claim before may have written the part.
-            if not is_mine or patiently(self.store.fs.exists, part):
+            if not is_mine or self.store.exists(part):
                 return 0
             rows = self.predict(shard)
             with self.store.write(part) as path:

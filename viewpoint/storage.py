@@ -107,6 +107,9 @@ class Store:
             except OSError as error:
                 raise UserError(f"cannot write to {root}: {error.strerror}; give a folder") from error
 
+    def exists(self, name: str) -> bool:
+        return patiently(self.fs.exists, name)
+
     def names(self, folder: str) -> list[str]:
         """The names in a folder; [] when there is none."""
         try:
@@ -138,7 +141,7 @@ class Store:
         except Exception as error:
             if is_final(error):
                 raise
-            if self.fs.exists(name):
+            if self.exists(name):
                 return False
             # Some object stores refuse conditional uploads. Then two copies may do one shard, which does no harm.
             patiently(self.fs.pipe_file, name, content)
