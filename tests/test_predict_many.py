@@ -232,6 +232,22 @@ def test_an_outage_of_the_storage_stops_the_run_and_fails_no_photos(call, model,
     assert {row["error"] for row in rows(tmp_path / "out")} == {None, "not an image, or damaged at its beginning"}
 
 
+def test_a_short_outage_of_the_storage_fails_no_photos(call, model, tmp_path, monkeypatch):
+    names = write_photos(tmp_path / "photos", 30)
+    refused: list[str] = []
+
+    def read(address: str) -> bytes:
+        if address.endswith(names[12]) and len(refused) < config.STORAGE_ATTEMPTS:
+            refused.append(address)
+            raise TimeoutError
+        return Path(address).read_bytes()
+
+    monkeypatch.setattr(shards, "read", read)
+    printed = call(predict_many, tmp_path / "photos", tmp_path / "out", "--model", model)[1]
+    assert len(refused) == config.STORAGE_ATTEMPTS
+    assert "30 photos found: 27 predicted, 3 failed" in printed
+
+
 def test_photos_that_alone_cannot_be_read_fail(call, model, tmp_path, monkeypatch):
     """Here the archive's first ones, as when it begins with photos in cold storage."""
     names = write_photos(tmp_path / "photos", 60)

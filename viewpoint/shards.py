@@ -111,7 +111,7 @@ def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]
     fs, root = filesystem(protocol_of(source)), strip_protocol(source).rstrip("/")
     names: Iterable[str] = list_below(fs, root)
     if glob.has_magic(root) and not fs.exists(root):
-        names, root = fs.glob(root), re.split(r"/[^/]*[*?[]", root)[0]
+        names, root = patiently(fs.glob, root), re.split(r"/[^/]*[*?[]", root)[0]
     for name in names:
         path = Path(name.removeprefix(root).lstrip("/") or name.rpartition("/")[2])
         if any(is_junk_name(part) or part.lower() in JUNK_FOLDERS for part in path.parts):
@@ -243,7 +243,7 @@ class Claims:
 def fetch(address: str) -> bytes | Result:
     """The content of a photo, or a result with the reason why it cannot be had."""
     try:
-        return read(address)
+        return patiently(read, address)
     except Exception as error:  # every storage raises types of its own
         return Result(error=reason_of(error))
 
@@ -305,10 +305,12 @@ class Worker:
         Raises UserError when no other photo can be read either: then it is the storage, and the photo is not lost.
         """
         for address, content in zip(addresses, map_in_order(fetch, addresses, config.STORAGE_THREADS), strict=True):
-            if isinstance(content, Result) and not self.storage_works():
-                raise UserError(
-                    f"photos cannot be read: {content.error}; check the storage, then run the same command again"
-                )
+            if isinstance(content, Result):
+                if not self.storage_works():
+                    what = f"photos cannot be read: {content.error}"
+                    raise UserError(f"{what}; check the storage, then run the same command again")
+                with contextlib.suppress(Exception):  # it may have been the storage, for a while
+                    content = read(address)
             self.readable = address if isinstance(content, bytes) else self.readable
             yield content
 

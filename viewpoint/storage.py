@@ -85,8 +85,8 @@ def local_path(address: str) -> Path:
 def read(address: str) -> bytes:
     """The content of the file at an address."""
     if protocol_of(address) == "file":
-        return patiently(local_path(address).read_bytes)
-    return patiently(filesystem(protocol_of(address)).cat_file, address)
+        return local_path(address).read_bytes()
+    return filesystem(protocol_of(address)).cat_file(address)
 
 
 class Store:
@@ -98,14 +98,14 @@ class Store:
         if protocol not in (*OBJECT_STORES, "file"):
             raise UserError(f"cannot write to {shown(address)}; give a folder, or an address in s3://, gs:// or az://")
         self.is_local = protocol == "file"
-        root = str(local_path(address)) if self.is_local else strip_protocol(address).rstrip("/")
-        self.address = root if self.is_local else shown(address).rstrip("/")
-        self.fs = DirFileSystem(root, filesystem(protocol))
         if self.is_local:
+            address = str(local_path(address))
             try:
-                Path(root, "claims").mkdir(parents=True, exist_ok=True)
+                Path(address, "claims").mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UserError(f"cannot write to {root}: {error.strerror}; give a folder") from error
+                raise UserError(f"cannot write to {address}: {error.strerror}; give a folder") from error
+        self.fs = DirFileSystem(address, filesystem(protocol))
+        self.address = shown(address).rstrip("/")
 
     def exists(self, name: str) -> bool:
         return patiently(self.fs.exists, name)
