@@ -36,10 +36,14 @@ COLUMNS = ["image_name", "prediction", "score", "best_class", "quality", "error"
 
 # Stands for a model that decides by a photo's mean colour, in processes of their own, too.
 FAKE_MODEL = """
+import os
 import numpy as np
 from viewpoint import inference
 
 def runner(batch):
+    if "CALLS" in os.environ:
+        with open(os.environ["CALLS"], "ab") as file:
+            file.write(b"." * len(batch))
     red = np.clip(batch[..., 0].mean(axis=(1, 2)) / 2 + 0.5, 0, 1)[:, np.newaxis]
     return np.concatenate([red, (1 - red) / 6 * np.ones((len(batch), 6))], axis=1).astype(np.float32)
 
@@ -48,7 +52,8 @@ inference.load_runner = lambda path: (runner, 32, 7)
 RUN_FAKE = (
     f"import sys; sys.path[:0] = [{str(Path(predict_many.__file__).parents[1])!r}, "
     f"{str(Path(predict_many.__file__).parent)!r}]\n{FAKE_MODEL}\n"
-    "import config, predict_many\nconfig.CLAIM_SECONDS, config.PHOTOS_PER_SHARD = 1, 20\n"
+    "import os, config, predict_many\nconfig.PHOTOS_PER_SHARD = 20\n"
+    "config.CLAIM_SECONDS = float(os.environ.get('CLAIM_SECONDS', 1))\n"
     "from viewpoint.cli import run\n"
     # Shells start processes in the background with Ctrl+C switched off.
     "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nrun(predict_many.main)\n"
@@ -443,13 +448,16 @@ def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, cou
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
 
-def test_two_copies_at_once_share_the_work(model, tmp_path):
+def test_two_copies_at_once_share_the_work(model, tmp_path, monkeypatch):
     names = write_photos(tmp_path / "photos", 300)
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("CLAIM_SECONDS", "60")  # however busy this computer is
     copies = [start(tmp_path / "photos", tmp_path / "out", model) for _ in range(2)]
     printed = [copy.communicate(timeout=120)[0] for copy in copies]
     assert [copy.returncode for copy in copies] == [0, 0]
     assert all("300 photos found: 270 predicted, 30 failed" in text for text in printed)
     assert [row["image_name"] for row in rows(tmp_path / "out")] == names
+    assert (tmp_path / "calls").stat().st_size == 270  # none was predicted twice
     assert not list((tmp_path / "out" / "claims").iterdir())
 
 
