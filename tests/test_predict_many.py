@@ -49,9 +49,10 @@ def runner(batch):
 
 inference.load_runner = lambda path: (runner, 32, 7)
 """
+SAME_PROCESS_ID = "import os\nos.getpid = lambda: 1\n"  # as of copies in containers
 RUN_FAKE = (
     f"import sys; sys.path[:0] = [{str(Path(predict_many.__file__).parents[1])!r}, "
-    f"{str(Path(predict_many.__file__).parent)!r}]\n{FAKE_MODEL}\n"
+    f"{str(Path(predict_many.__file__).parent)!r}]\n{SAME_PROCESS_ID}{FAKE_MODEL}\n"
     "import os, config, predict_many\nconfig.PHOTOS_PER_SHARD = 20\n"
     "config.CLAIM_SECONDS = float(os.environ.get('CLAIM_SECONDS', 1))\n"
     "from viewpoint.cli import run\n"
@@ -525,7 +526,7 @@ def test_ray_killed_ends_in_the_same_rows(tmp_path):
         pytest.skip("VIEWPOINT_MODEL names no .tflite file")
     count = 5000
     write_photos(tmp_path / "photos", count)
-    code = RUN_FAKE.replace(FAKE_MODEL, "")
+    code = RUN_FAKE.replace(SAME_PROCESS_ID + FAKE_MODEL, "")
     script = [sys.executable, "-c", code, tmp_path / "photos"]
     options = ["--model", model, "--engine", "ray"]
     subprocess.run(list(map(str, [*script, tmp_path / "whole", *options[:-2]])), check=True, capture_output=True)
