@@ -527,7 +527,6 @@ NEAR_BEST = 0.9  # the frame to save has at least this fraction of its view's be
 
 PHOTOS_PER_SHARD = 1000  # photos in one Parquet part: at most what a kill costs
 STORAGE_THREADS = 16  # photos, and folders of an object store, that are read at the same time
-LISTING_DEPTH = 3  # levels of folders that are looked through for folders to list at the same time
 STORAGE_ATTEMPTS = 6  # how often storage is asked before a photo counts as unreadable
 STORAGE_PAUSE = 0.2  # seconds before the second attempt; twice as long before each further one
 CLAIM_SECONDS = 60  # how long a copy may be silent before others do its work

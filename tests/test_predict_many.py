@@ -4,6 +4,9 @@ Needs what requirements-cluster.txt and moto's server bring; what is missing ski
 Ray and of 5,000 photos take minutes: pytest -m stress.
 """
 
+import csv
+import functools
+import http.server
 import os
 import random
 import signal
@@ -11,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -26,28 +30,42 @@ pa = pytest.importorskip("pyarrow", reason="no pyarrow here")
 import fsspec
 import predict_many
 
-from viewpoint import shards
+from viewpoint import shards, storage
 
 COLUMNS = ["image_name", "prediction", "score", "best_class", "quality", "error"]
 
 # Stands for a model that decides by a photo's mean colour, in processes of their own, too.
 FAKE_MODEL = """
+import os
 import numpy as np
 from viewpoint import inference
 
 def runner(batch):
+    if "CALLS" in os.environ:
+        with open(os.environ["CALLS"], "ab") as file:
+            file.write(b"." * len(batch))
     red = np.clip(batch[..., 0].mean(axis=(1, 2)) / 2 + 0.5, 0, 1)[:, np.newaxis]
     return np.concatenate([red, (1 - red) / 6 * np.ones((len(batch), 6))], axis=1).astype(np.float32)
 
 inference.load_runner = lambda path: (runner, 32, 7)
 """
+SAME_PROCESS_ID = "import os\nos.getpid = lambda: 1\n"  # as of copies in containers
 RUN_FAKE = (
     f"import sys; sys.path[:0] = [{str(Path(predict_many.__file__).parents[1])!r}, "
-    f"{str(Path(predict_many.__file__).parent)!r}]\n{FAKE_MODEL}\n"
-    "import config, predict_many\nfrom viewpoint.cli import run\nconfig.CLAIM_SECONDS = 1\n"
+    f"{str(Path(predict_many.__file__).parent)!r}]\n{SAME_PROCESS_ID}{FAKE_MODEL}\n"
+    "import os, config, predict_many\nconfig.PHOTOS_PER_SHARD = 20\n"
+    "config.CLAIM_SECONDS = float(os.environ.get('CLAIM_SECONDS', 1))\n"
+    "from viewpoint.cli import run\n"
     # Shells start processes in the background with Ctrl+C switched off.
     "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nrun(predict_many.main)\n"
 )
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder with index pages, and logs nothing."""
+
+    def log_message(self, *arguments: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -57,6 +75,7 @@ def model(tmp_path, monkeypatch) -> Path:
     exec(FAKE_MODEL, {})
     monkeypatch.setattr(config, "STORAGE_PAUSE", 0.001)
     monkeypatch.setattr(config, "CLAIM_SECONDS", 1)
+    monkeypatch.setattr(config, "PHOTOS_PER_SHARD", 10)
     path = tmp_path / "model" / "model.tflite"
     path.parent.mkdir()
     path.write_bytes(b"a model")
@@ -78,8 +97,12 @@ def write_photos(folder: Path, count: int) -> list[str]:
 
 def rows(destination: Path | str) -> list[dict]:
     """All rows of a destination, sorted by name."""
-    store = shards.Store(str(destination))
-    tables = [pq.read_table(store.open(f"predictions/{name}")) for name in store.names("predictions")]
+    store = storage.Store(str(destination))
+    tables = [
+        pq.read_table(store.fs.open(f"predictions/{name}"))
+        for name in sorted(store.names("predictions"))
+        if name.startswith("part-")
+    ]
     return pa.concat_tables(tables).sort_by("image_name").to_pylist()
 
 
@@ -87,7 +110,7 @@ def test_a_folder_gives_a_row_for_each_photo_and_each_failure(call, model, tmp_p
     names = write_photos(tmp_path / "photos", 25)
     (tmp_path / "photos" / "raw.cr2").touch()
     output = tmp_path / "out"
-    code, printed, error = call(predict_many, tmp_path / "photos", output, "--model", model, "--shard-size", 10)
+    code, printed, error = call(predict_many, tmp_path / "photos", output, "--model", model)
     assert code == 0, error
     found = rows(output)
     assert list(found[0]) == COLUMNS
@@ -101,7 +124,7 @@ def test_a_folder_gives_a_row_for_each_photo_and_each_failure(call, model, tmp_p
     assert "not an image, or damaged at its beginning: 3" in printed
     assert "photo in a format that is not read" in printed
     assert len((output / "failed.csv").read_text().splitlines()) == 1 + 3
-    assert not list((output / "claims").iterdir()) and not list((output / "copies").iterdir())
+    assert not list((output / "claims").iterdir())
 
 
 def test_rows_are_those_of_the_predictor(call, model, tmp_path):
@@ -115,18 +138,15 @@ def test_rows_are_those_of_the_predictor(call, model, tmp_path):
         assert bool(row["error"]) == bool(result.error)
 
 
-def test_what_exists_is_not_made_again_and_failed_photos_are_on_request(call, model, tmp_path):
-    write_photos(tmp_path / "photos", 20)
-    command = [tmp_path / "photos", tmp_path / "out", "--model", model, "--shard-size", 5]
+def test_what_exists_is_not_made_again(call, model, tmp_path):
+    write_photos(tmp_path / "photos", 40)
+    command = [tmp_path / "photos", tmp_path / "out", "--model", model]
     call(predict_many, *command)
     parts = sorted((tmp_path / "out" / "predictions").iterdir())
     parts[1].unlink()
     times = [path.stat().st_mtime_ns for path in (parts[0], *parts[2:])]
     assert call(predict_many, *command)[0] == 0
     assert [path.stat().st_mtime_ns for path in (parts[0], *parts[2:])] == times
-    broken = next((tmp_path / "photos").rglob("0003*"))
-    broken.write_bytes(next((tmp_path / "photos").rglob("0001*")).read_bytes())
-    assert "20 photos found: 19 predicted, 1 failed" in call(predict_many, *command, "--retry-failed")[1]
 
 
 @pytest.mark.parametrize(
@@ -165,15 +185,15 @@ def test_an_object_store_in_memory(call, model, tmp_path):
     for name in names:
         fs.pipe_file(f"/photos/{name}", (tmp_path / "photos" / name).read_bytes())
     fs.pipe_file("/photos/@eaDir/thumb.png", b"")
-    code, printed, error = call(predict_many, "memory://photos", "memory://out", "--model", model, "--shard-size", 4)
+    code, printed, error = call(predict_many, "memory://photos", "memory://out", "--model", model)
     assert code == 0, error
     assert [row["image_name"] for row in rows("memory://out")] == names
     assert "made by the system or another program" in printed
 
 
 def test_a_missing_or_damaged_part_is_found(call, model, tmp_path):
-    write_photos(tmp_path / "photos", 8)
-    command = [tmp_path / "photos", tmp_path / "out", "--model", model, "--shard-size", 4]
+    write_photos(tmp_path / "photos", 20)
+    command = [tmp_path / "photos", tmp_path / "out", "--model", model]
     call(predict_many, *command)
     part = tmp_path / "out" / "predictions" / "part-00001.parquet"
     pq.write_table(pq.read_table(part)[:2], part)
@@ -190,15 +210,62 @@ def test_throttling_is_tried_again_and_a_closed_storage_stops_the_run(model, mon
             raise answer
         return answer
 
-    assert shards.patiently(read) == b"content"
+    assert storage.patiently(read) == b"content"
     tries = []
     with pytest.raises(PermissionError):
-        shards.patiently(lambda: tries.append(1) or (_ for _ in ()).throw(PermissionError()))
+        storage.patiently(lambda: tries.append(1) or (_ for _ in ()).throw(PermissionError()))
     assert len(tries) == 1
-    closed = [shards.Result(error="permission denied")] * 60
-    with pytest.raises(shards.UserError, match="no photo could be read: permission denied"):
-        list(shards.Worker.check(None, closed, 60))
-    assert len(list(shards.Worker.check(None, [*closed[:3], b"photo"], 4))) == 4
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError, TimeoutError])
+@pytest.mark.parametrize("before", [0, 13, 29])
+def test_an_outage_of_the_storage_stops_the_run_and_fails_no_photos(call, model, tmp_path, monkeypatch, error, before):
+    write_photos(tmp_path / "photos", 30)
+    command = [tmp_path / "photos", tmp_path / "out", "--model", model]
+    reads = []
+
+    def read(address: str) -> bytes:
+        reads.append(address)
+        if len(reads) > before:
+            raise error
+        return Path(address).read_bytes()
+
+    monkeypatch.setattr(shards, "read", read)
+    code, _, message = call(predict_many, *command)
+    assert code == 2 and "photos cannot be read" in message and "run the same command again" in message
+    monkeypatch.setattr(shards, "read", storage.read)
+    assert "30 photos found: 27 predicted, 3 failed" in call(predict_many, *command)[1]
+    assert {row["error"] for row in rows(tmp_path / "out")} == {None, "not an image, or damaged at its beginning"}
+
+
+def test_a_short_outage_of_the_storage_fails_no_photos(call, model, tmp_path, monkeypatch):
+    names = write_photos(tmp_path / "photos", 30)
+    refused: list[str] = []
+
+    def read(address: str) -> bytes:
+        if address.endswith(names[12]) and len(refused) < config.STORAGE_ATTEMPTS:
+            refused.append(address)
+            raise TimeoutError
+        return Path(address).read_bytes()
+
+    monkeypatch.setattr(shards, "read", read)
+    printed = call(predict_many, tmp_path / "photos", tmp_path / "out", "--model", model)[1]
+    assert len(refused) == config.STORAGE_ATTEMPTS
+    assert "30 photos found: 27 predicted, 3 failed" in printed
+
+
+def test_photos_that_alone_cannot_be_read_fail(call, model, tmp_path, monkeypatch):
+    """Here the archive's first ones, as when it begins with photos in cold storage."""
+    names = write_photos(tmp_path / "photos", 60)
+
+    def read(address: str) -> bytes:
+        if any(address.endswith(name) for name in names[:20]):
+            raise PermissionError
+        return Path(address).read_bytes()
+
+    monkeypatch.setattr(shards, "read", read)
+    assert call(predict_many, tmp_path / "photos", tmp_path / "out", "--model", model)[0] == 0
+    assert [row["image_name"] for row in rows(tmp_path / "out") if row["error"] == "permission denied"] == names[:20]
 
 
 @pytest.mark.parametrize(
@@ -210,42 +277,162 @@ def test_throttling_is_tried_again_and_a_closed_storage_stops_the_run(model, mon
     ],
 )
 def test_credentials_are_not_shown(text, harmless):
-    assert shards.shown(text) == harmless
+    assert storage.shown(text) == harmless
 
 
-def test_of_many_copies_one_gets_a_claim_and_a_silent_one_loses_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "CLAIM_SECONDS", 0.05)
-    store = shards.Store(str(tmp_path))
-    got, start = [], threading.Barrier(8)
+def test_of_many_copies_one_gets_a_claim(tmp_path):
+    store = storage.Store(str(tmp_path))
+    for name in map(str, range(50)):
+        got, start = [], threading.Barrier(8)
 
-    def work() -> None:
-        start.wait()
-        got.append(shards.Claims(store).claim("00000"))
+        def work(name: str = name, got: list = got, start: threading.Barrier = start) -> None:
+            start.wait()
+            got.append(store.create(f"claims/{name}", b"sign"))
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(got) == [False] * 7 + [True]
-    other = shards.Claims(store)
-    other.listen()
-    assert other.held() == {"00000"} and not other.claim("00000")
-    time.sleep(0.1)
-    other.listen()
-    assert not other.held() and other.claim("00000")
-    assert not shards.Claims(store).claim("00000")
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(got) == [False] * 7 + [True]
+
+
+def test_a_copy_that_is_silent_loses_its_claims(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CLAIM_SECONDS", 1.5)
+    store = storage.Store(str(tmp_path))
+    killed, other = shards.Claims(store), shards.Claims(store)
+    store.create("claims/killed", b"the sign that stays")
+    with killed.claim("living") as is_mine:
+        assert is_mine
+        assert other.held() == {"killed", "living"}
+        with other.claim("living") as is_mine:
+            assert not is_mine
+        for _ in range(4):
+            time.sleep(0.5)
+            held = other.held()
+        assert held == {"living"}
+    assert other.held() == set()
+
+
+def test_parts_of_other_photos_are_found(call, model, tmp_path):
+    """Somebody removed the manifest to list the photos again, or two lists came to one destination."""
+    write_photos(tmp_path / "photos", 20)
+    command = [tmp_path / "photos", tmp_path / "out", "--model", model]
+    call(predict_many, *command)
+    (tmp_path / "out" / "manifest.parquet").unlink()
+    code, _, error = call(predict_many, *command)
+    assert code == 2 and "has predictions but no manifest.parquet" in error
+    call(predict_many, tmp_path / "photos" / "lot [01]", tmp_path / "other", "--model", model)
+    (tmp_path / "other" / "manifest.parquet").rename(tmp_path / "out" / "manifest.parquet")
+    code, printed, _ = call(predict_many, tmp_path / "photos" / "lot [01]", tmp_path / "out", "--model", model)
+    assert code == 1 and "part-00000.parquet" in printed
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "message"),
+    [
+        ("gone", "out", "gone not found; check the address"),
+        ("gone.csv", "out", "gone.csv: No such file"),
+        ("gone.parquet", "out", "gone.parquet not found"),
+        ("bad.parquet", "out", "bad.parquet"),
+        ("empty", "out", "no photos in"),
+        ("empty.csv", "out", "no photos in"),
+        ("videos", "out", "no photos in"),
+        ("photos", "photos/lot 0/a.jpg", "cannot write"),
+        ("photos", "photos/lot 0/a.jpg/out", "cannot write"),
+        ("photos", "foreign", "is not from this command"),
+        ("photos", "http://host/out", "cannot write to http://host/out"),
+        ("what://photos", "out", "cannot open what:// addresses"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence(call, model, tmp_path, monkeypatch, source, destination, message):
+    monkeypatch.chdir(tmp_path)
+    save_photo(tmp_path / "photos" / "lot 0" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").write_text("image_path\n")
+    (tmp_path / "bad.parquet").write_text("no Parquet")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "walk.mp4").touch()
+    (tmp_path / "foreign").mkdir()
+    pq.write_table(pa.table({"image_name": ["a.jpg"]}), tmp_path / "foreign" / "manifest.parquet")
+    code, _, error = call(predict_many, source, destination, "--model", model)
+    assert code == 2 and message in error and "Traceback" not in error, error
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+
+
+def test_a_destination_inside_the_source(call, model, tmp_path):
+    names = write_photos(tmp_path / "photos", 12)
+    (tmp_path / "photos" / "walk.mp4").touch()
+    command = [tmp_path / "photos", tmp_path / "photos" / "out", "--model", model]
+    assert "Not read: 1 file (video, which test_predict.py reads)" in call(predict_many, *command)[1]
+    assert call(predict_many, *command)[0] == 0
+    assert [row["image_name"] for row in rows(tmp_path / "photos" / "out")] == names
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize("kind", ["folder", "csv", "memory"])
+def test_unusual_names(call, model, tmp_path, kind):
+    names = [
+        "a::b.png",
+        " a.png",
+        "a\nb.png",
+        "*[x]?.png",
+        "~a.png",
+        "s3:a.png",
+        "\u202e.png",
+        "a%20b#c&d.png",
+        '"a,b".png',
+    ]
+    names += [os.fsdecode(b"\xff.png")] if kind == "folder" else []
+    for name in names:
+        save_photo(tmp_path / "photos" / "one.png").rename(tmp_path / "photos" / name)
+    source = tmp_path / "photos"
+    if kind == "csv":
+        source /= "list.csv"
+        with source.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["image_path"], *([name] for name in names), [names[0]]])  # one of them twice
+    elif kind == "memory":
+        source = "memory://unusual"
+        for name in names:
+            fsspec.filesystem("memory").pipe_file(f"/unusual/{name}", (tmp_path / "photos" / name).read_bytes())
+    code, printed, error = call(predict_many, source, tmp_path / "out", "--model", model)
+    assert code == 0, error
+    expected = [name.replace("\udcff", "\\udcff") for name in names] + ([names[0]] if kind == "csv" else [])
+    assert [row["image_name"] for row in rows(tmp_path / "out")] == sorted(expected)
+    assert f"{len(expected)} photos found: {len(expected)} predicted, 0 failed" in printed
+
+
+def test_lists_and_folders_of_a_web_server(call, model, tmp_path):
+    pytest.importorskip("aiohttp", reason="no aiohttp here")
+    names = ["lot 0/a b.png", "lot 1/c#.png"]
+    for name in names:
+        save_photo(tmp_path / "web" / name)
+    handler = functools.partial(QuietHandler, directory=tmp_path / "web")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://me:secret@127.0.0.1:{server.server_port}"
+        quoted = [urllib.parse.quote(name) for name in names]
+        lines = ["image_path", quoted[0], f"{address}/{quoted[1]}?token=secret", f"{address}/gone.png"]
+        (tmp_path / "web" / "list.csv").write_text("\n".join(lines))
+        for source, output in ((f"{address}/list.csv?token=secret", "listed"), (f"{address}/", "folder")):
+            code, printed, error = call(predict_many, source, tmp_path / output, "--model", model)
+            assert code == 0 and "secret" not in printed + error, error
+        server.shutdown()
+    public = address.replace("me:secret@", "")
+    found = {row["image_name"]: row["error"] for row in rows(tmp_path / "listed")}
+    assert found == {quoted[0]: None, f"{public}/{quoted[1]}": None, f"{public}/gone.png": "no such file"}
+    assert [row["image_name"] for row in rows(tmp_path / "folder")] == quoted
 
 
 def start(source: str | Path, destination: str | Path, model: Path, *options: object) -> subprocess.Popen:
-    command = [sys.executable, "-c", RUN_FAKE, source, destination, "--model", model, "--shard-size", 20, *options]
+    command = [sys.executable, "-c", RUN_FAKE, source, destination, "--model", model, *options]
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.stress)])
 def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, count):
     write_photos(tmp_path / "photos", count)
-    call(predict_many, tmp_path / "photos", tmp_path / "whole", "--model", model, "--shard-size", 20)
+    call(predict_many, tmp_path / "photos", tmp_path / "whole", "--model", model)
     chance = random.Random(count)
     for least in (1, count // 40):  # parts that are there before the kill
         process = start(tmp_path / "photos", tmp_path / "killed", model)
@@ -262,13 +449,16 @@ def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, cou
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
 
-def test_two_copies_at_once_share_the_work(model, tmp_path):
+def test_two_copies_at_once_share_the_work(model, tmp_path, monkeypatch):
     names = write_photos(tmp_path / "photos", 300)
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("CLAIM_SECONDS", "60")  # however busy this computer is
     copies = [start(tmp_path / "photos", tmp_path / "out", model) for _ in range(2)]
     printed = [copy.communicate(timeout=120)[0] for copy in copies]
     assert [copy.returncode for copy in copies] == [0, 0]
     assert all("300 photos found: 270 predicted, 30 failed" in text for text in printed)
     assert [row["image_name"] for row in rows(tmp_path / "out")] == names
+    assert (tmp_path / "calls").stat().st_size == 270  # none was predicted twice
     assert not list((tmp_path / "out" / "claims").iterdir())
 
 
@@ -281,7 +471,9 @@ def test_ctrl_c_says_how_to_continue(model, tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command continues" in error and "Traceback" not in error
-    assert not list((tmp_path / "out" / "claims").iterdir())
+    # Only the claim that was just being removed may be left.
+    claimed = {f"part-{path.name}.parquet" for path in (tmp_path / "out" / "claims").iterdir()}
+    assert claimed <= {path.name for path in (tmp_path / "out" / "predictions").iterdir()}
 
 
 @pytest.fixture
@@ -299,30 +491,30 @@ def s3(monkeypatch):
         ("AWS_DEFAULT_REGION", "us-east-1"),
     ]:
         monkeypatch.setenv(name, value)
-    shards.filesystem.cache_clear()
+    storage.filesystem.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    shards.filesystem("s3").mkdir("bucket")
+    storage.filesystem("s3").mkdir("bucket")
     yield "s3://bucket"
     server.stop()
-    shards.filesystem.cache_clear()
+    storage.filesystem.cache_clear()
 
 
 @pytest.mark.filterwarnings("default")  # of the server's libraries
 def test_from_s3_to_s3(call, model, tmp_path, s3):
     names = write_photos(tmp_path / "photos", 40)
-    shards.filesystem("s3").put(str(tmp_path / "photos"), "bucket/photos", recursive=True)
-    command = [f"{s3}/photos", f"{s3}/out", "--model", model, "--shard-size", 10]
+    storage.filesystem("s3").put(str(tmp_path / "photos"), "bucket/photos", recursive=True)
+    command = [f"{s3}/photos", f"{s3}/out", "--model", model]
     code, printed, error = call(predict_many, *command)
     assert code == 0, error
     assert "40 photos found: 36 predicted, 4 failed" in printed
     assert [row["image_name"] for row in rows(f"{s3}/out")] == names
-    shards.filesystem("s3").rm_file("bucket/out/predictions/part-00002.parquet")
+    storage.filesystem("s3").rm_file("bucket/out/predictions/part-00002.parquet")
     assert call(predict_many, *command)[0] == 0
     code, _, error = call(predict_many, f"{s3}/gone", f"{s3}/other", "--model", model)
     assert code == 2 and "s3://bucket/gone not found" in error
-    store = shards.Store(f"{s3}/out")
+    store = storage.Store(f"{s3}/out")
     assert store.create("claims/x", b"one") and not store.create("claims/x", b"two")
-    assert store.read("claims/x") == b"one"
+    assert store.fs.cat_file("claims/x") == b"one"
 
 
 @pytest.mark.stress
@@ -334,8 +526,9 @@ def test_ray_killed_ends_in_the_same_rows(tmp_path):
         pytest.skip("VIEWPOINT_MODEL names no .tflite file")
     count = 5000
     write_photos(tmp_path / "photos", count)
-    script = [sys.executable, predict_many.__file__, tmp_path / "photos"]
-    options = ["--model", model, "--shard-size", 50, "--engine", "ray"]
+    code = RUN_FAKE.replace(SAME_PROCESS_ID + FAKE_MODEL, "")
+    script = [sys.executable, "-c", code, tmp_path / "photos"]
+    options = ["--model", model, "--engine", "ray"]
     subprocess.run(list(map(str, [*script, tmp_path / "whole", *options[:-2]])), check=True, capture_output=True)
     chance = random.Random(1)
     for least in (10, 50):

@@ -12,22 +12,23 @@ failed.csv lists those photos.
 
 Run the same command again after an interruption: only the shards in flight were lost. Started
 several times at once, also on several machines, the copies share the work. Another model, source or
-option on the same DESTINATION is refused.
+option on the same DESTINATION is refused. To predict a shard again, delete its file.
 
-Exits with 0 when every photo found was predicted or is in failed.csv, with 1 when any is missing,
-with 2 on a mistake, with 130 on Ctrl-C. Needs requirements-cluster.txt; docs/scale.md says how to use
-a cluster.
+Exits with 0 when every photo found was predicted or is in failed.csv, with 1 when any is missing or
+none could be predicted, with 2 on a mistake, with 130 on Ctrl-C. Needs requirements-cluster.txt; docs/scale.md
+says how to use a cluster.
 """
 
 import argparse
 import csv
+import hashlib
 import logging
-import shlex
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tqdm import tqdm
 
@@ -35,33 +36,65 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))  # the scripts are one folder up
 
 import config
-from viewpoint.cli import COUNT, FRACTION, UserError, complain, counted, printable, run
+from viewpoint.cli import FRACTION, UserError, complain, counted, printable, run
 from viewpoint.inference import load_model
 from viewpoint.outputs import FAILED_COLUMNS
 from viewpoint.parallel import cpu_count
 
-if TYPE_CHECKING:
-    from viewpoint import shards
+try:
+    from viewpoint import shards, storage
+except ImportError as missing:
+    complain(f"error: {missing.name} is not installed; pip install -r requirements-cluster.txt")
+    sys.exit(2)
 
 REASONS_SHOWN = 10  # of the most common reasons why photos failed
 POLL_SECONDS = 1.0  # between two looks at what other copies have done
 
 
-def run_here(job: "shards.Job", dead: set[str], todo: list[int], bar: tqdm) -> Iterator[int]:
-    """Work on shards in this process, in as many threads as there are cores."""
-    from viewpoint.shards import Worker
+def prepare(store: storage.Store, source: str, settings: dict[str, Any]) -> None:
+    """List the photos, unless that is done or another copy does it. Raises UserError when it was another run."""
+    claims = shards.Claims(store)
+    while not store.exists(shards.MANIFEST):
+        claims.held()  # removes the claim of a dead copy
+        with claims.claim("manifest") as is_mine:
+            if not is_mine:
+                time.sleep(POLL_SECONDS)
+            elif not store.exists(shards.MANIFEST):
+                shards.write_manifest(store, source, settings)
+    earlier = shards.open_manifest(store)[1]
+    if others := [name.replace("_", " ") for name in settings if earlier.get(name) != settings[name]]:
+        what = ", another ".join(others)
+        raise UserError(f"{store.address} holds a run with another {what}; give another DESTINATION")
 
-    worker = Worker(job, dead, bar.update)
-    yield from map(worker.work, todo)
+
+def predict(store: storage.Store, destination: str, model: bytes, engine: str) -> None:
+    """Predict until every shard has its part, written here or by another copy."""
+    manifest = shards.open_manifest(store)[0].metadata
+    sizes = {shards.part_name(shard): manifest.row_group(shard).num_rows for shard in range(manifest.num_row_groups)}
+    claims = shards.Claims(store)
+    with tqdm(total=manifest.num_rows, desc="Predicting", unit="photo") as bar:
+        worker = None if engine == "ray" else shards.Worker(destination, model, cpu_count(), bar.update)
+        while True:
+            parts = set(store.names("predictions"))
+            bar.n = sum(size for part, size in sizes.items() if part in parts)
+            bar.refresh()
+            if parts >= sizes.keys():
+                return
+            held = claims.held()
+            todo = [shard for shard, part in enumerate(sizes) if part not in parts and f"{shard:05}" not in held]
+            done = sum(map(worker.work, todo)) if worker else predict_on_ray(destination, model, todo, bar)
+            if not done:  # other copies work on what is left
+                time.sleep(POLL_SECONDS)
 
 
-def run_on_ray(job: "shards.Job", dead: set[str], todo: list[int], bar: tqdm, workers: int | None) -> Iterator[int]:
-    """Work on shards with Ray Data: an autoscaling pool of actors, each with the model and one core."""
+def predict_on_ray(destination: str, model: bytes, todo: list[int], bar: tqdm) -> int:
+    """Predict shards with Ray Data: an autoscaling pool of actors, each with the model and one core."""
+    if not todo:
+        return 0
     try:
         import ray.data
     except ImportError as error:
-        raise UserError("Ray is not installed; pip install -r requirements-cluster.txt") from error
-    from viewpoint.shards import RayWorker
+        raise UserError(f"no {error.name} for Ray; pip install -r requirements-cluster.txt") from error
 
     # A cluster is found as Ray finds it: RAY_ADDRESS, or one started on this machine; or else one is started.
     if not ray.is_initialized():
@@ -70,88 +103,49 @@ def run_on_ray(job: "shards.Job", dead: set[str], todo: list[int], bar: tqdm, wo
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     plan = ray.data.from_items([{"shard": shard} for shard in todo], override_num_blocks=len(todo))
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
-    results = plan.map_batches(
-        RayWorker, fn_constructor_args=(job, frozenset(dead)), batch_size=1, num_cpus=1, compute=pool
-    )
+    pool = ray.data.ActorPoolStrategy(min_size=1)
+    arguments = (destination, model, 1)
+    results = plan.map_batches(shards.Worker, fn_constructor_args=arguments, batch_size=1, num_cpus=1, compute=pool)
+    done = 0
     for row in results.iter_rows():
+        done += row["photos"]
         bar.update(row["photos"])
-        yield row["photos"]
+    return done
 
 
-def prepare(store: "shards.Store", claims: "shards.Claims", args: argparse.Namespace, job: "shards.Job") -> None:
-    """List the photos, unless that is done or another copy does it. Raises UserError when it was another run."""
-    from viewpoint import shards
-
-    facts = job.facts(args.source, args.data)
-    while not store.exists(shards.MANIFEST):
-        if not claims.claim("manifest"):
-            time.sleep(POLL_SECONDS)
-            continue
-        if not store.exists(shards.MANIFEST):
-            try:
-                listing = shards.list_source(args.source, args.data)
-                listing.photos = tqdm(listing.photos, "Listing", unit="photo")
-                shards.write_manifest(store, listing, facts, args.shard_size)
-            except FileNotFoundError as error:
-                raise UserError(f"{shards.shown(args.source)} not found; check the address") from error
-        claims.release("manifest")
-    shards.refuse_another(store, facts)
-
-
-def predict(store: "shards.Store", claims: "shards.Claims", args: argparse.Namespace, job: "shards.Job") -> None:
-    """Predict until every shard has its part, written here or by another copy."""
-    from viewpoint.shards import missing_shards, open_manifest
-
-    manifest = open_manifest(store).metadata
-    sizes = [manifest.row_group(shard).num_rows for shard in range(manifest.num_row_groups)]
-    with tqdm(total=sum(sizes), desc="Predicting", unit="photo") as bar:
-        while missing := missing_shards(store, len(sizes)):
-            bar.n = sum(sizes) - sum(sizes[shard] for shard in missing)
-            bar.refresh()
-            held = claims.held()
-            todo = sorted(shard for shard in missing if f"{shard:05}" not in held)
-            if not todo:  # other copies work on what is left
-                time.sleep(POLL_SECONDS)
-                continue
-            if args.engine == "ray":
-                done = sum(run_on_ray(job, claims.dead, todo, bar, args.workers))
-            else:
-                done = sum(run_here(job, claims.dead, todo, bar))
-            if not done:
-                time.sleep(POLL_SECONDS)
-        bar.n = sum(sizes)
-        bar.refresh()
-
-
-def report(store: "shards.Store") -> int:
+def report(store: storage.Store) -> int:
     """Check the parts, write failed.csv, print the summary; the exit code."""
-    from viewpoint.shards import count_rows, facts_of, open_manifest
-
+    predictions: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    wrong = []
     with store.write("failed.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(FAILED_COLUMNS)
-        counts = count_rows(store, lambda name, reason: writer.writerow([name, reason]))
-    facts = facts_of(open_manifest(store))
-    predicted, failed = counts.predictions.total(), counts.errors.total()
-    print(f"\n{counted(counts.found, 'photo')} found: {predicted} predicted, {failed} failed")
-    for name, count in sorted(counts.predictions.items(), key=lambda item: -item[1]):
+        failures = csv.writer(file, lineterminator="\n")
+        failures.writerow(FAILED_COLUMNS)
+        for part, rows in shards.read_parts(store):
+            if rows is None:
+                wrong.append(part)
+                continue
+            predictions.update(rows["prediction"].drop_null().to_pylist())
+            failed = [(row["image_name"], row["error"]) for row in rows.to_pylist() if row["error"]]
+            failures.writerows(failed)
+            errors.update(re.sub(r"\d+", "N", error) for _, error in failed)  # numbers differ for each photo
+    manifest, settings = shards.open_manifest(store)
+    found = manifest.metadata.num_rows
+    print(f"\n{counted(found, 'photo')} found: {predictions.total()} predicted, {errors.total()} failed")
+    for name, count in predictions.most_common():
         print(f"  {name}: {count}")
-    if failed:
-        print(f"Failed photos are in {store.address}/failed.csv; --retry-failed tries them once more. The reasons:")
-        for reason, count in counts.errors.most_common(REASONS_SHOWN):
+    if errors:
+        print(f"Failed photos are in {store.address}/failed.csv. The reasons:")
+        for reason, count in errors.most_common(REASONS_SHOWN):
             print(f"  {printable(reason)}: {count}")
-    if counts.quality:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.quality.most_common())
-        print(f"Hardly usable photos, by the reason in the column quality: {reasons}")
-    for reason, count in facts["left_out"].items():
+    for reason, count in settings["left_out"].items():
         print(f"Not read: {counted(count, 'file')} ({reason})")
-    print(f"The photos were listed on {facts['listed']}; for those that were added since, give another DESTINATION.")
-    if counts.wrong or predicted + failed != counts.found:
-        print(f"Incomplete: {', '.join(counts.wrong[:REASONS_SHOWN])}; delete these files and run the command again.")
+    print(f"The photos were listed on {settings['listed']}; for those that were added since, give another DESTINATION.")
+    if wrong or predictions.total() + errors.total() != found:
+        print(f"Incomplete: {', '.join(wrong[:REASONS_SHOWN])}; delete these files and run the command again.")
         return 1
     print(f"Predictions are in {store.address}/predictions; pandas.read_parquet() reads the whole folder.")
-    return 0
+    return 0 if predictions else 1
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -163,51 +157,42 @@ def parse_arguments() -> argparse.Namespace:
     add("destination", metavar="DESTINATION", help="folder or address for the predictions")
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file")
     add("--labels", type=Path, help="file of class names; None: labels.txt beside the model, or inside it")
-    add("--data", help="folder or address that names in a CSV or Parquet file start from; None: as test_predict.py")
     add("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
-    add("--workers", type=COUNT, help="with --engine ray, the most actors at the same time; None: what the cluster has")
     add("--unknown-below", type=FRACTION, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
-    add("--probabilities", action="store_true", help="add a column for each class")
-    add("--shard-size", type=COUNT, default=config.PHOTOS_PER_SHARD, help="photos in a part; fixed by the first run")
-    add("--retry-failed", action="store_true", help="predict the parts again in which photos failed")
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_arguments()
-    try:
-        from viewpoint import shards
-    except ImportError as error:
-        raise UserError(f"{error.name} is not installed; pip install -r requirements-cluster.txt") from error
     if args.model.is_dir():
         raise UserError(f"{args.model} is a folder; give a .tflite file, which convert_tflite.py writes")
-    if args.engine == "ray" and "memory" in map(shards.protocol_of, (args.source, args.destination)):
+    if args.engine == "ray" and "memory" in map(storage.protocol_of, (args.source, args.destination)):
         raise UserError("memory:// exists in one process only; give a folder or an object store, or --engine local")
     _, _, labels = load_model(args.model, args.labels)
-    is_local = shards.protocol_of(args.destination) == "file" and "://" not in args.destination
-    destination = str(Path(args.destination).absolute()) if is_local else args.destination
-    store = shards.Store(destination)
-    claims = shards.Claims(store)
-    options = (tuple(labels), args.unknown_below, args.tta, args.probabilities)
-    threads = 1 if args.engine == "ray" else cpu_count()
-    job = shards.Job(destination, args.model.read_bytes(), *options, claims.copy, threads)
+    model, source = args.model.read_bytes(), args.source
+    if storage.protocol_of(source) == "file":
+        source = str(storage.local_path(source))
+    settings = {
+        "model": hashlib.sha256(model).hexdigest(),
+        "labels": list(labels),
+        "source": storage.shown(source),
+        "unknown_below": args.unknown_below,
+        "tta": args.tta,
+    }
     try:
-        with claims.alive():
-            prepare(store, claims, args, job)
-            if args.retry_failed:
-                shards.remove_parts_with_failures(store)
-            predict(store, claims, args, job)
+        store = storage.Store(args.destination)
+        prepare(store, args.source, settings)
+        predict(store, store.address if store.is_local else args.destination, model, args.engine)
         return report(store)
     except KeyboardInterrupt:
-        again = shlex.join(shards.shown(word) for word in ["python", *sys.argv])
-        complain(f"interrupted; what is written stays, and the same command continues:\n    {again}")
+        complain("interrupted; what is written stays, and the same command continues")
         return 130
     except (UserError, AssertionError, AttributeError, NameError, TypeError):  # the last four are mistakes of ours
         raise
     except Exception as error:  # storage and Ray raise many types; their text may hold addresses with credentials
         what = next((cause for cause in (error, error.__cause__) if isinstance(cause, UserError)), None)
-        reason = str(what) if what else shards.reason_of(error)
+        reason = str(what) if what else storage.reason_of(error)
         raise UserError(f"{reason}; what is written stays, and the same command continues") from None
 
 

@@ -5,6 +5,7 @@ import errno
 import glob
 import os
 import re
+import secrets
 import shutil
 import socket
 import time
@@ -36,6 +37,9 @@ JUNK_NAME = re.compile(r"\._.*|\..+\.\d+\.(old\.)?tmp(\..+)?|\..+\.[0-9a-f]{12}\
 
 # What os.open and os.fsync say of folders on mounts that cannot flush them: SMB, FUSE, VirtualBox.
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EISDIR)
+
+# In the names of temporary files, because processes in containers or on other computers may have the same id.
+PROCESS = f"{secrets.randbelow(10**6):06}"
 
 READ_EXTENSIONS = frozenset([*config.IMAGE_EXTENSIONS, ".json", ".csv"])
 
@@ -250,7 +254,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
 def temporary_beside(path: Path, kind: str = "tmp") -> Path:
     """A hidden name beside `path` for an unfinished file, or with `kind` "old.tmp" for a copy of the earlier one."""
     # The suffix stays at the end because Keras and Matplotlib choose the format by it.
-    return path.with_name(f".{path.stem}.{os.getpid()}.{kind}{path.suffix}")
+    return path.with_name(f".{path.stem}.{os.getpid()}{PROCESS}.{kind}{path.suffix}")
 
 
 @contextlib.contextmanager
