@@ -62,10 +62,11 @@ def is_waiting(entry: object) -> bool:
 
     In other projects, where that is not asked, a photo without regions counts as annotated.
     """
-    attributes = entry.get("file_attributes") if isinstance(entry, dict) else None
-    if not isinstance(attributes, dict) or config.NO_PARTS_KEY not in attributes:
+    if not isinstance(entry, dict) or entry.get("regions"):
         return False
-    return not entry.get("regions") and not texts_of(attributes[config.NO_PARTS_KEY])
+    attributes = entry.get("file_attributes")
+    ticks = attributes.get(config.NO_PARTS_KEY) if isinstance(attributes, dict) else None
+    return ticks is not None and not texts_of(ticks)
 
 
 def read_regions(regions: object) -> tuple[Part, ...]:
