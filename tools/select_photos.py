@@ -7,7 +7,7 @@ already: models/data.json and dataset/splits.csv. Writes the folder to_annotate/
 
     0001_NAME.jpg ...    copies of the photos, the first ones are the most useful
     via_project.json     open it in VIA 2: the photos, the part names, and what the model takes each photo for
-    part_names.txt       the part names for LabelMe: labelme to_annotate --labels to_annotate/part_names.txt --nodata
+    labelme_labels.txt   the part names for LabelMe (labelme . --labels labelme_labels.txt --nodata)
     cvat_labels.txt      the part names for CVAT, to paste into a new task as raw labels
     selection.csv        where each photo came from, the model's guess, and how sure it is
 
@@ -214,7 +214,7 @@ def write_project(choices: list[Choice], output: Path) -> None:
         project = via_project(names, choices, folder, output.resolve())
         (folder / "via_project.json").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")
         options = part_options()
-        (folder / "part_names.txt").write_text("".join(f"{name}\n" for name in options), encoding="utf-8")
+        (folder / "labelme_labels.txt").write_text("".join(f"{name}\n" for name in options), encoding="utf-8")
         # CVAT's raw labels are JSON, but not a file that data_preparation.py should try to read.
         labels = [{"name": name, "attributes": []} for name in options]
         (folder / "cvat_labels.txt").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
