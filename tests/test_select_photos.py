@@ -16,7 +16,7 @@ from PIL import Image
 from select_photos import choose, class_weights, margins, part_options
 
 import config
-from viewpoint.fingerprints import ModelData, photo_hash, write_data
+from viewpoint.fingerprints import ModelData, SplitData, photo_hash, write_data
 from viewpoint.images import open_image
 from viewpoint.scan import read_dataset
 from viewpoint.vocabulary import KNOWN
@@ -97,14 +97,21 @@ def test_photos_with_equal_features_still_fill_the_count():
         assert len(set(choose(np.zeros((20, 4), np.float32), probabilities, EQUAL, 4))) == 4
 
 
-def test_a_class_with_mistakes_or_few_test_photos_weighs_more(tmp_path):
-    (tmp_path / "report").mkdir()
-    matrix = np.diag([98, 8, 0, 1, 1, 1, 1])
-    matrix[1, 0] = 2  # 2 of 10 photos wrong
-    (tmp_path / "report" / "metrics.json").write_text(json.dumps({"test": {"confusion_matrix": matrix.tolist()}}))
-    weights = class_weights(tmp_path)
-    assert weights[:4] == pytest.approx([1 / 100, 3 / 12, 1 / 2, 1 / 3])
-    assert class_weights(tmp_path / "nowhere").tolist() == EQUAL.tolist()
+def test_a_rare_class_weighs_more_and_its_mirror_image_counts():
+    counts = {
+        "Front": 18,
+        "FrontLeft": 30,
+        "FrontRight": 42,
+        "Rear": 8,
+        "RearLeft": 8,
+        "RearRight": 0,
+        "Background": 36,
+    }
+    # With the mirrored class: 36, 72, 72, 16, 8, 8, 72, in the mean 284 / 7.
+    data = ModelData("id", {"train": SplitData(142, "", counts)})
+    expected = [(284 / 7 / photos) ** 0.5 for photos in (36, 72, 72, 16, 8, 8, 72)]
+    assert class_weights(data) == pytest.approx(expected)
+    assert class_weights(None).tolist() == EQUAL.tolist()
 
 
 # --- What is left out --------------------------------------------------------------

@@ -2,8 +2,8 @@
 
     python tools/select_photos.py new_photos --count 200
 
-Reads the photos, models/model.keras, models/report/metrics.json, and which photos are annotated
-already: models/data.json and dataset/splits.csv. Writes the folder to_annotate/:
+Reads the photos, models/model.keras, and what is annotated already: models/data.json and
+dataset/splits.csv. Writes the folder to_annotate/:
 
     0001_NAME.jpg ...    copies of the photos, the first ones are the most useful
     via_project.json     open it in VIA 2: the photos, the part names, and what the model takes each photo for
@@ -41,7 +41,7 @@ import config
 from viewpoint.cli import COUNT, UserError, counted, run
 from viewpoint.features import backbone_features
 from viewpoint.files import csv_name, write_atomically
-from viewpoint.fingerprints import photo_hash, read_data
+from viewpoint.fingerprints import ModelData, photo_hash, read_data
 from viewpoint.images import ImageError, open_header, open_image
 from viewpoint.inputs import Input, is_video, list_inputs
 from viewpoint.labeling import VAGUE
@@ -104,19 +104,15 @@ def usable_photos(photos: list[Input], size: int, known: Collection[str]) -> tup
 # --- Which are worth it ------------------------------------------------------------
 
 
-def class_weights(models: Path) -> np.ndarray:
-    """How much a class needs photos: float (classes,), the fraction of mistakes that its test photos leave possible.
+def class_weights(data: ModelData | None) -> np.ndarray:
+    """How much a class needs photos: float (classes,), 1 for a class with the mean number of training photos.
 
-    By Laplace's rule of succession, (mistakes + 1) / (photos + 2): large for a class with many mistakes,
-    and for a rare one, of which little is known. Equal for all classes without a report.
+    A class with a quarter of that weighs 2. Photos of the mirrored class count too, because train.py
+    mirrors them. All classes weigh 1 where it is not known what the model was trained on.
     """
-    try:
-        test = json.loads((models / "report" / "metrics.json").read_text(encoding="utf-8"))["test"]
-        matrix = np.array(test["confusion_matrix"])
-        photos = matrix.sum(axis=1)
-        return (photos - matrix.diagonal() + 1) / (photos + 2)
-    except (OSError, ValueError, LookupError, TypeError):
-        return np.ones(len(config.CLASSES))
+    classes = data.splits["train"].classes if data and "train" in data.splits else {}
+    photos = [classes.get(name, 0) + classes.get(config.MIRRORED_CLASS[name], 0) for name in config.CLASSES]
+    return np.sqrt(np.mean(photos) / np.maximum(photos, 1)) if any(photos) else np.ones(len(photos))
 
 
 def choose(features: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, count: int) -> list[int]:
@@ -252,10 +248,10 @@ def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
     return [photo for photo in inputs if not is_video(photo.file)], left_out
 
 
-def known_photos(models: Path, dataset: Path) -> set[str]:
+def known_photos(data: ModelData | None, dataset: Path) -> set[str]:
     """The fingerprints.photo_hash of the photos that are annotated already, as far as that is recorded."""
-    data, memory = read_data(models), read_memory(dataset)
-    return {photo for photos in (data.photos.values() if data else ()) for photo in photos} | memory.by_content.keys()
+    trained = {photo for photos in (data.photos.values() if data else ()) for photo in photos}
+    return trained | read_memory(dataset).by_content.keys()
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -266,7 +262,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
     add("--count", type=COUNT, default=200, help="photos to choose")
-    add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and report/")
+    add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and data.json")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of splits.csv, which says what is annotated")
     add("--output", type=Path, default="to_annotate", help="folder to write")
     return parser.parse_args()
@@ -276,8 +272,8 @@ def main() -> None:
     args = parse_arguments()
     photos, left_out = find_photos(args.folder, args.output)
     model = load_model(args.models / "model.keras")
-    known = known_photos(args.models, args.dataset)
-    photos, unusable = usable_photos(photos, model.input_shape[1], known)
+    data = read_data(args.models)
+    photos, unusable = usable_photos(photos, model.input_shape[1], known_photos(data, args.dataset))
     left_out.update(unusable)
     if not photos:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
@@ -285,7 +281,7 @@ def main() -> None:
     features = backbone_features(model, [photo.file for photo in photos])
     probabilities = head_of(model).predict(features, verbose=0)
     guesses = predicted_classes(probabilities)
-    rows = choose(features, probabilities, class_weights(args.models), args.count)
+    rows = choose(features, probabilities, class_weights(data), args.count)
     leads = margins(probabilities)
     choices = [Choice(photos[row], guesses[row], float(leads[row])) for row in rows]
     write_project(choices, args.output)
