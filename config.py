@@ -530,3 +530,12 @@ STORAGE_THREADS = 16  # photos, and folders of an object store, that are read at
 STORAGE_ATTEMPTS = 6  # how often storage is asked before a photo counts as unreadable
 STORAGE_PAUSE = 0.2  # seconds before the second attempt; twice as long before each further one
 CLAIM_SECONDS = 60  # how long a copy may be silent before others do its work
+
+# --- tools/select_photos.py --------------------------------------------------------
+
+CANDIDATES = 4  # among this many times the photos wanted, the most uncertain ones, those are chosen that differ
+
+# File attributes of the VIA project that it writes. data_preparation.py takes a photo without regions
+# for a Background only where NO_PARTS_KEY is ticked; the guess is for people and never read.
+GUESS_KEY = "guess"
+NO_PARTS_KEY = "no_parts"

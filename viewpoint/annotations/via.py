@@ -14,14 +14,17 @@ from viewpoint.vocabulary import DAMAGE, clean_name, part_of
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]
 
+# Said of a file with entries for which is_waiting is true.
+WAITING = f'has photos without regions and without the tick "{config.NO_PARTS_KEY}", not annotated yet: {{}}'
+
 
 def read(content: object, label_key: str) -> AnnotationFile | None:
     """The photos of a parsed VIA file, None when it is not one.
 
     The part names are read from the region attribute `label_key`, or else from the only text
     attribute that the file uses, or else from the keys of the attributes. VIA's attribute-only
-    exports have no entries. Raises ValueError for VIA 3 and when several attributes could name
-    the parts.
+    exports have no entries, and photos to which nobody came yet give none (see is_waiting).
+    Raises ValueError for VIA 3 and when several attributes could name the parts.
     """
     if not isinstance(content, dict):
         return None
@@ -36,7 +39,10 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     if content and not any(isinstance(entry, dict) and "filename" in entry for entry in content.values()):
         return None
     file, regions_of = AnnotationFile(), {}
-    for key, entry in content.items():
+    entries = {key: entry for key, entry in content.items() if not is_waiting(entry)}
+    if len(entries) < len(content):
+        file.notes.append(WAITING.format(len(content) - len(entries)))
+    for key, entry in entries.items():
         name = entry.get("filename") if isinstance(entry, dict) else None
         regions = entry.get("regions") if isinstance(entry, dict) else None
         if isinstance(name, str) and name and isinstance(regions, (list, dict)):
@@ -49,6 +55,18 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     for key, (name, regions) in regions_of.items():
         file.entries.append(Entry(key, name, make_parts(regions, names_of)))
     return file
+
+
+def is_waiting(entry: object) -> bool:
+    """Whether an entry of tools/select_photos.py is as it was written: no region, and nobody ticked that there is none.
+
+    In other projects, where that is not asked, a photo without regions counts as annotated.
+    """
+    if not isinstance(entry, dict) or entry.get("regions"):
+        return False
+    attributes = entry.get("file_attributes")
+    ticks = attributes.get(config.NO_PARTS_KEY) if isinstance(attributes, dict) else None
+    return ticks is not None and not texts_of(ticks)
 
 
 def read_regions(regions: object) -> tuple[Part, ...]:

@@ -72,9 +72,10 @@ def join_rows(
     """The rows of each photo: {(file name, size): (region_count, regions as in VIA's JSON)}.
 
     As in VIA, photos of one name but different size are different photos. Rows without a file name
-    are added to the malformed entries of `file`.
+    are added to the malformed entries of `file`; a note says how many photos nobody annotated yet.
     """
     joined: dict[tuple[str, str], tuple[str, list[dict]]] = {}
+    waiting = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     for row in reader:
         if reader.line_num == 1 or not any(row):
@@ -84,10 +85,14 @@ def join_rows(
         if not name.strip():
             file.malformed.append(f"line {reader.line_num}")
             continue
+        if count == "0" and via.is_waiting({"file_attributes": parse(cells.get("file_attributes"))}):
+            waiting += 1
+            continue
         _, found = joined.setdefault((name, cells.get("file_size", "")), (count, []))
         shape, attributes = parse(cells.get(SHAPE)), parse(cells.get(ATTRIBUTES))
         if shape != {} or attributes != {} or count not in ("", "0"):
             found.append({"shape_attributes": shape, "region_attributes": attributes})
+    file.notes += [via.WAITING.format(waiting)] if waiting else []
     return joined
 
 

@@ -1,0 +1,292 @@
+"""Choose the unlabelled photos that are most worth annotating, and write them as a project for VIA, LabelMe and CVAT.
+
+    python tools/select_photos.py new_photos --count 200
+
+Reads the photos, models/model.keras, and what is annotated already: models/data.json and
+dataset/splits.csv. Writes the folder to_annotate/:
+
+    0001_NAME.jpg ...    copies of the photos, the first ones are the most useful
+    via_project.json     open it in VIA 2: the photos, the part names, and what the model takes each photo for
+    labelme_labels.txt   the part names for LabelMe (labelme . --labels labelme_labels.txt --nodata)
+    cvat_labels.txt      the part names for CVAT, to paste into a new task as raw labels
+    selection.csv        where each photo came from, the model's guess, and how sure it is
+
+When the photos are annotated, put the folder, with VIA's saved project in it, beside the others in
+dataset/ and run data_preparation.py. docs/selecting.md says how photos are chosen and what it gains.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
+
+from viewpoint.quiet_tensorflow import import_tensorflow
+
+import_tensorflow()
+
+import numpy as np
+from sklearn.cluster import KMeans
+from tqdm import tqdm
+
+import config
+from viewpoint.cli import COUNT, UserError, counted, run
+from viewpoint.features import backbone_features
+from viewpoint.files import csv_name, write_atomically
+from viewpoint.fingerprints import ModelData, photo_hash, read_data
+from viewpoint.images import ImageError, open_header, open_image
+from viewpoint.inputs import Input, is_video, list_inputs
+from viewpoint.labeling import VAGUE
+from viewpoint.metrics import predicted_classes
+from viewpoint.network import head_of, load_model
+from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.quality import quality_reasons
+from viewpoint.splits import connect, near_duplicates, perceptual_hash, read_memory
+from viewpoint.vocabulary import known_by_words
+
+# What browsers show, as Pillow names it, with the suffix of the copy; other photos are saved as JPEG.
+SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
+JPEG_QUALITY = 95
+VIA_FORMAT = "2.0.10"  # the _via_data_format_version that VIA 2.0.10 to 2.0.12 write
+ANNOTATED = "annotated already"
+NEAR_DUPLICATE = "nearly the same as another photo"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A photo that was chosen, and what the model takes it for: the class, and its lead over the next one, 0 to 1."""
+
+    photo: Input
+    guess: str
+    margin: float
+
+
+# --- Which photos can be annotated -------------------------------------------------
+
+
+def usable_photos(photos: list[Input], size: int, known: Collection[str]) -> tuple[list[Input], Counter[str]]:
+    """The photos that can be read and used, of near-duplicates the first, and how many are left out why.
+
+    `size` is the model's input in pixels; `known` has the fingerprints.photo_hash of annotated photos.
+    """
+
+    def look(photo: Input) -> tuple[str, int]:
+        try:
+            if photo_hash(photo.file) in known:
+                return ANNOTATED, 0
+            reasons = quality_reasons(open_image(photo.file, size))
+            return (reasons[0], 0) if reasons else ("", perceptual_hash(photo.file))
+        except (ImageError, OSError):
+            return "unreadable", 0
+
+    looks = tqdm(map_in_order(look, photos, cpu_count()), "Looking at photos", len(photos), unit="photo")
+    left_out: Counter[str] = Counter()
+    usable, hashes = {}, {}
+    for photo, (reason, value) in zip(photos, looks, strict=True):
+        left_out.update([reason] if reason else [])
+        if not reason:
+            usable[photo.name], hashes[photo.name] = photo, value
+    first: dict[int, Input] = {}
+    for unit, photo in zip(connect(list(usable), near_duplicates(hashes)), usable.values(), strict=True):
+        first.setdefault(unit, photo)
+    left_out.update({NEAR_DUPLICATE: len(usable) - len(first)})
+    return list(first.values()), +left_out  # "+" drops what was counted 0 times
+
+
+# --- Which are worth it ------------------------------------------------------------
+
+
+def class_weights(data: ModelData | None) -> np.ndarray:
+    """How much a class needs photos: float (classes,), 1 for a class with the mean number of training photos.
+
+    A class with a quarter of that weighs 2. Photos of the mirrored class count too, because train.py
+    mirrors them. All classes weigh 1 where it is not known what the model was trained on.
+    """
+    classes = data.splits["train"].classes if data and "train" in data.splits else {}
+    photos = [classes.get(name, 0) + classes.get(config.MIRRORED_CLASS[name], 0) for name in config.CLASSES]
+    return np.sqrt(np.mean(photos) / np.maximum(photos, 1)) if any(photos) else np.ones(len(photos))
+
+
+def choose(features: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, count: int) -> list[int]:
+    """The rows of `count` photos that are uncertain and differ from each other, the most uncertain first.
+
+    Takes features (n, channels), probabilities (n, classes) and a weight of each class. Of the
+    config.CANDIDATES * count photos with the smallest margin between the two best classes, k-means makes
+    `count` clusters, and the photo nearest to the centre of each is chosen.
+    Source: Zhdanov, Diverse mini-batch Active Learning (2019), https://arxiv.org/abs/1901.05954.
+    """
+    needed = (1 - margins(probabilities)) * (probabilities @ weights) + 1e-6
+    candidates = np.argsort(-needed, kind="stable")[: config.CANDIDATES * count]
+    if len(candidates) <= count:
+        return candidates.tolist()
+    clusters = KMeans(count, n_init=1, random_state=config.SEED)
+    distances = clusters.fit_transform(features[candidates], sample_weight=needed[candidates])
+    nearest = set(distances.argmin(axis=0).tolist())
+    others = (row for row in range(len(candidates)) if row not in nearest)
+    nearest.update(itertools.islice(others, count - len(nearest)))  # where one photo is nearest to two centres
+    return candidates[sorted(nearest)].tolist()
+
+
+def margins(probabilities: np.ndarray) -> np.ndarray:
+    """The lead of the best class over the next one: (n,), 0 to 1, of probabilities (n, classes)."""
+    second, best = np.sort(probabilities, axis=1)[:, -2:].T
+    return best - second
+
+
+# --- Output ------------------------------------------------------------------------
+
+
+def part_options() -> list[str]:
+    """The part names to choose from: of names with one meaning one, and last the damage."""
+    return [*sorted(set(known_by_words().values()) - VAGUE), *config.DAMAGE_PARTS]
+
+
+def copy_photo(choice: Choice, rank: int, folder: Path) -> str:
+    """Copy a photo into the folder, as JPEG what browsers do not show: the name of the copy.
+
+    The name begins with the rank, and has no character that means something else in a URL.
+    """
+    with open_header(choice.photo.file) as image:
+        suffix = SUFFIXES.get(str(image.format))
+    stem = re.sub(r"[^\w.-]+", "_", Path(choice.photo.name).with_suffix("").as_posix())
+    name = f"{rank:04}_{stem.encode()[-150:].decode(errors='ignore')}{suffix or '.jpg'}"
+    if suffix:
+        shutil.copyfile(choice.photo.file, folder / name)
+    else:
+        open_image(choice.photo.file).save(folder / name, quality=JPEG_QUALITY)
+    return name
+
+
+def via_project(names: list[str], choices: list[Choice], folder: Path, location: Path) -> dict:
+    """A VIA 2 project of photos in `folder`, which will be at `location`.
+
+    VIA opens the files at default_filepath + filename. An entry's key is its file's name and size in bytes.
+    Source: project_save_confirmed() and project_open_parse_json_file() in
+    https://gitlab.com/vgg/via/-/blob/master/via-2.x.y/src/via.js.
+    """
+    sizes = [(folder / name).stat().st_size for name in names]
+    entries = {
+        f"{name}{size}": {
+            "filename": name,
+            "size": size,
+            "regions": [],
+            "file_attributes": {config.GUESS_KEY: choice.guess, config.NO_PARTS_KEY: {}},
+        }
+        for name, size, choice in zip(names, sizes, choices, strict=True)
+    }
+    parts = {"type": "dropdown", "description": "part", "options": dict.fromkeys(part_options(), "")}
+    guess = {"type": "text", "description": "what the model takes the photo for", "default_value": ""}
+    seen = {"type": "checkbox", "description": "", "options": {"yes": "seen, and there is no part to annotate"}}
+    return {
+        "_via_settings": {
+            "ui": {"image": {"region_label": config.IDENTITY_KEY}},
+            "core": {"buffer_size": 18, "filepath": {}, "default_filepath": f"{location.as_uri()}/"},
+            "project": {"name": "via_project"},
+        },
+        "_via_img_metadata": entries,
+        "_via_attributes": {
+            "region": {config.IDENTITY_KEY: parts | {"default_options": {}}},
+            "file": {config.GUESS_KEY: guess, config.NO_PARTS_KEY: seen | {"default_options": {}}},
+        },
+        "_via_data_format_version": VIA_FORMAT,
+        "_via_image_id_list": list(entries),
+    }
+
+
+def write_project(choices: list[Choice], output: Path) -> None:
+    """Write the copies of the photos and the files for the annotation tools."""
+    with write_atomically(output) as folder:
+        folder.mkdir()
+        ranked = tqdm(list(enumerate(choices, 1)), "Copying photos", unit="photo")
+        names = [copy_photo(choice, rank, folder) for rank, choice in ranked]
+        project = via_project(names, choices, folder, output.resolve())
+        (folder / "via_project.json").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")
+        options = part_options()
+        (folder / "labelme_labels.txt").write_text("".join(f"{name}\n" for name in options), encoding="utf-8")
+        # CVAT's raw labels are JSON, but not a file that data_preparation.py should try to read.
+        labels = [{"name": name, "attributes": []} for name in options]
+        (folder / "cvat_labels.txt").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
+        with (folder / "selection.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["copy", "image_name", "guess", "margin"])
+            for name, choice in zip(names, choices, strict=True):
+                writer.writerow([csv_name(name), choice.photo.name, choice.guess, f"{choice.margin:.4f}"])
+
+
+def print_summary(choices: list[Choice], guesses: list[str], left_out: Counter[str], output: Path) -> None:
+    """Print what was left out why, how many photos of each guess were chosen, and what to do next."""
+    print("\nLeft out:" if left_out else "\nLeft out: nothing")
+    for reason, count in left_out.most_common():
+        print(f"  {reason}: {count}")
+    print(f"\n{counted(len(choices), 'photo')} of {len(guesses)} chosen\n{'guess':<16}{'chosen':>8}{'of':>8}")
+    chosen, found = Counter(choice.guess for choice in choices), Counter(guesses)
+    for name in config.CLASSES:
+        print(f"{name:<16}{chosen[name]:>8}{found[name]:>8}")
+    print(
+        f"\nOpen {output / 'via_project.json'} in VIA 2 (Project > Load). In each photo draw the parts, or tick "
+        f'"{config.NO_PARTS_KEY}" among\nthe file annotations; photos with neither are not used. Save the project '
+        f"into {output}/, put\nthat folder beside your other photos and run data_preparation.py."
+    )
+
+
+def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
+    """The photos of a folder, and how many files are left out why. Raises UserError when `output` is in the way."""
+    if output.exists():
+        raise UserError(f"{output} exists and may hold annotations; move it away, or give another folder with --output")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{output} is inside {folder}, whose photos are to be chosen from; give another --output")
+    inputs = list_inputs([folder])
+    left_out = Counter({reason: len(names) for reason, names in inputs.left_out.items()})
+    return [photo for photo in inputs if not is_video(photo.file)], left_out
+
+
+def known_photos(data: ModelData | None, dataset: Path) -> set[str]:
+    """The fingerprints.photo_hash of the photos that are annotated already, as far as that is recorded."""
+    trained = {photo for photos in (data.photos.values() if data else ()) for photo in photos}
+    return trained | read_memory(dataset).by_content.keys()
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Choose the photos that are most worth annotating.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
+    add("--count", type=COUNT, default=200, help="photos to choose")
+    add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and data.json")
+    add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of splits.csv, which says what is annotated")
+    add("--output", type=Path, default="to_annotate", help="folder to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    photos, left_out = find_photos(args.folder, args.output)
+    model = load_model(args.models / "model.keras")
+    data = read_data(args.models)
+    photos, unusable = usable_photos(photos, model.input_shape[1], known_photos(data, args.dataset))
+    left_out.update(unusable)
+    if not photos:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
+        raise UserError(f"no photo in {args.folder} is left to annotate ({reasons}); give another folder")
+    features = backbone_features(model, [photo.file for photo in photos])
+    probabilities = head_of(model).predict(features, verbose=0)
+    guesses = predicted_classes(probabilities)
+    rows = choose(features, probabilities, class_weights(data), args.count)
+    leads = margins(probabilities)
+    choices = [Choice(photos[row], guesses[row], float(leads[row])) for row in rows]
+    write_project(choices, args.output)
+    print_summary(choices, guesses, left_out, args.output)
+
+
+if __name__ == "__main__":
+    run(main)
