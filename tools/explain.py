@@ -32,6 +32,7 @@ from viewpoint.fingerprints import describe_known, hash_photos, read_data
 from viewpoint.gradcam import compute_heat
 from viewpoint.images import ImageError, load_image, scale, unscale
 from viewpoint.inputs import Input, find_inputs
+from viewpoint.network import load_model
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pages import render
@@ -39,19 +40,6 @@ from viewpoint.reports.pictures import data_uri
 
 BATCH_SIZE = 16
 PANEL = config.IMAGE_SIZE  # width and height of a panel, whatever the model's input
-
-
-def load_model(path: Path) -> keras.Model:
-    """Read a model.keras. Raises UserError when it is not a model of this project with the classes of config.py."""
-    try:
-        model = keras.models.load_model(path)
-        model.get_layer("features")
-        if model.get_layer("probabilities").units != len(config.CLASSES):
-            raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a model of train.py ({reason}); run train.py, or give --models") from error
-    return model
 
 
 def explain(model: keras.Model, batch: np.ndarray, labels: list[str | None]) -> list[tuple[list[dict], float]]:

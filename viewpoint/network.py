@@ -198,6 +198,19 @@ def save_model(model: keras.Model, models_dir: Path, data: ModelData | None = No
         write_data(data, models_dir)
 
 
+def load_model(path: Path) -> keras.Model:
+    """Read a model.keras. Raises UserError when it is not a model of this project with the classes of config.py."""
+    try:
+        model = keras.models.load_model(path)
+        model.get_layer("features")
+        if model.get_layer("probabilities").units != len(config.CLASSES):
+            raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is not a model of train.py ({reason}); run train.py, or give --models") from error
+    return model
+
+
 def make_reproducible(path: Path) -> None:
     """Remove times and memory addresses from a .keras file, so that equal models are equal files."""
     with zipfile.ZipFile(path) as file:
