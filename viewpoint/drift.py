@@ -11,17 +11,22 @@ trained classifier makes of the photos found drift best.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import keras
 import numpy as np
 from scipy.stats import ks_2samp, random_table, rankdata
 
 import config
 from viewpoint.cli import UserError
+from viewpoint.features import backbone_features
 from viewpoint.files import write_atomically
-from viewpoint.images import open_header, upright_size
+from viewpoint.images import open_header, open_image, upright_size
+from viewpoint.network import head_of
+from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.quality import quality_reasons
 
 REFERENCE_NAME = "reference.npz"  # beside model.keras
 FINE = "usable"  # the quality of a photo without a reason against it
@@ -59,6 +64,20 @@ class Photos:
         }
 
 
+def open_photos(
+    photos: Photos, model: keras.Model, files: Sequence[Path | str], quiet: bool = False
+) -> tuple[list[int], np.ndarray]:
+    """Add the features, sizes and formats of files to `photos`; says which files cannot be read.
+
+    Returns the positions of the others, and the model's probabilities (n, classes) for them.
+    """
+    features = backbone_features(model, files, quiet)
+    readable = np.flatnonzero(np.isfinite(features).all(axis=1)).tolist()
+    photos.features = features[readable]
+    photos.files = list(map_in_order(size_and_format, [files[row] for row in readable], cpu_count()))
+    return readable, head_of(model).predict(photos.features, verbose=0) if readable else np.empty((0, 0))
+
+
 def size_step(megapixels: float) -> str:
     """The step of config.DRIFT_MEGAPIXELS that a photo's size is in."""
     steps = config.DRIFT_MEGAPIXELS
@@ -78,11 +97,23 @@ def size_and_format(file: Path | str) -> tuple[int, int, str]:
 # --- The record --------------------------------------------------------------------
 
 
+def observe(model: keras.Model, files: Sequence[Path | str], seed: int, quiet: bool = False) -> Photos:
+    """What the model makes of photos: at most config.DRIFT_PHOTOS of them, drawn with `seed`.
+
+    Raises ImageError when a photo vanishes meanwhile.
+    """
+    drawn = [files[row] for row in np.random.default_rng(seed).permutation(len(files))[: config.DRIFT_PHOTOS]]
+    photos, size = Photos(), model.input_shape[1]
+    readable, probabilities = open_photos(photos, model, drawn, quiet)
+    reasons = map_in_order(lambda row: quality_reasons(open_image(drawn[row], size)), readable, cpu_count())
+    for scores, quality in zip(probabilities, reasons, strict=True):
+        photos.add(config.CLASSES[scores.argmax()], float(scores.max()), "; ".join(quality))
+    return photos
+
+
 def write_reference(photos: Photos, training: str, models: Path) -> None:
     """Write what the photos of a model's hand-over look like into its models folder, with the id of its training."""
-    text = json.dumps(
-        {"training": training, "scores": photos.scores, "quality": photos.quality, "files": photos.files}
-    )
+    text = json.dumps({"training": training, "scores": photos.scores, "quality": photos.quality, "files": photos.files})
     with write_atomically(models / REFERENCE_NAME) as path, path.open("wb") as file:
         np.savez_compressed(file, text=np.array(text), features=photos.features.astype(np.float16))
 
