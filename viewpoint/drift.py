@@ -75,7 +75,7 @@ def open_photos(
     readable = np.flatnonzero(np.isfinite(features).all(axis=1)).tolist()
     photos.features = features[readable]
     photos.files = list(map_in_order(size_and_format, [files[row] for row in readable], cpu_count()))
-    return readable, head_of(model).predict(photos.features, verbose=0) if readable else np.empty((0, 0))
+    return readable, np.asarray(head_of(model)(photos.features))
 
 
 def size_step(megapixels: float) -> str:
@@ -83,8 +83,10 @@ def size_step(megapixels: float) -> str:
     steps = config.DRIFT_MEGAPIXELS
     index = int(np.searchsorted(steps, megapixels, side="right"))
     if index == 0:
-        return f"below {steps[0]:g} megapixels"
-    return f"from {steps[index - 1]:g} megapixels" + (f" to {steps[index]:g}" if index < len(steps) else "")
+        return f"under {steps[0]:g} megapixels"
+    if index == len(steps):
+        return f"{steps[-1]:g} megapixels or more"
+    return f"{steps[index - 1]:g} to {steps[index]:g} megapixels"
 
 
 def size_and_format(file: Path | str) -> tuple[int, int, str]:

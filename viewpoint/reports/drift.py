@@ -17,8 +17,9 @@ PHOTOS_OF = {
     "shapes": "{} photos",
     "formats": "{} photos",
 }
-TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}
-SENTENCES = 3  # at most this many about one kind of change
+TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times", 6: "six times", 7: "seven times"}
+SENTENCES = 3  # at most this many about one kind of change,
+NOTABLE = 0.2  # of names whose share changed by at least this fraction of the largest change
 QUANTILES = (0.1, 0.25, 0.5, 0.75)
 
 
@@ -57,8 +58,10 @@ def describe_shares(what: str, before: Mapping[str, int], now: Mapping[str, int]
     shares = {name: (share_of(name, before), share_of(name, now)) for name in before.keys() | now.keys()}
     if what == "quality":
         shares.pop(FINE, None)
-    changed = sorted(shares, key=lambda name: (-abs(shares[name][1] - shares[name][0]), name))
-    return [describe_share(PHOTOS_OF[what].format(name), *shares[name]) for name in changed[:SENTENCES]]
+    sizes = {name: abs(later - earlier) for name, (earlier, later) in shares.items()}
+    changed = sorted(sizes, key=lambda name: (-sizes[name], name))[:SENTENCES]
+    notable = [name for name in changed if sizes[name] >= NOTABLE * sizes[changed[0]]]
+    return [describe_share(PHOTOS_OF[what].format(name), *shares[name]) for name in notable]
 
 
 def describe_share(photos: str, before: float, now: float) -> str:
@@ -68,9 +71,8 @@ def describe_share(photos: str, before: float, now: float) -> str:
         return f"There were no {photos}; now they are {percent(now)} %."
     if not now:
         return f"There are no {photos} any more; they were {percent(before)} %."
-    if times > 1:
-        words = TIMES.get(times, f"{times} times")
-        return f"{words.capitalize()} as many {photos}: {percent(now)} % instead of {percent(before)} %."
+    if times in TIMES:
+        return f"{TIMES[times].capitalize()} as many {photos}: {percent(now)} % instead of {percent(before)} %."
     direction = "rose" if now > before else "fell"
     return f"{photos[0].upper()}{photos[1:]} {direction} from {percent(before)} to {percent(now)} %."
 
