@@ -110,13 +110,13 @@ def is_drift(before: Photos, now: Photos) -> bool:
     return any(change.is_drift for change in compare(before, now))
 
 
-@pytest.mark.parametrize(("before", "now"), [(94, 94), (94, 30), (40, 300)])
+@pytest.mark.parametrize(("before", "now"), [(94, 94), (30, 150)])
 def test_false_alarms_on_photos_of_the_same_kind_are_at_most_5_per_cent(monkeypatch, before, now):
     """Both sides are drawn anew each time, so that the few earlier photos are counted as chance as well."""
     monkeypatch.setattr(drift, "DRAWS", 399)
     rng = np.random.default_rng(3)
-    alarms = sum(is_drift(draw(rng, before), draw(rng, now)) for _ in range(100))
-    assert alarms <= 5
+    alarms = sum(is_drift(draw(rng, before), draw(rng, now)) for _ in range(60))
+    assert alarms <= 3
 
 
 @pytest.mark.parametrize(

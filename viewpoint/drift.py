@@ -31,6 +31,7 @@ from viewpoint.quality import quality_reasons
 REFERENCE_NAME = "reference.npz"  # beside model.keras
 FINE = "usable"  # the quality of a photo without a reason against it
 DRAWS = 1999  # random tables or permutations behind a p-value, which is therefore at least 0.0005
+EXACT_PAIRS = 100_000  # of scores, up to which their test is exact
 RIDGE = 0.01  # how much the classifier of compare_features is regularized, relative to the features' variance
 
 
@@ -163,7 +164,9 @@ def compare_shares(before: Mapping[str, int], now: Mapping[str, int]) -> tuple[f
 
 def compare_scores(before: Sequence[float], now: Sequence[float]) -> tuple[float, float]:
     """The two-sample Kolmogorov-Smirnov test: (largest difference of the cumulative shares, 0 to 1; p)."""
-    found = ks_2samp(before, now, method="asymp")
+    # Exact where that is fast: the approximation calls too many small samples different.
+    method = "exact" if len(before) * len(now) <= EXACT_PAIRS else "asymp"
+    found = ks_2samp(before, now, method=method)
     return float(found.statistic), float(found.pvalue)
 
 
