@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import drift as drift_tool
+import keras
 import numpy as np
 import pytest
 import tiny_train
 from conftest import save_photo
 from PIL import Image
-from scipy.stats import fisher_exact
+from scipy.stats import binomtest, fisher_exact
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
@@ -25,14 +26,17 @@ from viewpoint.drift import (
     distances,
     holm,
     observe,
+    open_photos,
     read_reference,
     size_step,
     write_reference,
 )
 from viewpoint.fingerprints import describe_training, write_data
+from viewpoint.images import open_image
 from viewpoint.network import build_model
 from viewpoint.outputs import RowFormat
 from viewpoint.predictor import Result
+from viewpoint.quality import quality_reasons
 from viewpoint.reports.drift import describe, describe_share
 
 # --- The tests, each against another route -----------------------------------------
@@ -111,12 +115,15 @@ def is_drift(before: Photos, now: Photos) -> bool:
 
 
 @pytest.mark.parametrize(("before", "now"), [(94, 94), (30, 150)])
-def test_false_alarms_on_photos_of_the_same_kind_are_at_most_5_per_cent(monkeypatch, before, now):
-    """Both sides are drawn anew each time, so that the few earlier photos are counted as chance as well."""
+def test_false_alarms_on_photos_of_the_same_kind_are_not_more_than_5_per_cent(monkeypatch, before, now):
+    """Both sides are drawn anew each time, so that the few earlier photos are counted as chance as well.
+
+    About 4 % are expected; without the correction for the number of tests, about a third.
+    """
     monkeypatch.setattr(drift, "DRAWS", 399)
     rng = np.random.default_rng(3)
-    alarms = sum(is_drift(draw(rng, before), draw(rng, now)) for _ in range(60))
-    assert alarms <= 3
+    alarms = sum(is_drift(draw(rng, before), draw(rng, now)) for _ in range(100))
+    assert binomtest(alarms, 100, 0.05, alternative="greater").pvalue > 0.05
 
 
 @pytest.mark.parametrize(
@@ -157,12 +164,12 @@ def test_what_changed_in_words():
     assert describe(compare(before, now), before, now) == [
         "There were no FrontLeft photos; now they are 98 %.",
         "There are no Front photos any more; they were 91 %.",
-        "There were no photos of under 0.1 megapixels; now they are 100 %.",
         "There are no photos of 0.3 to 1 megapixels any more; they were 100 %.",
+        "There were no photos of under 0.1 megapixels; now they are 100 %.",
         "There were no square photos; now they are 100 %.",
         "There are no wide photos any more; they were 100 %.",
-        "There were no PNG photos; now they are 100 %.",
         "There are no JPEG photos any more; they were 100 %.",
+        "There were no PNG photos; now they are 100 %.",
     ]
 
 
@@ -203,6 +210,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+        keras.utils.set_random_seed(1)
         model, _ = build_model(image_size=32)
     model.save(folder / "model.keras")
     files = [save_photo(folder / f"{seed}.png", seed=seed) for seed in range(60)]
@@ -216,11 +224,9 @@ def predict(model, files: list[Path], output: Path, file_format: str = "csv") ->
     """Write what test_predict.py would write of these photos with this model."""
     rows = RowFormat(file_format)
     lines = [rows.header]
-    for file in files:
-        photos = observe(model, [file], seed=0, quiet=True)
-        [(name, [score])], [quality] = photos.scores.items(), photos.quality
-        reasons = () if quality == drift.FINE else (quality,)
-        lines.append(rows.line(file.name, Result(name, score, name, quality=reasons)))
+    for file, scores in zip(files, open_photos(Photos(), model, files, quiet=True)[1], strict=True):
+        name = config.CLASSES[scores.argmax()]
+        lines.append(rows.line(file.name, Result(name, scores.max(), name, quality=quality_reasons(open_image(file)))))
     output.write_text("".join(lines))
     return output
 
@@ -234,7 +240,8 @@ def test_photos_of_the_same_kind_and_dark_ones(models, tmp_path, call):
     with table.open("a") as rows:
         rows.write("broken.png,Front,0.9,Front,\n")
     code, printed, _ = call(drift_tool, table, "--against", folder, "--data", photos)
-    assert (code, "1 photo could not be read" in printed) == (0, True)
+    assert code == 0, printed
+    assert "1 photo could not be read" in printed
     assert "41 new photos, 40 of them opened, against 60 that the model did not learn from" in printed
     assert "No change found of: classes, quality" in printed
 

@@ -149,9 +149,8 @@ def find_unusual(before: Photos, now: Photos, rows: list[Row], folder: Path) -> 
 
 def print_summary(changes: list[Change], before: Photos, now: Photos, output: Path) -> None:
     """Say what changed, and what did not."""
-    print(
-        f"\n{counted(len(now), 'new photo')}, {len(now.files)} of them opened, against {len(before)} of the hand-over"
-    )
+    opened = f"{counted(len(now), 'new photo')}, {len(now.files)} of them opened"
+    print(f"\n{opened}, against {len(before)} that the model did not learn from")
     for sentence in describe(changes, before, now):
         print(f"  {sentence}")
     unchanged = [change.what for change in changes if not change.is_drift]
