@@ -226,7 +226,9 @@ def predict(model, files: list[Path], output: Path, file_format: str = "csv") ->
     lines = [rows.header]
     for file, scores in zip(files, open_photos(Photos(), model, files, quiet=True)[1], strict=True):
         name = config.CLASSES[scores.argmax()]
-        lines.append(rows.line(file.name, Result(name, scores.max(), name, quality=quality_reasons(open_image(file)))))
+        lines.append(
+            rows.line(file.name, Result(name, float(scores.max()), name, quality=quality_reasons(open_image(file))))
+        )
     output.write_text("".join(lines))
     return output
 
