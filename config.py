@@ -539,3 +539,16 @@ CANDIDATES = 4  # among this many times the photos wanted, the most uncertain on
 # for a Background only where NO_PARTS_KEY is ticked; the guess is for people and never read.
 GUESS_KEY = "guess"
 NO_PARTS_KEY = "no_parts"
+
+# --- tools/drift.py ----------------------------------------------------------------
+
+DRIFT_PHOTOS = 1000  # train.py records at most this many photos, and at most this many new ones are opened
+DRIFT_FALSE_ALARMS = 0.05  # how often photos of the same kind may be called different, all tests together
+# A change counts only from this size on, however certain it is. Of classes, quality reasons, sizes,
+# shapes and formats: the fraction of the photos that would have to change. Of scores: the largest
+# difference between the fractions of photos below any score. Of features: how often a classifier
+# tells a new photo from an old one (0.5 is guessing).
+DRIFT_LIMITS = {"classes": 0.1, "scores": 0.15, "quality": 0.03, "sizes": 0.1, "features": 0.65}
+DRIFT_MIN_SCORES = 10  # scores of a class are compared when it has this many photos before and now
+DRIFT_MEGAPIXELS = [0.1, 0.3, 1, 3, 10]  # sizes of photos are compared in these steps
+DRIFT_PHOTOS_SHOWN = 24  # the page shows this many of the photos that are least like the earlier ones

@@ -14,6 +14,7 @@ and the photos they name. Writes to models/:
     model.keras      the trained model
     saved_model/     the same model for serving and conversion, with labels.txt
     data.json        which photos and labels it was trained on, so that its figures stay honest
+    reference.npz    what photos looked like that it did not learn from, for tools/drift.py
     history.jsonl    a line for each training: date, data, options, figures
     report/          index.html to look at, with metrics.json, test_predictions.csv and
                      charts; and log.jsonl with one line an epoch
@@ -47,6 +48,7 @@ from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatc
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.cli import UserError, run
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
+from viewpoint.drift import REFERENCE_NAME, observe, write_reference
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
 from viewpoint.files import lock, remove
 from viewpoint.fingerprints import ModelData, also_seen, describe_training, hash_photos, read_earlier
@@ -257,6 +259,15 @@ def robustness_figures(
         return None
 
 
+def record_photos(model: keras.Model, splits: dict[str, pd.DataFrame], training: str, settings: Settings) -> None:
+    """Write what the photos of validation and test look like: on those of training, the scores are too good."""
+    files = pd.concat([splits["val"], splits["test"]])["file"].tolist()
+    try:
+        write_reference(observe(model, files, settings.seed, settings.quiet), training, settings.models)
+    except ImageError as error:
+        print(f"No {REFERENCE_NAME}: {error}")
+
+
 # --- The whole ---------------------------------------------------------------------
 
 
@@ -406,6 +417,7 @@ def report(
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted, scores, test["label"], hashes, strict=True)
     add_to_history(settings.models, data, settings, metrics, list(rows))
+    record_photos(model, splits, data.training, settings)
     if previous:
         print(f"\n{previous.describe()}.")
     if found["learned_without_labels"]:

@@ -6,6 +6,8 @@ from conftest import regions, save_photo, write_via
 from PIL import Image
 
 import config
+from viewpoint.drift import Photos, compare
+from viewpoint.reports.drift import Unusual, render_page
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import write_review
@@ -70,3 +72,20 @@ def test_the_page_of_explanations(browser, axe, tmp_path):
     page.goto((tmp_path / "page.html").as_uri())
     assert serious_faults(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_of_drift(browser, axe, tmp_path):
+    before, now = Photos(), Photos()
+    for index in range(60):
+        before.add("Rear", 0.9 + index / 1000, "")
+        now.add("Front", 0.9, "too dark")
+    before.files, now.files = [(640, 480, "JPEG")] * 60, [(480, 640, "PNG")] * 60
+    before.features, now.features = np.eye(60), np.eye(60)
+    unusual = [Unusual("lot/a.jpg", "Front", 0.9, 0.3, data_uri(Image.new("RGB", (8, 8))))]
+    content = render_page(compare(before, now), before, now, unusual, 0.3)
+    (tmp_path / "page.html").write_text(content, encoding="utf-8")
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "page.html").as_uri())
+        assert serious_faults(page, axe) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -17,6 +17,7 @@ from viewpoint.augmentation import CORRUPTIONS
 from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import State
 from viewpoint.cli import UserError
+from viewpoint.drift import read_reference
 from viewpoint.fingerprints import read_data
 from viewpoint.history import read_history
 from viewpoint.network import build_model, feature_extractor, head_of
@@ -139,6 +140,8 @@ def test_a_training_from_a_weights_file(split, tiny_backbone, tmp_path, monkeypa
     data = read_data(tmp_path / "models")
     assert run["training"] == content["training"] == data.training
     assert data.splits["train"].photos == len(data.photos["train"]) == 10
+    recorded = read_reference(tmp_path / "models", data.training)
+    assert len(recorded) == len(recorded.files) == len(recorded.features) == 20  # of validation and test
     assert f"Next: python convert_tflite.py --models {tmp_path}/models --dataset {tmp_path}" in capsys.readouterr().out
 
 
