@@ -39,6 +39,7 @@ from tqdm import tqdm
 
 import config
 from viewpoint.cli import COUNT, UserError, counted, run
+from viewpoint.dataset import SPLITS
 from viewpoint.features import backbone_features
 from viewpoint.files import csv_name, write_atomically
 from viewpoint.fingerprints import ModelData, photo_hash, read_data
@@ -250,7 +251,8 @@ def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
 
 def known_photos(data: ModelData | None, dataset: Path) -> set[str]:
     """The fingerprints.photo_hash of the photos that are annotated already, as far as that is recorded."""
-    trained = {photo for photos in (data.photos.values() if data else ()) for photo in photos}
+    # Without the photos that train.py --unlabelled learned from: nobody has annotated them.
+    trained = {photo for split in SPLITS for photo in (data.photos.get(split, []) if data else [])}
     return trained | read_memory(dataset).by_content.keys()
 
 
@@ -279,6 +281,9 @@ def main() -> None:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
         raise UserError(f"no photo in {args.folder} is left to annotate ({reasons}); give another folder")
     features = backbone_features(model, [photo.file for photo in photos])
+    is_there = np.isfinite(features).all(axis=1)  # a photo may vanish meanwhile
+    photos = [photo for photo, there in zip(photos, is_there, strict=True) if there]
+    features = features[is_there]
     probabilities = head_of(model).predict(features, verbose=0)
     guesses = predicted_classes(probabilities)
     rows = choose(features, probabilities, class_weights(data), args.count)
