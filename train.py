@@ -48,14 +48,14 @@ from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatc
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.cli import UserError, run
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
-from viewpoint.drift import REFERENCE_NAME, observe, write_reference
-from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict
+from viewpoint.drift import record_photos
+from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
 from viewpoint.files import lock, remove
 from viewpoint.fingerprints import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.gradcam import compute_heat
 from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
-from viewpoint.images import ImageError, scale
-from viewpoint.metrics import is_right, predicted_classes, suggest_threshold
+from viewpoint.images import scale
+from viewpoint.metrics import predicted_classes
 from viewpoint.network import (
     build_model,
     feature_extractor,
@@ -66,7 +66,7 @@ from viewpoint.network import (
     unfreeze,
 )
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks, share_batches
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.parts_file import PARTS_NAME, read_drawn
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import Source, write_report
@@ -231,43 +231,6 @@ def train_phase(
     return [{**epoch, "mean_seconds": seconds, "kept": i == kept} for i, epoch in enumerate(state.epochs)]
 
 
-def suggest(probabilities: np.ndarray, splits: dict[str, pd.DataFrame], train_hashes: list[str], dataset: Path) -> dict:
-    """The result of metrics.suggest_threshold, and the number of training photos behind it, `out_of_fold`.
-
-    It rests on the validation split, whose `probabilities` (n, classes) are given, and on those
-    training photos that models of tools/crossval.py have judged without learning them.
-    """
-    train, val = splits["train"], splits["val"]
-    contents = dict(zip(train["image_path"], train_hashes, strict=True))
-    found = read_out_of_fold(dataset / OUT_OF_FOLD_NAME, contents)
-    judged = train[train["image_path"].isin(found)]
-    others = [[found[path][name] for name in config.CLASSES] for path in judged["image_path"]]
-    pooled = np.concatenate([probabilities, np.array(others).reshape(-1, len(config.CLASSES))])
-    right = is_right(pd.concat([val["label"], judged["label"]]), pooled)
-    return suggest_threshold(pooled.max(axis=1), right) | {"out_of_fold": len(judged)}
-
-
-def robustness_figures(
-    model: keras.Model, split: pd.DataFrame, probabilities: np.ndarray, settings: Settings
-) -> dict | None:
-    """The result of evaluation.measure_robustness; None when a photo vanished after it was decoded."""
-    options = (settings.robustness_images, settings.seed, settings.batch_size, settings.quiet)
-    try:
-        return measure_robustness(model, split, probabilities, *options)
-    except ImageError as error:
-        print(f"No robustness figures: {error}")
-        return None
-
-
-def record_photos(model: keras.Model, splits: dict[str, pd.DataFrame], training: str, settings: Settings) -> None:
-    """Write what the photos of validation and test look like: on those of training, the scores are too good."""
-    files = pd.concat([splits["val"], splits["test"]])["file"].tolist()
-    try:
-        write_reference(observe(model, files, settings.seed, settings.quiet), training, settings.models)
-    except ImageError as error:
-        print(f"No {REFERENCE_NAME}: {error}")
-
-
 # --- The whole ---------------------------------------------------------------------
 
 
@@ -369,7 +332,7 @@ def train_and_report(settings: Settings) -> None:
         targets = one_hot(splits["val"]["label"])
         temperature = calibrate(model, val_images, targets, settings.flip, settings.batch_size)
     probabilities = predict(model, val_images, settings.batch_size)
-    suggestion = suggest(probabilities, splits, hashes["train"], settings.dataset)
+    suggestion = suggest(probabilities, splits, hashes["train"], settings.dataset / OUT_OF_FOLD_NAME)
     labels = {name: split["label"].tolist() for name, split in splits.items()}
     data = describe_training((weight.tobytes() for weight in model.get_weights()), hashes, labels)
     data = replace(data, threshold=suggestion["threshold"])
@@ -399,7 +362,8 @@ def report(
     """
     test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
-    robustness = robustness_figures(model, test, probabilities, settings)
+    options = (settings.robustness_images, settings.seed, settings.batch_size, settings.quiet)
+    robustness = measure_robustness(model, test, probabilities, *options)
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     predicted = predicted_classes(probabilities)
     earlier = settings.start_from.parent if settings.start_from else settings.models
@@ -417,7 +381,9 @@ def report(
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted, scores, test["label"], hashes, strict=True)
     add_to_history(settings.models, data, settings, metrics, list(rows))
-    record_photos(model, splits, data.training, settings)
+    # On photos of the training split, the scores are too good.
+    unlearned = pd.concat([splits["val"], splits["test"]])["file"].tolist()
+    record_photos(model, unlearned, data.training, settings.models, settings.seed, settings.quiet)
     if previous:
         print(f"\n{previous.describe()}.")
     if found["learned_without_labels"]:

@@ -1,10 +1,13 @@
-"""The calibration of a trained network."""
+"""The calibration of a trained network, and the threshold that is suggested for it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from viewpoint.evaluation import fit_temperature, fold_temperature
+from viewpoint.evaluation import fit_temperature, fold_temperature, suggest
 from viewpoint.network import build_model, head_of
+from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
+from viewpoint.reports.summary import describe_suggestion
 
 
 def test_the_temperature_of_a_hand_worked_case():
@@ -28,3 +31,31 @@ def test_folding_a_temperature_divides_the_logits_and_changes_no_decision():
     # Half the temperature squares the ratios of the probabilities.
     squared = before**2 / (before**2).sum(axis=1, keepdims=True)
     assert after == pytest.approx(squared, abs=1e-5)
+
+
+def test_the_threshold_rests_on_validation_and_on_out_of_fold_predictions_of_training_photos_only(tmp_path):
+    """Of 300 training photos, 4 were wrong with a score of 0.45 and 10 have changed; val and test are in the file."""
+    numbers = {"train": range(300), "val": range(300, 310), "test": range(310, 320)}
+    splits = {
+        name: pd.DataFrame({"image_path": [f"{number}.jpg" for number in part], "label": "Rear"})
+        for name, part in numbers.items()
+    }
+    path = tmp_path / OUT_OF_FOLD_NAME
+    rear, front = [0.1, 0, 0, 0.9, 0, 0, 0], [0.45, 0.4, 0, 0.15, 0, 0, 0]
+    certain, hashes = np.tile(rear, (10, 1)), [f"hash{number}" for number in numbers["train"]]
+
+    alone = suggest(certain, splits, hashes, path)
+    assert (alone["photos"], alone["out_of_fold"], alone["threshold"], alone["missing"]) == (10, 0, None, 104)
+    assert describe_suggestion(alone).startswith("No threshold for --unknown-below: 10 validation photos cannot show")
+
+    probabilities = {f"{number}.jpg": front if number < 4 else rear for number in range(320)}
+    probabilities |= {f"{number}.jpg": front for number in range(300, 320)}  # not to be looked at
+    contents = {f"{number}.jpg": f"hash{number}" for number in range(320)}
+    write_out_of_fold(probabilities, contents, path)
+    changed = [*hashes[:290], *["another"] * 10]
+    pooled = suggest(certain, splits, changed, path)
+    assert (pooled["photos"], pooled["out_of_fold"]) == (300, 290)
+    # With two errors 265 answers are enough, with four 300 are not: the threshold leaves the four out.
+    assert (pooled["threshold"], pooled["answered"]) == (0.46, 296 / 300)
+    sentence = describe_suggestion(pooled)
+    assert "On 10 validation photos and 290 training photos judged by models that did not learn them, " in sentence

@@ -23,7 +23,7 @@ import config
 from viewpoint.cli import UserError
 from viewpoint.features import backbone_features
 from viewpoint.files import write_atomically
-from viewpoint.images import open_header, open_image, upright_size
+from viewpoint.images import ImageError, open_header, open_image, upright_size
 from viewpoint.network import head_of
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.quality import quality_reasons
@@ -119,6 +119,16 @@ def write_reference(photos: Photos, training: str, models: Path) -> None:
     text = json.dumps({"training": training, "scores": photos.scores, "quality": photos.quality, "files": photos.files})
     with write_atomically(models / REFERENCE_NAME) as path, path.open("wb") as file:
         np.savez_compressed(file, text=np.array(text), features=photos.features.astype(np.float16))
+
+
+def record_photos(
+    model: keras.Model, files: Sequence[str], training: str, models: Path, seed: int, quiet: bool
+) -> None:
+    """Write what these photos look like into the models folder; say so when one of them has vanished."""
+    try:
+        write_reference(observe(model, files, seed, quiet), training, models)
+    except ImageError as error:
+        print(f"No {REFERENCE_NAME}: {error}")
 
 
 def read_reference(models: Path, training: str | None) -> Photos:

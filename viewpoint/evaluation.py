@@ -1,4 +1,6 @@
-"""Predict with a trained network, calibrate its scores, and measure its robustness."""
+"""Predict with a trained network, calibrate its scores, suggest a threshold, measure its robustness."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -7,9 +9,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from tqdm import tqdm
 
+import config
 from viewpoint.augmentation import CORRUPTIONS
 from viewpoint.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImages, one_hot
-from viewpoint.images import open_image
+from viewpoint.images import ImageError, open_image
+from viewpoint.metrics import is_right, suggest_threshold
+from viewpoint.out_of_fold import read_out_of_fold
 from viewpoint.parallel import map_in_order
 
 # --- Calibration -------------------------------------------------------------------
@@ -55,6 +60,23 @@ def fold_temperature(model: keras.Model, temperature: float) -> None:
     last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
 
 
+def suggest(probabilities: np.ndarray, splits: dict[str, pd.DataFrame], train_hashes: list[str], path: Path) -> dict:
+    """The result of metrics.suggest_threshold, and the number of training photos behind it, `out_of_fold`.
+
+    It rests on the validation split, whose `probabilities` (n, classes) are given, and on those
+    training photos that models of tools/crossval.py have judged without learning them, from the
+    out_of_fold.csv at `path`.
+    """
+    train, val = splits["train"], splits["val"]
+    contents = dict(zip(train["image_path"], train_hashes, strict=True))
+    found = read_out_of_fold(path, contents)
+    judged = train[train["image_path"].isin(found)]
+    others = [[found[path][name] for name in config.CLASSES] for path in judged["image_path"]]
+    pooled = np.concatenate([probabilities, np.array(others).reshape(-1, len(config.CLASSES))])
+    right = is_right(pd.concat([val["label"], judged["label"]]), pooled)
+    return suggest_threshold(pooled.max(axis=1), right) | {"out_of_fold": len(judged)}
+
+
 # --- Evaluation --------------------------------------------------------------------
 
 
@@ -91,18 +113,22 @@ def measure_robustness(
     seed: int,
     batch_size: int,
     quiet: bool = False,
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """Accuracy on the unchanged photos of a split ("clean") and under each of augmentation.CORRUPTIONS.
 
     Uses `count` photos drawn with `seed`, or all if there are fewer. `probabilities` (n, classes)
-    are the model's for the unchanged split.
+    are the model's for the unchanged split. None, with a message, when a photo cannot be read any more.
     """
     rows = np.random.default_rng(seed).permutation(len(split))[:count]
     size = model.input_shape[1]
     variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
     for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="photo", disable=quiet)):
-        # Decode at full size: reduced-scale JPEG decoding would already have smoothed the image.
-        image = open_image(file)
+        try:
+            # Decode at full size: reduced-scale JPEG decoding would already have smoothed the image.
+            image = open_image(file)
+        except ImageError as error:  # it could be read before the training
+            print(f"No robustness figures: {error}")
+            return None
         for name, corrupt in CORRUPTIONS.items():
             variants[name][index] = np.asarray(corrupt(image, size))
     predicted = {"clean": probabilities[rows]}
