@@ -35,8 +35,8 @@ def commands(title: str) -> list[str]:
 def do(command: str, monkeypatch) -> int:
     """Run a command of the page in this process; returns its exit code."""
     program, *words = shlex.split(command)
-    if program == "mv":
-        shutil.move(*words)
+    if program in ("mv", "cp"):
+        shutil.move(*words) if program == "mv" else shutil.copytree(*words[1:])
         return 0
     assert program == "python"
     script = words[0]
@@ -107,10 +107,10 @@ def test_the_month(tmp_path, monkeypatch, capsys):
     annotate(Path("to_annotate"), truth)
     assert do(move, monkeypatch) == 0
 
-    prepare, update, convert, compare, *hand_over = commands("Week 4")
+    keep, prepare, update, convert, compare, again = commands("Week 4")
     before = Path("dataset/splits.csv").read_text().splitlines()
     capsys.readouterr()
-    assert do(prepare, monkeypatch) == 0
+    assert [do(command, monkeypatch) for command in (keep, prepare)] == [0, 0]
     said = capsys.readouterr().out
     assert "12 are new, 0 are gone, 0 moved" in said, said[-900:]
     assert set(before) <= set(Path("dataset/splits.csv").read_text().splitlines())
@@ -121,13 +121,13 @@ def test_the_month(tmp_path, monkeypatch, capsys):
         assert labels[f"november/{copy}"] == expected
 
     assert do(update, monkeypatch) == 0
-    ages = json.loads(Path("models_new/report/metrics.json").read_text())["test"]["by_age"]
+    ages = json.loads(Path("models/report/metrics.json").read_text())["test"]["by_age"]
     assert [row["name"] for row in ages] == ["old", "new"]
     assert do(convert, monkeypatch) == 0
     # Two epochs do not make a good model; what counts is that the gate judges photos that neither learned.
     capsys.readouterr()
     assert do(compare, monkeypatch) in (0, 1)
     assert f"{sum(row['photos'] for row in ages)} photos, " in capsys.readouterr().out
-    assert [do(command, monkeypatch) for command in hand_over] == [0, 0, 0]
-    assert "models_new" not in Path("models/handoff/README.md").read_text()
-    assert len(Path("again.csv").read_text().splitlines()) == 57
+    assert "## Changes since the hand-off of " in Path("models/handoff/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert do(again, monkeypatch) == 0
+    assert len(Path("again.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(truth)
