@@ -40,7 +40,8 @@ def backbone_features(model: keras.Model, files: Sequence[Path | str], quiet: bo
         else:
             waiting[row] = image
         if waiting and (len(waiting) == BATCH_SIZE or row == len(files) - 1):
-            features[list(waiting)] = extractor.predict_on_batch(scale(np.stack(list(waiting.values()))))
+            # Not predict_on_batch(), which gives every row once for each device with --devices all.
+            features[list(waiting)] = extractor(scale(np.stack(list(waiting.values()))), training=False)
             waiting = {}
     if failed:
         print(f"{counted(len(failed), 'photo')} could not be read:")
