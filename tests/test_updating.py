@@ -76,6 +76,22 @@ def test_the_updated_model_remembers_the_photos_of_both_trainings(earlier, monke
     assert read_data(Path("models")).photos["train"] == sorted(hash_photos(both))
 
 
+def test_an_update_in_place_that_was_interrupted_in_its_report_is_resumed(earlier, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    update = ["--start-from", "models/model.keras"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "report", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(monkeypatch, *update)
+    updated = weights_of("models/model.keras")
+    run_train(monkeypatch, *update, "--resume")
+    for before, after in zip(updated, weights_of("models/model.keras"), strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert not Path("models/checkpoint.npz").exists()
+
+
 def test_old_and_new_test_photos_are_told_apart(earlier, monkeypatch, capsys):
     before = json.loads(Path("models/report/metrics.json").read_text())["test"]
     write_splits(train=[*range(7), *range(100, 107)], test=[*range(14, 21), 120, 121, 122])
