@@ -86,7 +86,7 @@ def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: st
         backbone.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(
-            f"{weights} does not fit {backbone_name} without top: {str(error).splitlines()[0]}; "
+            f"{weights} does not fit {backbone_name} without top: {first_line(error)}; "
             "give --weights imagenet, none or another file"
         ) from error
 
@@ -106,7 +106,7 @@ def load_trained(model: keras.Model, path: Path) -> None:
         model.set_weights(weights)
     except Exception as error:  # a damaged file can raise almost any type
         raise UserError(
-            f"{path} cannot be continued from ({str(error).splitlines()[0]}); "
+            f"{path} cannot be continued from ({first_line(error)}); "
             "give the model.keras of a training with the same --backbone and --hidden-units"
         ) from error
 
@@ -225,10 +225,16 @@ def load_model(path: Path) -> keras.Model:
         model.get_layer("features")
         if model.get_layer("probabilities").units != len(config.CLASSES):
             raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a model of train.py ({reason}); run train.py, or give --models") from error
+    except Exception as error:  # a damaged file can raise almost any type
+        raise UserError(
+            f"{path} is not a model of train.py ({first_line(error)}); run train.py, or give the folder of another model"
+        ) from error
     return model
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; its type when it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def make_reproducible(path: Path) -> None:
