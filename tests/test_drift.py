@@ -179,6 +179,7 @@ def test_what_changed_in_words():
         ((0.09, 0.02), "Rear photos fell from 9 to 2 %."),
         ((0.02, 0.06), "Three times as many Rear photos: 6 % instead of 2 %."),
         ((0.2, 0.25), "Rear photos rose from 20 to 25 %."),
+        ((0.1, 0.16), "Rear photos rose from 10 to 16 %."),  # not twice as many
         ((0.004, 0.5), "Rear photos rose from 0.4 to 50 %."),
     ],
 )
