@@ -181,6 +181,9 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 are nearly the same" in said
     data = read_data(Path("updated"))
     assert count_known(data, hash_photos(new)) == len(data.photos["unlabelled"]) == 4
+    page = Path("updated/report/index.html").read_text()
+    assert "learned from photos that nobody labelled. Of 7 photos without labels, the model is sure of 4" in page
+    assert "The training continued from models/model.keras" in page
     # They are not counted as labelled photos, and nothing is measured on them.
     assert data.splits["train"].photos == 7
     assert json.loads(Path("updated/report/metrics.json").read_text())["test"]["images"] == 7
