@@ -280,6 +280,13 @@ def test_rows_of_videos_are_passed_over_and_other_files_are_refused(tmp_path):
     table.write_text(json.dumps({"image_name": "a.jpg", "score": 0.5, "best_class": "Roof", "quality": []}) + "\n")
     with pytest.raises(UserError, match=r"row 1 of .* is not a prediction \(Roof with a score of 0\.5\)"):
         list(drift_tool.read_predictions(table))
+    table.write_text("{}\n[]\n")
+    with pytest.raises(UserError, match=r"row 1 of .* is not a prediction"):
+        list(drift_tool.read_predictions(table))
+    row = json.dumps({"image_name": "a.jpg", "score": 0.5, "best_class": "Rear", "quality": []})
+    table.write_text(f"{row}\n[]\n")
+    with pytest.raises(UserError, match=r"row 2 of .* is not a prediction"):
+        list(drift_tool.read_predictions(table))
     table.write_text('{"image_name": \n')
     with pytest.raises(UserError, match="is not a readable file of JSON lines"):
         list(drift_tool.read_predictions(table))
