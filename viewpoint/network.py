@@ -227,7 +227,7 @@ def load_model(path: Path) -> keras.Model:
             raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
     except Exception as error:  # a damaged file can raise almost any type
         raise UserError(
-            f"{path} is not a model of train.py ({first_line(error)}); run train.py, or give the folder of another model"
+            f"{path} is not a model of train.py ({first_line(error)}); run train.py, or give another folder"
         ) from error
     return model
 
