@@ -384,10 +384,16 @@ def test_the_card_shows_the_folders_with_the_lowest_accuracy(tmp_path, monkeypat
 
 
 def test_the_card_says_that_photos_without_labels_were_learned(tmp_path):
-    said = "Of 20 photos without labels, the model is sure of 15 (Front 15). Left out: 5 cannot be read"
+    said = "Of 20 photos without labels, the model is sure of 15 (Front 15). Left out: 5 unreadable"
     card = card_of(tmp_path, {}, learned_without_labels=said)
     assert f"It also learned from photos that nobody labelled. {said}." in card
     assert "nobody labelled" not in card_of(tmp_path, {}, learned_without_labels=None)
+
+
+def test_the_card_says_that_the_training_continued_from_another_model(tmp_path):
+    said = "The training continued from an earlier model, which may have learned other photos as well."
+    assert said in card_of(tmp_path, {}, start_from="models/model.keras")
+    assert said not in card_of(tmp_path, {}, start_from=None)
 
 
 def test_the_card_shows_which_views_are_confused(tmp_path):

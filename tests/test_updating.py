@@ -167,7 +167,7 @@ def test_photos_that_cannot_be_read_or_are_nearly_labelled_ones_are_not_learned_
     other = str(save_photo(folder / "other.png", seed=2))
     found, left_out = find_unlabelled(folder, [labelled], quiet=True)
     assert found == [other]
-    assert left_out == {"cannot be read": 1, "are nearly the same as labelled photos": 2}
+    assert left_out == {"unreadable": 1, "nearly the same as a labelled photo": 2}
 
 
 def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch, capsys):
@@ -178,7 +178,7 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     monkeypatch.setattr("viewpoint.self_training.answers", lambda p, m: (np.ones(len(p), int), np.arange(len(p)) < 4))
     run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "updated", "--unlabelled", "more")
     said = capsys.readouterr().out
-    assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 are nearly the same" in said
+    assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 nearly the same as a" in said
     data = read_data(Path("updated"))
     assert count_known(data, hash_photos(new)) == len(data.photos["unlabelled"]) == 4
     page = Path("updated/report/index.html").read_text()
