@@ -133,10 +133,20 @@ def test_a_model_that_knows_nothing_of_its_photos_is_continued_with_a_warning(ea
         ),
     ],
 )
-def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, change, message):
+def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, capsys, change, message):
     change()
+    capsys.readouterr()
     with pytest.raises(UserError, match=message):
         run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_in_the_place_of_a_model_is_one_sentence(monkeypatch, capsys):
+    Path("photos").mkdir()
+    write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
+    with pytest.raises(UserError, match=r"photos is not a file; give --start-from the model\.keras"):
+        run_train(monkeypatch, "--start-from", "photos")
+    assert capsys.readouterr().out == ""
 
 
 def test_another_network_is_one_sentence(earlier, monkeypatch):

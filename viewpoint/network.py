@@ -97,7 +97,8 @@ def load_trained(model: keras.Model, path: Path) -> None:
     Raises UserError when the file is missing, damaged, or of another structure or other classes.
     """
     if not path.is_file():
-        raise UserError(f"{path} not found; give --start-from the model.keras of an earlier training")
+        problem = "is not a file" if path.exists() else "not found"
+        raise UserError(f"{path} {problem}; give --start-from the model.keras of an earlier training")
     names = path.parent / "saved_model" / LABELS_NAME
     if names.is_file() and read_labels(names, len(config.CLASSES)) != config.CLASSES:
         raise UserError(f"{path} has other classes ({names}) than config.py; train without --start-from")
