@@ -510,6 +510,16 @@ def test_the_card_tells_what_changed_since_the_last_hand_off(tmp_path):
     assert "4 photos, 3 right before and 4 now; 1 newly right, 0 newly wrong: no real difference" in sentence
 
 
+def test_accuracies_are_called_of_different_photos_only_where_they_are(tmp_path):
+    for training in ("aaa", "bbb"):
+        write_small_handoff(tmp_path / training, training, {})
+        write_run(tmp_path, training, "Front Rear")
+    (tmp_path / "report" / "history" / "aaa.csv").unlink()  # so the two cannot be compared
+    changes = changes_section(tmp_path / "aaa", tmp_path / "bbb", tmp_path)
+    assert len(changes) == 2
+    assert "different test photos" not in changes[1]
+
+
 def test_the_same_model_again_has_no_changes(handed_over):
     folder = handed_over / "models" / "handoff"
     assert changes_section(folder, folder, handed_over / "models")[1:] == ["None: `model.tflite` is the same file."]
