@@ -549,6 +549,8 @@ DRIFT_FALSE_ALARMS = 0.05  # how often photos of the same kind may be called dif
 # difference between the fractions of photos below any score. Of features: how often a classifier
 # tells a new photo from an old one (0.5 is guessing).
 DRIFT_LIMITS = {"classes": 0.1, "scores": 0.15, "quality": 0.03, "sizes": 0.1, "features": 0.65}
+# Below this agreement of model.keras with the predictions, they are of another model or of other photos.
+DRIFT_MIN_AGREEMENT = 0.7
 DRIFT_MIN_SCORES = 10  # scores of a class are compared when it has this many photos before and now
 DRIFT_MEGAPIXELS = [0.1, 0.3, 1, 3, 10]  # sizes of photos are compared in these steps
 DRIFT_PHOTOS_SHOWN = 24  # the page shows this many of the photos that are least like the earlier ones

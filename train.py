@@ -313,8 +313,8 @@ def train_and_report(settings: Settings) -> None:
         share_batches()
     splits = load_splits(settings.dataset, settings.data)
     hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
-    earlier = read_earlier(settings.start_from, hashes) if settings.start_from else None
     model, backbone = build_and_load(settings)
+    earlier = read_earlier(settings.start_from, hashes) if settings.start_from else None
     # Decoded before the training, so that a damaged photo is reported now and not after hours.
     size, cache, quiet = settings.image_size, cache_folder(settings), settings.quiet
     test_images = load_photos("test", splits["test"]["file"], size, cache, quiet)

@@ -179,6 +179,7 @@ def test_what_changed_in_words():
         ((0.09, 0.02), "Rear photos fell from 9 to 2 %."),
         ((0.02, 0.06), "Three times as many Rear photos: 6 % instead of 2 %."),
         ((0.2, 0.25), "Rear photos rose from 20 to 25 %."),
+        ((0.1, 0.16), "Rear photos rose from 10 to 16 %."),  # not twice as many
         ((0.004, 0.5), "Rear photos rose from 0.4 to 50 %."),
     ],
 )
@@ -278,6 +279,13 @@ def test_rows_of_videos_are_passed_over_and_other_files_are_refused(tmp_path):
     assert list(drift_tool.read_predictions(table)) == [("a.jpg", "Rear", 0.5, "")]
     table.write_text(json.dumps({"image_name": "a.jpg", "score": 0.5, "best_class": "Roof", "quality": []}) + "\n")
     with pytest.raises(UserError, match=r"row 1 of .* is not a prediction \(Roof with a score of 0\.5\)"):
+        list(drift_tool.read_predictions(table))
+    table.write_text("{}\n[]\n")
+    with pytest.raises(UserError, match=r"row 1 of .* is not a prediction"):
+        list(drift_tool.read_predictions(table))
+    row = json.dumps({"image_name": "a.jpg", "score": 0.5, "best_class": "Rear", "quality": []})
+    table.write_text(f"{row}\n[]\n")
+    with pytest.raises(UserError, match=r"row 2 of .* is not a prediction"):
         list(drift_tool.read_predictions(table))
     table.write_text('{"image_name": \n')
     with pytest.raises(UserError, match="is not a readable file of JSON lines"):

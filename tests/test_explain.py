@@ -12,7 +12,6 @@ from viewpoint.cli import UserError
 from viewpoint.gradcam import compute_heat
 from viewpoint.images import load_batch
 from viewpoint.inputs import Input
-from viewpoint.network import load_model
 from viewpoint.scan import parse_dataset
 
 SIZE = 64
@@ -128,9 +127,3 @@ def test_the_mistakes_of_the_report(tmp_path):
     report.write_text("image_name,prediction,score,label\nb.jpg,Rear,0.9,Rear\n")
     with pytest.raises(UserError, match="has no mistake"):
         explain.read_mistakes(tmp_path, tmp_path, None)
-
-
-def test_a_file_that_is_not_a_model_is_one_sentence(tmp_path):
-    (tmp_path / "model.keras").write_bytes(b"not a model")
-    with pytest.raises(UserError, match=r"is not a model of train\.py"):
-        load_model(tmp_path / "model.keras")

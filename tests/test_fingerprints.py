@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from viewpoint.cli import UserError
 from viewpoint.fingerprints import (
     DATA_NAME,
     PACKED_NAME,
+    also_seen,
     as_text,
     describe_known,
     describe_outdated,
@@ -22,6 +24,7 @@ from viewpoint.fingerprints import (
     packed_data,
     photo_hash,
     read_data,
+    read_earlier,
     write_data,
 )
 
@@ -132,3 +135,12 @@ def test_a_tflite_file_of_another_training_is_said_by_id_and_else_by_time(tmp_pa
         f"{model} is older than {original}; run convert_tflite.py to convert the new model"
     )
     assert describe_outdated(tmp_path) is None
+
+
+def test_what_was_learned_without_labels_cannot_become_a_test_photo_and_the_message_says_why(tmp_path):
+    write_data(also_seen(make_data(), None, ["ee"]), tmp_path)
+    with pytest.raises(UserError, match=r"2 of the 3 photos of test\.csv, .* learned them without labels"):
+        read_earlier(tmp_path / "model.keras", {"val": ["dd"], "test": ["aa", "ee", "ff"]})
+    with pytest.raises(UserError, match=r"1 of the 1 photo of val\.csv, .* prepare into the dataset folder"):
+        read_earlier(tmp_path / "model.keras", {"val": ["aa"], "test": []})
+    assert read_earlier(tmp_path / "model.keras", {"val": ["dd"], "test": ["ff"]}).photos["unlabelled"] == ["ee"]

@@ -384,10 +384,16 @@ def test_the_card_shows_the_folders_with_the_lowest_accuracy(tmp_path, monkeypat
 
 
 def test_the_card_says_that_photos_without_labels_were_learned(tmp_path):
-    said = "Of 20 photos without labels, the model is sure of 15 (Front 15). Left out: 5 cannot be read"
+    said = "Of 20 photos without labels, the model is sure of 15 (Front 15). Left out: 5 unreadable"
     card = card_of(tmp_path, {}, learned_without_labels=said)
     assert f"It also learned from photos that nobody labelled. {said}." in card
     assert "nobody labelled" not in card_of(tmp_path, {}, learned_without_labels=None)
+
+
+def test_the_card_says_that_the_training_continued_from_another_model(tmp_path):
+    said = "The training continued from an earlier model, which may have learned other photos as well."
+    assert said in card_of(tmp_path, {}, start_from="models/model.keras")
+    assert said not in card_of(tmp_path, {}, start_from=None)
 
 
 def test_the_card_shows_which_views_are_confused(tmp_path):
@@ -502,6 +508,16 @@ def test_the_card_tells_what_changed_since_the_last_hand_off(tmp_path):
     assert rows["accuracy"] == ["0.750 of 4 test photos", "1.000 of 4 test photos"]
     assert [text.split(",")[0] for text in rows["photos in train"]] == ["1", "2"]
     assert "4 photos, 3 right before and 4 now; 1 newly right, 0 newly wrong: no real difference" in sentence
+
+
+def test_accuracies_are_called_of_different_photos_only_where_they_are(tmp_path):
+    for training in ("aaa", "bbb"):
+        write_small_handoff(tmp_path / training, training, {})
+        write_run(tmp_path, training, "Front Rear")
+    (tmp_path / "report" / "history" / "aaa.csv").unlink()  # so the two cannot be compared
+    changes = changes_section(tmp_path / "aaa", tmp_path / "bbb", tmp_path)
+    assert len(changes) == 2
+    assert "different test photos" not in changes[1]
 
 
 def test_the_same_model_again_has_no_changes(handed_over):

@@ -1,5 +1,7 @@
 """The network's shape, what trains in each phase, its weights, its backbones."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow as tf
 import config
 from viewpoint.cli import UserError
 from viewpoint.images import scale
-from viewpoint.network import build_model, feature_extractor, load_backbone_weights, unfreeze
+from viewpoint.network import build_model, feature_extractor, load_backbone_weights, load_model, unfreeze
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,14 @@ def test_every_backbone_gets_the_scaling_it_was_trained_with(name):
     before_backbone = model.layers[model.layers.index(backbone) - 1].output
     fed = keras.Model(model.input, before_backbone)(scale(pixels)).numpy()
     assert fed == pytest.approx(module.preprocess_input(pixels.astype(np.float32)), abs=1e-3)
+
+
+def test_a_file_that_is_not_a_model_is_one_sentence(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"is not a model of train\.py"):
+        load_model(path)
+    with zipfile.ZipFile(path, "w") as file:  # as a .keras file is one
+        file.writestr("something", "else")
+    with pytest.raises(UserError, match=r"is not a model of train\.py"):
+        load_model(path)

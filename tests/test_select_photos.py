@@ -191,6 +191,16 @@ def test_a_format_that_browsers_do_not_show_becomes_an_upright_jpeg(models, call
     assert copy.name == "0001_scan.jpg"
     assert open_image(copy).size == (60, 80)
 
+    # Once the copy is annotated and dealt to a split, the photo is not chosen again.
+    annotated = Path("dataset", "november")
+    annotated.parent.mkdir()
+    Path("to_annotate").rename(annotated)
+    assert call(select_photos, "new")[0] == 0
+    splits = f"image_path,split,content\nnovember/{copy.name},train,{photo_hash(annotated / copy.name)}\n"
+    Path("dataset/splits.csv").write_text(splits)
+    code, _, error = call(select_photos, "new", "--output", "again")
+    assert (code, "no photo in new is left to annotate (annotated already: 1)" in error) == (2, True)
+
 
 def test_other_tools_get_the_same_part_names(selected):
     assert (selected / "labelme_labels.txt").read_text().splitlines() == part_options()

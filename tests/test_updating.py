@@ -76,6 +76,22 @@ def test_the_updated_model_remembers_the_photos_of_both_trainings(earlier, monke
     assert read_data(Path("models")).photos["train"] == sorted(hash_photos(both))
 
 
+def test_an_update_in_place_that_was_interrupted_in_its_report_is_resumed(earlier, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    update = ["--start-from", "models/model.keras"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "report", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(monkeypatch, *update)
+    updated = weights_of("models/model.keras")
+    run_train(monkeypatch, *update, "--resume")
+    for before, after in zip(updated, weights_of("models/model.keras"), strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert not Path("models/checkpoint.npz").exists()
+
+
 def test_old_and_new_test_photos_are_told_apart(earlier, monkeypatch, capsys):
     before = json.loads(Path("models/report/metrics.json").read_text())["test"]
     write_splits(train=[*range(7), *range(100, 107)], test=[*range(14, 21), 120, 121, 122])
@@ -117,10 +133,20 @@ def test_a_model_that_knows_nothing_of_its_photos_is_continued_with_a_warning(ea
         ),
     ],
 )
-def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, change, message):
+def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, capsys, change, message):
     change()
+    capsys.readouterr()
     with pytest.raises(UserError, match=message):
         run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_in_the_place_of_a_model_is_one_sentence(monkeypatch, capsys):
+    Path("photos").mkdir()
+    write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
+    with pytest.raises(UserError, match=r"photos is not a file; give --start-from the model\.keras"):
+        run_train(monkeypatch, "--start-from", "photos")
+    assert capsys.readouterr().out == ""
 
 
 def test_another_network_is_one_sentence(earlier, monkeypatch):
@@ -151,7 +177,7 @@ def test_photos_that_cannot_be_read_or_are_nearly_labelled_ones_are_not_learned_
     other = str(save_photo(folder / "other.png", seed=2))
     found, left_out = find_unlabelled(folder, [labelled], quiet=True)
     assert found == [other]
-    assert left_out == {"cannot be read": 1, "are nearly the same as labelled photos": 2}
+    assert left_out == {"unreadable": 1, "nearly the same as a labelled photo": 2}
 
 
 def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch, capsys):
@@ -162,9 +188,12 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     monkeypatch.setattr("viewpoint.self_training.answers", lambda p, m: (np.ones(len(p), int), np.arange(len(p)) < 4))
     run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "updated", "--unlabelled", "more")
     said = capsys.readouterr().out
-    assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 are nearly the same" in said
+    assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 nearly the same as a" in said
     data = read_data(Path("updated"))
     assert count_known(data, hash_photos(new)) == len(data.photos["unlabelled"]) == 4
+    page = Path("updated/report/index.html").read_text()
+    assert "learned from photos that nobody labelled. Of 7 photos without labels, the model is sure of 4" in page
+    assert "The training continued from models/model.keras" in page
     # They are not counted as labelled photos, and nothing is measured on them.
     assert data.splits["train"].photos == 7
     assert json.loads(Path("updated/report/metrics.json").read_text())["test"]["images"] == 7

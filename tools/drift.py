@@ -45,9 +45,6 @@ from viewpoint.reports.drift import Unusual, describe, render_page
 from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.tables import stream_table
 
-# Below this agreement of model.keras with the predictions, they are of another model or of other photos.
-MIN_AGREEMENT = 0.7
-
 
 class Row(NamedTuple):
     """A photo in the predictions."""
@@ -64,15 +61,15 @@ def read_predictions(path: Path) -> Iterator[Row]:
     Raises UserError when the file is missing, or not such a file.
     """
     for number, row in enumerate(read_objects(path), 1):
-        if row.get(STRETCH_COLUMNS[0]):
-            continue
         try:
+            if row.get(STRETCH_COLUMNS[0]):
+                continue
             quality = row["quality"]
             reasons = quality if isinstance(quality, str) else "; ".join(quality)
             found = Row(str(row["image_name"]), row["best_class"], float(row["score"]), reasons)
             if found.best_class not in config.CLASSES or not 0 <= found.score <= 1:
                 raise ValueError(f"{found.best_class} with a score of {found.score}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"row {number} of {path} is not a prediction ({error}); give a file of test_predict.py"
             ) from error
@@ -127,7 +124,7 @@ def look_at(model: keras.Model, photos: Photos, drawn: list[Row], folder: Path) 
     rows = [drawn[index] for index in readable]
     says = predicted_classes(probabilities)
     agreement = np.mean([row.best_class == best for row, best in zip(rows, says, strict=True)])
-    if agreement < MIN_AGREEMENT:
+    if agreement < config.DRIFT_MIN_AGREEMENT:
         raise UserError(
             f"model.keras gives only {agreement:.0%} of the photos the class in the predictions: these are of another "
             "model, or --data leads to other photos; run test_predict.py with this model"

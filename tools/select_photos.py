@@ -9,13 +9,14 @@ dataset/splits.csv. Writes the folder to_annotate/:
     via_project.json     open it in VIA 2: the photos, the part names, and what the model takes each photo for
     labelme_labels.txt   the part names for LabelMe (labelme . --labels labelme_labels.txt --nodata)
     cvat_labels.txt      the part names for CVAT, to paste into a new task as raw labels
-    selection.csv        where each photo came from, the model's guess, and how sure it is
+    selection.csv        where each photo came from, the model's guess, how sure it is, and the hash of its file
 
 When the photos are annotated, put the folder, with VIA's saved project in it, beside the others in
 dataset/ and run data_preparation.py. docs/selecting.md says how photos are chosen and what it gains.
 """
 
 import argparse
+import contextlib
 import csv
 import itertools
 import json
@@ -39,10 +40,10 @@ from tqdm import tqdm
 
 import config
 from viewpoint.cli import COUNT, UserError, counted, run
-from viewpoint.dataset import SPLITS
+from viewpoint.dataset import SPLITS, recorded_data_dir
 from viewpoint.features import backbone_features
 from viewpoint.files import csv_name, write_atomically
-from viewpoint.fingerprints import ModelData, photo_hash, read_data
+from viewpoint.fingerprints import ModelData, hash_photos, photo_hash, read_data
 from viewpoint.images import ImageError, open_header, open_image
 from viewpoint.inputs import Input, is_video, list_inputs
 from viewpoint.labeling import VAGUE
@@ -51,11 +52,13 @@ from viewpoint.network import head_of, load_model
 from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.quality import quality_reasons
 from viewpoint.splits import connect, near_duplicates, perceptual_hash, read_memory
+from viewpoint.tables import read_table
 from viewpoint.vocabulary import known_by_words
 
 # What browsers show, as Pillow names it, with the suffix of the copy; other photos are saved as JPEG.
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 JPEG_QUALITY = 95
+SELECTION_NAME = "selection.csv"
 VIA_FORMAT = "2.0.10"  # the _via_data_format_version that VIA 2.0.10 to 2.0.12 write
 ANNOTATED = "annotated already"
 NEAR_DUPLICATE = "nearly the same as another photo"
@@ -215,11 +218,12 @@ def write_project(choices: list[Choice], output: Path) -> None:
         # CVAT's raw labels are JSON, but not a file that data_preparation.py should try to read.
         labels = [{"name": name, "attributes": []} for name in options]
         (folder / "cvat_labels.txt").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
-        with (folder / "selection.csv").open("w", encoding="utf-8", newline="") as file:
+        with (folder / SELECTION_NAME).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["copy", "image_name", "guess", "margin"])
+            writer.writerow(["copy", "image_name", "guess", "margin", "content"])
             for name, choice in zip(names, choices, strict=True):
-                writer.writerow([csv_name(name), choice.photo.name, choice.guess, f"{choice.margin:.4f}"])
+                found = (choice.photo.name, choice.guess, f"{choice.margin:.4f}", photo_hash(choice.photo.file))
+                writer.writerow([csv_name(name), *found])
 
 
 def print_summary(choices: list[Choice], guesses: list[str], left_out: Counter[str], output: Path) -> None:
@@ -253,7 +257,19 @@ def known_photos(data: ModelData | None, dataset: Path) -> set[str]:
     """The fingerprints.photo_hash of the photos that are annotated already, as far as that is recorded."""
     # Without the photos that train.py --unlabelled learned from: nobody has annotated them.
     trained = {photo for split in SPLITS for photo in (data.photos.get(split, []) if data else [])}
-    return trained | read_memory(dataset).by_content.keys()
+    known = trained | read_memory(dataset).by_content.keys()
+    return known | converted_photos(recorded_data_dir(dataset), known)
+
+
+def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
+    """The photo_hash of photos whose copies, in another format, are `known`, from the selections below a folder."""
+    originals = set()
+    for path in folder.rglob(SELECTION_NAME):
+        with contextlib.suppress(UserError):  # a damaged file
+            rows = [row for row in read_table(path)[1] if row.get("content") and row["content"] not in known]
+            copies = hash_photos(path.parent / row.get("copy", "") for row in rows)
+            originals |= {row["content"] for row, copy in zip(rows, copies, strict=True) if copy in known}
+    return originals
 
 
 def parse_arguments() -> argparse.Namespace:

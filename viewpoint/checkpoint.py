@@ -54,9 +54,12 @@ ARRAYS = ("kept_weights", "variables", "best_weights")
 def describe(options: Mapping[str, object], splits: dict[str, pd.DataFrame]) -> dict[str, str]:
     """What the result of a training depends on: its options, which photos have which labels, and their outlines."""
     settings = {name: str(value) for name, value in options.items() if name not in FREE_OPTIONS}
+    # A training that was interrupted while it made its report has already replaced this model.
+    replaced = (Path(str(options["models"])) / "model.keras").absolute()
     for name in ("weights", "start_from"):
-        if Path(settings[name]).is_file():  # the same file name with other weights is another training
-            settings[name] = hashlib.sha256(Path(settings[name]).read_bytes()).hexdigest()[:12]
+        path = Path(settings[name])
+        if path.is_file() and path.absolute() != replaced:  # the same file name with other weights is another training
+            settings[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     for name in ("train", "val"):
         content = splits[name][["image_path", "label"]].to_csv(index=False)
         settings[f"{name}.csv"] = hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -324,7 +324,7 @@ def rename_when_done(temporary: Path, path: Path) -> Iterator[None]:
             flush_to_disk(file)
         if temporary.is_dir() and path.is_dir():
             # A folder cannot be renamed over another one.
-            old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+            old = temporary_beside(path, "old.tmp")
             path.replace(old)
             try:
                 temporary.replace(path)

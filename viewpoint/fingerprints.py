@@ -211,10 +211,12 @@ def read_earlier(start_from: Path, hashes: Mapping[str, Sequence[str]]) -> Model
         )
     for name in ("val", "test"):
         if known := count_known(data, hashes[name]):
+            advice = "prepare into the dataset folder that it was trained from, whose splits are kept"
+            if count_known(data, hashes[name], UNLABELLED):
+                advice = "it learned them without labels, before they were annotated: start from the model before it"
             raise UserError(
                 f"{start_from} was trained on {known} of the {counted(len(hashes[name]), 'photo')} of {name}.csv, "
-                "so the figures would be too good; prepare into the dataset folder that it was trained from, "
-                "whose splits are kept, or train without --start-from"
+                f"so the figures would be too good; {advice}, or train without --start-from"
             )
     return data
 

@@ -129,7 +129,7 @@ def add_path(inputs: Inputs, path: Path, data_dir: Path | str | None, follow_lin
         if not inputs.add(lambda: read_csv(path, data_dir)):  # also finds a mistake before the work
             raise UserError(f"no photos in {path}: it has no rows")
     elif not path.exists():
-        raise UserError(f"{path} not found; give a photo, a folder, a glob or a CSV with --images")
+        raise UserError(f"{path} not found; give a photo, a folder, a glob or a CSV")
     else:
         photo = Input(name_of(path, Path() if several else path.parent), path)
         inputs.add(lambda: [photo])

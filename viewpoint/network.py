@@ -86,7 +86,7 @@ def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: st
         backbone.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(
-            f"{weights} does not fit {backbone_name} without top: {str(error).splitlines()[0]}; "
+            f"{weights} does not fit {backbone_name} without top: {first_line(error)}; "
             "give --weights imagenet, none or another file"
         ) from error
 
@@ -97,7 +97,8 @@ def load_trained(model: keras.Model, path: Path) -> None:
     Raises UserError when the file is missing, damaged, or of another structure or other classes.
     """
     if not path.is_file():
-        raise UserError(f"{path} not found; give --start-from the model.keras of an earlier training")
+        problem = "is not a file" if path.exists() else "not found"
+        raise UserError(f"{path} {problem}; give --start-from the model.keras of an earlier training")
     names = path.parent / "saved_model" / LABELS_NAME
     if names.is_file() and read_labels(names, len(config.CLASSES)) != config.CLASSES:
         raise UserError(f"{path} has other classes ({names}) than config.py; train without --start-from")
@@ -106,7 +107,7 @@ def load_trained(model: keras.Model, path: Path) -> None:
         model.set_weights(weights)
     except Exception as error:  # a damaged file can raise almost any type
         raise UserError(
-            f"{path} cannot be continued from ({str(error).splitlines()[0]}); "
+            f"{path} cannot be continued from ({first_line(error)}); "
             "give the model.keras of a training with the same --backbone and --hidden-units"
         ) from error
 
@@ -225,10 +226,16 @@ def load_model(path: Path) -> keras.Model:
         model.get_layer("features")
         if model.get_layer("probabilities").units != len(config.CLASSES):
             raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a model of train.py ({reason}); run train.py, or give --models") from error
+    except Exception as error:  # a damaged file can raise almost any type
+        raise UserError(
+            f"{path} is not a model of train.py ({first_line(error)}); run train.py, or give another folder"
+        ) from error
     return model
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; its type when it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def make_reproducible(path: Path) -> None:

@@ -71,8 +71,8 @@ def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple
     readable = [file for file in files if file in hashes]
     others = [file for file in readable if group_of[file] not in known]
     left_out = {
-        "cannot be read": len(files) - len(readable),
-        "are nearly the same as labelled photos": len(readable) - len(others),
+        "unreadable": len(files) - len(readable),
+        "nearly the same as a labelled photo": len(readable) - len(others),
     }
     return others, left_out
 
@@ -103,7 +103,7 @@ def label_unlabelled(
     indices, sure = np.zeros(0, int), np.zeros(0, bool)
     if files:
         indices, sure = answers(predict(model, images, batch_size), predict(model, MirroredImages(images), batch_size))
-    left_out["are answered with too low a score, or differently in the mirror"] = int((~sure).sum())
+    left_out["answered with too low a score, or differently in the mirror"] = int((~sure).sum())
     kept = [file for file, is_sure in zip(files, sure, strict=True) if is_sure]
     rows = pd.DataFrame(
         {"image_path": kept, "file": kept, "label": [config.CLASSES[index] for index in indices[sure]]}, dtype=str

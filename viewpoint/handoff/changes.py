@@ -34,7 +34,7 @@ def changes_section(earlier: Path, folder: Path, models: Path) -> list[str]:
         parts.append("The training is the same, and so are its data and its figures on the test photos.")
     elif found := compare_runs(models, before["training"], now["training"]):
         parts.append(f"Both trainings on the test photos that they share: {found}.")
-    elif UNKNOWN not in (before["accuracy"], now["accuracy"]):
+    elif UNKNOWN not in (before["accuracy"], now["accuracy"]) and before["photos in test"] != now["photos in test"]:
         parts.append("The two accuracies are of different test photos.")
     return parts
 

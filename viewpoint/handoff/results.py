@@ -19,6 +19,7 @@ CLEARNESS = {
     config.BACKGROUND: "no vehicle, or a close-up",
 }
 NOT_MEASURED = "not measured"
+CONTINUED = "The training continued from an earlier model, which may have learned other photos as well."
 
 
 def results_sections(metrics: dict, labels: Sequence[str], threshold: float | None, mirror: bool) -> list[str]:
@@ -28,8 +29,9 @@ def results_sections(metrics: dict, labels: Sequence[str], threshold: float | No
     model with `mirror` averages a photo and its mirror image, which train.py does not measure.
     """
     test, settings = metrics["test"], metrics.get("settings", {})
-    without_labels = settings.get("learned_without_labels")
+    without_labels, continued = settings.get("learned_without_labels"), settings.get("start_from")
     return [
+        *([CONTINUED] if continued else []),
         *([f"It also learned from photos that nobody labelled. {without_labels}."] if without_labels else []),
         *describe_results(test, labels, mirror),
         *describe_folders(test.get("by_folder", [])),

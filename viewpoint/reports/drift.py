@@ -20,6 +20,7 @@ PHOTOS_OF = {
 TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times", 6: "six times", 7: "seven times"}
 SENTENCES = 3  # at most this many about one kind of change,
 NOTABLE = 0.2  # of names whose share changed by at least this fraction of the largest change
+NEARLY = 0.1  # "twice" is 2, give or take this fraction of it
 QUANTILES = (0.1, 0.25, 0.5, 0.75)
 
 
@@ -66,12 +67,13 @@ def describe_shares(what: str, before: Mapping[str, int], now: Mapping[str, int]
 
 def describe_share(photos: str, before: float, now: float) -> str:
     """How the share of some photos, 0 to 1, changed, in a sentence."""
-    times = round(now / before) if before else 0
+    ratio = now / before if before else 0
+    times = round(ratio)
     if not before:
         return f"There were no {photos}; now they are {percent(now)} %."
     if not now:
         return f"There are no {photos} any more; they were {percent(before)} %."
-    if times in TIMES:
+    if times in TIMES and abs(ratio - times) <= NEARLY * times:
         return f"{TIMES[times].capitalize()} as many {photos}: {percent(now)} % instead of {percent(before)} %."
     direction = "rose" if now > before else "fell"
     return f"{photos[0].upper()}{photos[1:]} {direction} from {percent(before)} to {percent(now)} %."

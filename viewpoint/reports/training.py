@@ -384,6 +384,10 @@ def answer_questions(
             f" {shared} of the test photos are from folders that also have training photos, so expect less on photos "
             "of other vehicles and places."
         )
+    if settings.get("start_from"):
+        on_what += f" The training continued from {settings['start_from']}, which may have learned others as well."
+    if settings.get("learned_without_labels"):
+        on_what += f" It also learned from photos that nobody labelled. {settings['learned_without_labels']}."
     fails = "It makes no mistake on these photos."
     if right < photos:
         fails = describe_failures(metrics, verdicts)
