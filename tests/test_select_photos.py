@@ -125,13 +125,21 @@ def test_every_photo_is_chosen_or_counted(models, call):
     (new / "empty.jpg").write_bytes(b"")
     trained = save_noise(new / "trained.jpg", 10)
     tested = save_noise(new / "tested.jpg", 11)
-    write_data(ModelData("id", {}, photos={"train": [photo_hash(trained)]}), models)
+    learned = save_noise(new / "learned.jpg", 12)
+    photos = {"train": [photo_hash(trained)], "unlabelled": [photo_hash(learned)]}
+    write_data(ModelData("id", {}, photos=photos), models)
     Path("dataset").mkdir()
     Path("dataset/splits.csv").write_text(f"image_path,split,content\nold.jpg,test,{photo_hash(tested)}\n")
 
     code, out, _ = call(select_photos, new, "--count", 3)
     assert code == 0
-    for reason in ("annotated already: 2", "nearly the same as another photo: 1", "too dark: 1", "unreadable: 1"):
+    for reason in (
+        "annotated already: 2",
+        "learned without labels by train.py --unlabelled: 1",
+        "nearly the same as another photo: 1",
+        "too dark: 1",
+        "unreadable: 1",
+    ):
         assert f"  {reason}\n" in out
     assert "3 photos of 4 chosen" in out
     with Path("to_annotate/selection.csv").open(encoding="utf-8") as file:

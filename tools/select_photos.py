@@ -24,7 +24,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from viewpoint.cli import COUNT, UserError, counted, run
 from viewpoint.dataset import SPLITS, recorded_data_dir
 from viewpoint.features import backbone_features
 from viewpoint.files import csv_name, write_atomically
-from viewpoint.fingerprints import ModelData, hash_photos, photo_hash, read_data
+from viewpoint.fingerprints import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
 from viewpoint.images import ImageError, open_header, open_image
 from viewpoint.inputs import Input, is_video, list_inputs
 from viewpoint.labeling import VAGUE
@@ -61,6 +61,7 @@ JPEG_QUALITY = 95
 SELECTION_NAME = "selection.csv"
 VIA_FORMAT = "2.0.10"  # the _via_data_format_version that VIA 2.0.10 to 2.0.12 write
 ANNOTATED = "annotated already"
+LEARNED = "learned without labels by train.py --unlabelled"
 NEAR_DUPLICATE = "nearly the same as another photo"
 
 
@@ -76,16 +77,16 @@ class Choice:
 # --- Which photos can be annotated -------------------------------------------------
 
 
-def usable_photos(photos: list[Input], size: int, known: Collection[str]) -> tuple[list[Input], Counter[str]]:
+def usable_photos(photos: list[Input], size: int, known: Mapping[str, str]) -> tuple[list[Input], Counter[str]]:
     """The photos that can be read and used, of near-duplicates the first, and how many are left out why.
 
-    `size` is the model's input in pixels; `known` has the fingerprints.photo_hash of annotated photos.
+    `size` is the model's input in pixels; `known` has the reason for each fingerprints.photo_hash to leave out.
     """
 
     def look(photo: Input) -> tuple[str, int]:
         try:
-            if photo_hash(photo.file) in known:
-                return ANNOTATED, 0
+            if reason := known.get(photo_hash(photo.file)):
+                return reason, 0
             reasons = quality_reasons(open_image(photo.file, size))
             return (reasons[0], 0) if reasons else ("", perceptual_hash(photo.file))
         except (ImageError, OSError):
@@ -253,12 +254,15 @@ def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
     return [photo for photo in inputs if not is_video(photo.file)], left_out
 
 
-def known_photos(data: ModelData | None, dataset: Path) -> set[str]:
-    """The fingerprints.photo_hash of the photos that are annotated already, as far as that is recorded."""
-    # Without the photos that train.py --unlabelled learned from: nobody has annotated them.
-    trained = {photo for split in SPLITS for photo in (data.photos.get(split, []) if data else [])}
-    known = trained | read_memory(dataset).by_content.keys()
-    return known | converted_photos(recorded_data_dir(dataset), known)
+def known_photos(data: ModelData | None, dataset: Path) -> dict[str, str]:
+    """Why photos are not to be chosen, by fingerprints.photo_hash: annotated already, or learned without labels.
+
+    The model is sure of the latter, and once it has learned them, they could not be used to test it.
+    """
+    photos = data.photos if data else {}
+    annotated = {photo for split in SPLITS for photo in photos.get(split, [])} | read_memory(dataset).by_content.keys()
+    annotated |= converted_photos(recorded_data_dir(dataset), annotated)
+    return dict.fromkeys(photos.get(UNLABELLED, []), LEARNED) | dict.fromkeys(annotated, ANNOTATED)
 
 
 def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
