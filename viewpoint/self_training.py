@@ -82,12 +82,14 @@ def answers(probabilities: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray
 
     Takes the probabilities (n, classes) of photos and of their mirror images. Sure means that both
     show the same view, left and right exchanged, and that the mean of their scores is at least
-    config.PSEUDO_LABEL_SCORE.
+    config.PSEUDO_LABEL_SCORE. Nothing counts as a sure Background: vehicles of a kind that the model
+    has never seen are called so with high scores, and their mirror images too.
     """
     mirrored = mirrored[:, MIRRORED_INDEX]
     mean = (probabilities + mirrored) / 2
     agree = probabilities.argmax(axis=1) == mirrored.argmax(axis=1)
-    return mean.argmax(axis=1), agree & (mean.max(axis=1) >= config.PSEUDO_LABEL_SCORE)
+    is_view = mean.argmax(axis=1) != config.CLASSES.index(config.BACKGROUND)
+    return mean.argmax(axis=1), agree & is_view & (mean.max(axis=1) >= config.PSEUDO_LABEL_SCORE)
 
 
 def label_unlabelled(
@@ -103,7 +105,9 @@ def label_unlabelled(
     indices, sure = np.zeros(0, int), np.zeros(0, bool)
     if files:
         indices, sure = answers(predict(model, images, batch_size), predict(model, MirroredImages(images), batch_size))
-    left_out["answered with too low a score, or differently in the mirror"] = int((~sure).sum())
+    is_background = indices == config.CLASSES.index(config.BACKGROUND)
+    left_out[f"called {config.BACKGROUND}, as vehicles of unknown kinds often are"] = int(is_background.sum())
+    left_out["answered with too low a score, or differently in the mirror"] = int((~sure & ~is_background).sum())
     kept = [file for file, is_sure in zip(files, sure, strict=True) if is_sure]
     rows = pd.DataFrame(
         {"image_path": kept, "file": kept, "label": [config.CLASSES[index] for index in indices[sure]]}, dtype=str
