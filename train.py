@@ -321,8 +321,7 @@ def train_and_report(settings: Settings) -> None:
     val_images = load_photos("val", splits["val"]["file"], size, cache, quiet)
     learned, unlabelled = splits, None
     if settings.unlabelled:
-        options = (splits, settings.image_size, settings.batch_size, settings.quiet)
-        unlabelled = label_unlabelled(model, settings.unlabelled, *options)
+        unlabelled = label_unlabelled(model, settings.unlabelled, splits, cache, settings.batch_size, quiet)
         learned = splits | {"train": pd.concat([splits["train"], unlabelled.rows], ignore_index=True)}
     history = train(model, backbone, learned, val_images, settings, begin(settings, learned))
     if settings.mixed_precision:

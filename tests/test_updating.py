@@ -126,7 +126,7 @@ def test_a_model_that_knows_nothing_of_its_photos_is_continued_with_a_warning(ea
     ("change", "message"),
     [
         (lambda: Path("models/model.keras").unlink(), "models/model.keras not found"),
-        (lambda: Path("models/model.keras").write_bytes(b"cut off"), "models/model.keras cannot be continued from"),
+        (lambda: Path("models/model.keras").write_bytes(b"cut off"), "models/model.keras is not a model of train.py"),
         (
             lambda: Path("models/saved_model/labels.txt").write_text("\n".join(reversed(config.CLASSES))),
             "models/model.keras has other classes",
@@ -144,7 +144,7 @@ def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, capsys,
 def test_a_folder_in_the_place_of_a_model_is_one_sentence(monkeypatch, capsys):
     Path("photos").mkdir()
     write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
-    with pytest.raises(UserError, match=r"photos is not a file; give --start-from the model\.keras"):
+    with pytest.raises(UserError, match=r"photos is not a file; run train\.py, or give the model\.keras"):
         run_train(monkeypatch, "--start-from", "photos")
     assert capsys.readouterr().out == ""
 

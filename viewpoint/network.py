@@ -94,18 +94,11 @@ def load_backbone_weights(backbone: keras.Model, weights: str, backbone_name: st
 def load_trained(model: keras.Model, path: Path) -> None:
     """Load all weights of an earlier training's model.keras into a model of the same structure.
 
-    Raises UserError when the file is missing, damaged, or of another structure or other classes.
+    Raises UserError as load_model, and when the structure is another one.
     """
-    if not path.is_file():
-        problem = "is not a file" if path.exists() else "not found"
-        raise UserError(f"{path} {problem}; give --start-from the model.keras of an earlier training")
-    names = path.parent / "saved_model" / LABELS_NAME
-    if names.is_file() and read_labels(names, len(config.CLASSES)) != config.CLASSES:
-        raise UserError(f"{path} has other classes ({names}) than config.py; train without --start-from")
     try:
-        weights = keras.models.load_model(path, compile=False).get_weights()
-        model.set_weights(weights)
-    except Exception as error:  # a damaged file can raise almost any type
+        model.set_weights(load_model(path).get_weights())
+    except ValueError as error:
         raise UserError(
             f"{path} cannot be continued from ({first_line(error)}); "
             "give the model.keras of a training with the same --backbone and --hidden-units"
@@ -221,6 +214,9 @@ def save_model(model: keras.Model, models_dir: Path, data: ModelData | None = No
 
 def load_model(path: Path) -> keras.Model:
     """Read a model.keras. Raises UserError when it is not a model of this project with the classes of config.py."""
+    if not path.is_file():
+        problem = "is not a file" if path.exists() else "not found"
+        raise UserError(f"{path} {problem}; run train.py, or give the model.keras of another training")
     try:
         model = keras.models.load_model(path)
         model.get_layer("features")
@@ -228,8 +224,11 @@ def load_model(path: Path) -> keras.Model:
             raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
     except Exception as error:  # a damaged file can raise almost any type
         raise UserError(
-            f"{path} is not a model of train.py ({first_line(error)}); run train.py, or give another folder"
+            f"{path} is not a model of train.py ({first_line(error)}); run train.py, or give another one"
         ) from error
+    names = path.parent / "saved_model" / LABELS_NAME
+    if names.is_file() and read_labels(names, len(config.CLASSES)) != config.CLASSES:
+        raise UserError(f"{path} has other classes, or in another order ({names}), than config.py; train again")
     return model
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import config
-from viewpoint.batches import MIRRORED_INDEX, DecodedPhotos, MirroredImages
+from viewpoint.batches import MIRRORED_INDEX, MirroredImages, load_photos
 from viewpoint.cli import UserError, counted
 from viewpoint.evaluation import predict
 from viewpoint.fingerprints import hash_photos
@@ -93,17 +93,22 @@ def answers(probabilities: np.ndarray, mirrored: np.ndarray) -> tuple[np.ndarray
 
 
 def label_unlabelled(
-    model: keras.Model, folder: Path, splits: dict[str, pd.DataFrame], size: int, batch_size: int, quiet: bool
+    model: keras.Model,
+    folder: Path,
+    splits: dict[str, pd.DataFrame],
+    cache: Path | None,
+    batch_size: int,
+    quiet: bool,
 ) -> Unlabelled:
     """Let a trained model label the photos below `folder`, and keep those that it is sure of.
 
-    `size` is the width and height of the model's input. Raises UserError when it is sure of none.
+    Decoded photos are kept in the folder `cache`, if one is given. Raises UserError when the model is sure of none.
     """
     labelled = [file for split in splits.values() for file in split["file"]]
     files, left_out = find_unlabelled(folder, labelled, quiet)
-    images = DecodedPhotos(files, size)
     indices, sure = np.zeros(0, int), np.zeros(0, bool)
     if files:
+        images = load_photos("unlabelled", files, model.input_shape[1], cache, quiet)
         indices, sure = answers(predict(model, images, batch_size), predict(model, MirroredImages(images), batch_size))
     is_background = indices == config.CLASSES.index(config.BACKGROUND)
     left_out[f"called {config.BACKGROUND}, as vehicles of unknown kinds often are"] = int(is_background.sum())
