@@ -30,16 +30,16 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import COUNT, SEED, UserError, command, counted, number, run
+from viewpoint.common.cli import COUNT, SEED, UserError, command, counted, number, run
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import load_image, scale
+from viewpoint.common.tensorflow import without_harmless_lines
 from viewpoint.dataset import SUMMARY_NAME, read_rows
-from viewpoint.files import write_atomically
 from viewpoint.fingerprints import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
-from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
 from viewpoint.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
-from viewpoint.quiet_tensorflow import without_harmless_lines
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ import pandas as pd
 
 import config
 from viewpoint.annotations.photo import Photo, Report
-from viewpoint.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
+from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
+from viewpoint.common.files import relative_path, write_together
+from viewpoint.common.images import CHART_NAME
 from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import (
     CORRECTIONS_NAME,
@@ -49,8 +51,6 @@ from viewpoint.dataset import (
     read_summary,
     refuse_to_overwrite,
 )
-from viewpoint.files import relative_path, write_together
-from viewpoint.images import CHART_NAME
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names

@@ -34,7 +34,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from viewpoint.quiet_tensorflow import import_tensorflow
+from viewpoint.common.tensorflow import import_tensorflow
 
 import_tensorflow()
 
@@ -46,16 +46,16 @@ import tensorflow as tf
 import config
 from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot, vehicle_boxes
 from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
-from viewpoint.cli import UserError, run
+from viewpoint.common.cli import UserError, run
+from viewpoint.common.files import lock, remove
+from viewpoint.common.images import scale
+from viewpoint.common.metrics import predicted_classes
 from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.drift import record_photos
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
-from viewpoint.files import lock, remove
 from viewpoint.fingerprints import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.gradcam import compute_heat
 from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
-from viewpoint.images import scale
-from viewpoint.metrics import predicted_classes
 from viewpoint.network import (
     build_model,
     feature_extractor,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viewpoint.cli import run
+from viewpoint.common.cli import run
 
 AXE = "axe-core@4.14.1"
 

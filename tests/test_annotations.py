@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import config
 from viewpoint.annotations import read_annotation_file
 from viewpoint.annotations.json_file import read_json
-from viewpoint.cli import UserError
-from viewpoint.files import LEAVES
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import LEAVES
 from viewpoint.inputs import find_inputs
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.scan import CONFLICT, NOT_USED, Reading, parse_dataset, read_dataset

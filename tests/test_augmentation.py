@@ -6,7 +6,7 @@ from conftest import save_photo
 from PIL import Image
 
 from viewpoint import augmentation
-from viewpoint.images import open_image, resize
+from viewpoint.common.images import open_image, resize
 from viewpoint.settings import Settings
 
 STRENGTHS = Settings().strengths()

@@ -17,8 +17,8 @@ from viewpoint.batches import (
     one_hot,
     read_through_cache,
 )
-from viewpoint.cli import UserError
-from viewpoint.images import ImageError, scale
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import ImageError, scale
 
 
 def numbered_images(count: int, size: int = 8) -> np.ndarray:

@@ -6,8 +6,8 @@ import benchmark
 import pytest
 from conftest import save_photo
 
-from viewpoint.cli import UserError
-from viewpoint.images import open_image
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import open_image
 from viewpoint.scan import parse_dataset
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from viewpoint.cli import COUNT, FRACTION, UserError, command, counted, number, printable, run
+from viewpoint.common.cli import COUNT, FRACTION, UserError, command, counted, number, printable, run
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import compare as compare_tool
 import pytest
 from conftest import save_photo
 
-from viewpoint.cli import run
-from viewpoint.comparison import compare, describe_comparison
+from viewpoint.common.cli import run
+from viewpoint.common.comparison import compare, describe_comparison
 from viewpoint.fingerprints import describe_training, hash_photos
 from viewpoint.predictor import Result
 

@@ -19,8 +19,8 @@ import convert_tflite
 import test_predict
 from viewpoint import evaluation
 from viewpoint.batches import DecodedPhotos
-from viewpoint.cli import UserError, run
-from viewpoint.images import load_batch, load_image
+from viewpoint.common.cli import UserError, run
+from viewpoint.common.images import load_batch, load_image
 from viewpoint.inference import load_runner, mirrored_indices
 from viewpoint.network import build_model, save_model
 from viewpoint.quantization import convert, equalize

@@ -11,7 +11,7 @@ from conftest import save_photo
 from sklearn.model_selection import StratifiedKFold
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.dataset import SPLITS
 from viewpoint.fingerprints import describe_training, hash_photos, photo_hash, write_data
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold

@@ -15,7 +15,7 @@ import pytest
 from conftest import regions, save_photo, write_via
 
 import data_preparation
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.dataset import SPLITS, read_split
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.dataset import read_rows, read_split, refuse_to_overwrite
 
 

@@ -16,7 +16,9 @@ from sklearn.metrics import roc_auc_score
 
 import config
 from viewpoint import drift
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import open_image
+from viewpoint.common.quality import quality_reasons
 from viewpoint.drift import (
     Photos,
     compare,
@@ -32,11 +34,9 @@ from viewpoint.drift import (
     write_reference,
 )
 from viewpoint.fingerprints import describe_training, write_data
-from viewpoint.images import open_image
 from viewpoint.network import build_model
 from viewpoint.outputs import RowFormat
 from viewpoint.predictor import Result
-from viewpoint.quality import quality_reasons
 from viewpoint.reports.drift import describe, describe_share
 
 # --- The tests, each against another route -----------------------------------------

@@ -8,9 +8,9 @@ import pytest
 
 import config
 from viewpoint.batches import one_hot
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import load_batch
 from viewpoint.gradcam import compute_heat
-from viewpoint.images import load_batch
 from viewpoint.inputs import Input
 from viewpoint.scan import parse_dataset
 

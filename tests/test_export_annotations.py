@@ -12,7 +12,7 @@ from conftest import regions, save_photo, write_via
 from export_annotations import Item, as_coco, as_yolo, clip
 from PIL import Image
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.scan import parse_dataset
 
 SQUARE = ((10, 10), (30, 10), (30, 30), (10, 30))  # on a photo of 60 x 40 pixels

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from viewpoint.cli import UserError
-from viewpoint.files import list_folder, lock, relative_path, write_atomically, write_together
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import list_folder, lock, relative_path, write_atomically, write_together
 
 JUNK = "made by the system or another program"
 LEAVES = "link that leaves the folder; --follow-links reads it"
@@ -321,8 +321,8 @@ def test_after_a_kill_files_may_be_missing_but_are_never_mixed(tmp_path, step):
     write_version(tmp_path, "old")
     with pytest.MonkeyPatch.context() as patch:
         fail_from(patch, step, 10**6, Killed())
-        patch.setattr("viewpoint.files.put_back", lambda *_: None)
-        patch.setattr("viewpoint.files.remove", lambda _: None)
+        patch.setattr("viewpoint.common.files.put_back", lambda *_: None)
+        patch.setattr("viewpoint.common.files.remove", lambda _: None)
         with pytest.raises(Killed):
             write_version(tmp_path, "new")
     assert len({(tmp_path / name).read_text() for name in NAMES[:2] if (tmp_path / name).exists()}) <= 1
@@ -363,7 +363,7 @@ def test_a_path_on_another_windows_drive_is_absolute(tmp_path, monkeypatch):
 HOLD = """
 import sys, time
 from pathlib import Path
-from viewpoint.files import lock
+from viewpoint.common.files import lock
 with lock(Path(sys.argv[1]), ""):
     print("held", flush=True)
     time.sleep(60)

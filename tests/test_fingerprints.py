@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.fingerprints import (
     DATA_NAME,
     PACKED_NAME,

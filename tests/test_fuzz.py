@@ -17,8 +17,8 @@ from conftest import save_photo
 from PIL import Image
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.images import load_image, upright_size
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import load_image, upright_size
 from viewpoint.reports.review import drawn_parts
 from viewpoint.scan import nothing_found, read_dataset
 

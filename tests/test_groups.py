@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import config
-from viewpoint.metrics import wilson_interval
+from viewpoint.common.metrics import wilson_interval
 from viewpoint.reports.groups import class_figures, class_table, clearness, folder_figures, label_figures
 
 

@@ -24,11 +24,11 @@ from test_accessibility import serious_faults
 
 import config
 from test_predict import predict_images
+from viewpoint.common.images import scale
+from viewpoint.common.quality import BLURRED, TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.handoff.guide import guide_settings, write_guide
 from viewpoint.handoff.metadata import add_metadata
-from viewpoint.images import scale
 from viewpoint.inference import LABELS_NAME, load_model
-from viewpoint.quality import BLURRED, TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.quantization import convert
 
 WIDTH, HEIGHT = 240, 180

@@ -22,13 +22,13 @@ from tensorflow.lite.tools import flatbuffer_utils
 import config
 import convert_tflite
 from test_predict import predict_images
-from viewpoint.cli import run
+from viewpoint.common.cli import run
+from viewpoint.common.images import load_image, scale
 from viewpoint.fingerprints import ModelData, as_text, fingerprint
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.folder import choose_by_class, write_snippets
 from viewpoint.handoff.metadata import add_metadata, read_metadata
-from viewpoint.images import load_image, scale
 from viewpoint.inference import load_model
 from viewpoint.network import save_model
 from viewpoint.quantization import Converted

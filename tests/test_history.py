@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.fingerprints import describe_training
 from viewpoint.history import (
     add_to_history,

@@ -15,9 +15,10 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 import config
 from test_predict import predict_images
-from viewpoint import images, inference
+from viewpoint import inference
 from viewpoint.batches import DecodedPhotos, ImageBatches, one_hot
-from viewpoint.images import (
+from viewpoint.common import images
+from viewpoint.common.images import (
     ImageError,
     is_photo,
     load_batch,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.images import scale
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import scale
+from viewpoint.common.tensorflow import import_tensorflow, without_harmless_lines
 from viewpoint.inference import load_runner, read_labels
-from viewpoint.quiet_tensorflow import import_tensorflow, without_harmless_lines
 
 import_tensorflow()
 

@@ -18,7 +18,7 @@ from conftest import save_photo
 import config
 import train
 from viewpoint import checkpoint
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.dataset import SPLITS
 from viewpoint.outputs import partial_path
 from viewpoint.quantization import convert

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
 import config
-from viewpoint.metrics import (
+from viewpoint.common.metrics import (
     accuracy_and_macro_f1,
     accuracy_lower_bound,
     answers_needed,

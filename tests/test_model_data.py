@@ -12,7 +12,7 @@ from conftest import save_photo
 import config
 import convert_tflite
 import test_predict
-from viewpoint.cli import run
+from viewpoint.common.cli import run
 from viewpoint.fingerprints import describe_training, hash_photos, packed_data, read_data
 from viewpoint.handoff.metadata import read_metadata
 from viewpoint.network import save_model

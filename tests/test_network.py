@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.images import scale
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import scale
 from viewpoint.network import build_model, feature_extractor, load_backbone_weights, load_model, unfreeze
 
 

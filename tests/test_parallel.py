@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from viewpoint.parallel import map_in_order
+from viewpoint.common.parallel import map_in_order
 
 
 def test_results_come_in_order_and_only_a_few_are_made_ahead():

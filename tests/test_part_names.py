@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.part_names import known_meanings, read_part_names, write_part_names
 
 

@@ -55,7 +55,7 @@ RUN_FAKE = (
     f"{str(Path(predict_many.__file__).parent)!r}]\n{SAME_PROCESS_ID}{FAKE_MODEL}\n"
     "import os, config, predict_many\nconfig.PHOTOS_PER_SHARD = 20\n"
     "config.CLAIM_SECONDS = float(os.environ.get('CLAIM_SECONDS', 1))\n"
-    "from viewpoint.cli import run\n"
+    "from viewpoint.common.cli import run\n"
     # Shells start processes in the background with Ctrl+C switched off.
     "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nrun(predict_many.main)\n"
 )

@@ -19,7 +19,7 @@ from viewpoint import doubts
 from viewpoint.annotations.photo import Part, Photo, Report
 from viewpoint.annotations.shapes import via_outline
 from viewpoint.annotations.via import read_regions
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.corrections import apply_corrections, read_corrections
 from viewpoint.dataset import COLUMNS, SPLITS
 from viewpoint.labeling import read_names

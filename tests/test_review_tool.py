@@ -19,7 +19,7 @@ import review as tool  # tools/review.py
 from conftest import regions, save_photo, write_via
 from PIL import Image
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.corrections import read_corrections
 from viewpoint.dataset import data_set_id
 from viewpoint.reports.review import write_review

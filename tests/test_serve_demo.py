@@ -8,7 +8,7 @@ import threading
 import pytest
 import serve_demo
 
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 
 
 def test_a_missing_guide_is_one_sentence(tmp_path):

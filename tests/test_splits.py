@@ -9,7 +9,7 @@ from conftest import write_via
 from PIL import Image
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.dataset import SPLITS
 from viewpoint.scan import read_dataset
 from viewpoint.splits import (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from viewpoint.cli import UserError
-from viewpoint.tables import read_table
+from viewpoint.common.cli import UserError
+from viewpoint.common.tables import read_table
 
 ROWS = [{"name": "Tür", "means": "door, left"}, {"name": "Dach", "means": ""}]
 

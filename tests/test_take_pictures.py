@@ -5,8 +5,8 @@ import shutil
 import pytest
 import take_pictures
 
-from viewpoint.cli import UserError
-from viewpoint.images import open_image
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import open_image
 
 # A capture guide that is red while it takes the rear left view of the car in its camera, and blue when it is ready.
 GUIDE = """<!DOCTYPE html><body style="background: #fe0000">

@@ -14,8 +14,8 @@ from PIL import Image
 import config
 import test_predict
 from viewpoint import inference, outputs
-from viewpoint.cli import UserError, run
-from viewpoint.metrics import accuracy_and_macro_f1
+from viewpoint.common.cli import UserError, run
+from viewpoint.common.metrics import accuracy_and_macro_f1
 from viewpoint.outputs import COLUMNS, Outcome, Prediction
 from viewpoint.predictor import Result
 from viewpoint.reports.predictions import LeastCertain, draw_predictions
@@ -333,7 +333,7 @@ def test_the_options_write_what_they_say(run_script, tmp_path):
 
 
 def test_a_terminal_without_the_letters_of_a_name_stops_nothing():
-    code = "from viewpoint.cli import run; run(lambda: print('車'))"
+    code = "from viewpoint.common.cli import run; run(lambda: print('車'))"
     command = [sys.executable, "-c", code]
     options = {"cwd": Path(test_predict.__file__).parent, "env": {**os.environ, "PYTHONIOENCODING": "ascii"}}
     assert subprocess.run(command, capture_output=True, check=True, **options).stdout.strip() == rb"\u8eca"

@@ -16,7 +16,7 @@ import train
 from viewpoint.augmentation import CORRUPTIONS
 from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import State
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.drift import read_reference
 from viewpoint.fingerprints import read_data
 from viewpoint.history import read_history

@@ -8,9 +8,9 @@ import pytest
 from conftest import save_photo
 
 import config
-from viewpoint import metrics
 from viewpoint.annotations.photo import Part
-from viewpoint.comparison import compare
+from viewpoint.common import metrics
+from viewpoint.common.comparison import compare
 from viewpoint.fingerprints import photo_hash
 from viewpoint.history import Previous
 from viewpoint.out_of_fold import write_out_of_fold

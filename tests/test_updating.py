@@ -13,7 +13,7 @@ from PIL import Image
 
 import config
 import train
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 from viewpoint.fingerprints import count_known, hash_photos, read_data
 from viewpoint.self_training import answers, find_unlabelled
 

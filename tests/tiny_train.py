@@ -23,7 +23,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import train
     from viewpoint import network
-    from viewpoint.cli import run
+    from viewpoint.common.cli import run
 
     network.build_backbone = build_backbone
     run(train.main)

@@ -48,14 +48,14 @@ from make_demo_data import draw_car, make_demo_data
 
 import config
 from test_predict import predict_images
-from viewpoint.cli import COUNT, UserError, run
-from viewpoint.images import ImageError, load_batch, open_image, resize, scale
+from viewpoint.common.cli import COUNT, UserError, run
+from viewpoint.common.images import ImageError, load_batch, open_image, resize, scale
+from viewpoint.common.parallel import cpu_count
+from viewpoint.common.quality import quality_reasons
 from viewpoint.inference import LABELS_NAME, load_runner
 from viewpoint.inputs import find_inputs
 from viewpoint.labeling import extract_viewpoint_label
-from viewpoint.parallel import cpu_count
 from viewpoint.predictor import Predictor
-from viewpoint.quality import quality_reasons
 
 PROJECT = Path(__file__).parents[1]
 PARTS = ["start", "prediction", "python", "growth", "training"]
@@ -351,7 +351,7 @@ def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) ->
 def write_untrained_model(path: Path) -> None:
     """Write a TFLite file of the project's network with random weights, which is as fast as a trained one."""
     # Imported here because TensorFlow takes seconds, and is not needed with --model.
-    from viewpoint.quiet_tensorflow import import_tensorflow
+    from viewpoint.common.tensorflow import import_tensorflow
 
     import_tensorflow()
     from viewpoint.network import build_model

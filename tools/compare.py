@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from viewpoint.cli import UserError, counted, printable, run
-from viewpoint.comparison import compare, describe_comparison
+from viewpoint.common.cli import UserError, counted, printable, run
+from viewpoint.common.comparison import compare, describe_comparison
 from viewpoint.fingerprints import count_known, find_data, hash_photos
 from viewpoint.inputs import Input, find_inputs
 from viewpoint.predictor import Predictor

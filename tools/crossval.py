@@ -42,15 +42,15 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from viewpoint.cli import SEED, UserError, counted, number, run
+from viewpoint.common.cli import SEED, UserError, counted, number, run
+from viewpoint.common.files import list_folder
+from viewpoint.common.images import ImageError, is_photo, load_batch
+from viewpoint.common.metrics import expected_calibration_error
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
-from viewpoint.files import list_folder
 from viewpoint.fingerprints import fingerprint, hash_photos, read_data
-from viewpoint.images import ImageError, is_photo, load_batch
 from viewpoint.inference import in_mirror, load_model
-from viewpoint.metrics import expected_calibration_error
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
-from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.parts_file import PARTS_NAME
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics

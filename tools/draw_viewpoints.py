@@ -26,8 +26,8 @@ from make_demo_data import Region, draw_car, draw_close_up, views
 
 import config
 from viewpoint.annotations.via import read_regions
-from viewpoint.cli import SEED, run
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import SEED, run
+from viewpoint.common.files import write_atomically
 from viewpoint.labeling import label_parts, part_names, votes_of_names
 
 # Where each class is drawn, so that a class and its mirror image are in the same row.

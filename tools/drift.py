@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from viewpoint.quiet_tensorflow import import_tensorflow
+from viewpoint.common.tensorflow import import_tensorflow
 
 import_tensorflow()
 
@@ -33,17 +33,17 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import UserError, counted, run
+from viewpoint.common.cli import UserError, counted, run
+from viewpoint.common.files import write_atomically
+from viewpoint.common.metrics import predicted_classes
+from viewpoint.common.tables import stream_table
 from viewpoint.dataset import recorded_data_dir
 from viewpoint.drift import Change, Photos, compare, distances, open_photos, read_reference
-from viewpoint.files import write_atomically
 from viewpoint.fingerprints import describe_known, hash_photos, read_data
-from viewpoint.metrics import predicted_classes
 from viewpoint.network import load_model
 from viewpoint.outputs import STRETCH_COLUMNS
 from viewpoint.reports.drift import Unusual, describe, render_page
 from viewpoint.reports.pictures import data_uri, thumbnail
-from viewpoint.tables import stream_table
 
 
 class Row(NamedTuple):

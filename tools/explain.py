@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from viewpoint.quiet_tensorflow import import_tensorflow
+from viewpoint.common.tensorflow import import_tensorflow
 
 import_tensorflow()
 
@@ -26,14 +26,14 @@ from PIL import Image
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import UserError, counted, printable, run
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError, counted, printable, run
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import ImageError, load_image, scale, unscale
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.fingerprints import describe_known, hash_photos, read_data
 from viewpoint.gradcam import compute_heat
-from viewpoint.images import ImageError, load_image, scale, unscale
 from viewpoint.inputs import Input, find_inputs
 from viewpoint.network import load_model
-from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri

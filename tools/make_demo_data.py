@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.annotations.via import read_regions
-from viewpoint.cli import COUNT, SEED, command, counted, run
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import COUNT, SEED, command, counted, run
+from viewpoint.common.files import write_atomically
 from viewpoint.labeling import label_parts, part_names
 
 WIDTH, HEIGHT = 480, 360

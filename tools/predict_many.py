@@ -36,10 +36,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))  # the scripts are one folder up
 
 import config
-from viewpoint.cli import FRACTION, UserError, complain, counted, printable, run
+from viewpoint.common.cli import FRACTION, UserError, complain, counted, printable, run
+from viewpoint.common.parallel import cpu_count
 from viewpoint.inference import load_model
 from viewpoint.outputs import FAILED_COLUMNS
-from viewpoint.parallel import cpu_count
 
 try:
     from viewpoint import shards, storage

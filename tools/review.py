@@ -23,13 +23,13 @@ from urllib.parse import parse_qs, urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from viewpoint.cli import UserError, counted, number, run
+from viewpoint.common.cli import UserError, counted, number, run
+from viewpoint.common.images import ImageError
+from viewpoint.common.tables import read_table
 from viewpoint.corrections import read_corrections, write_corrections
 from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, recorded_data_dir
-from viewpoint.images import ImageError
 from viewpoint.reports.pictures import thumbnail
 from viewpoint.reports.review import read_review
-from viewpoint.tables import read_table
 
 LARGEST_PHOTO = 1600  # pixels
 LARGEST_REQUEST = 10_000_000  # bytes; marks of 4,000 photos take 0.3 MB

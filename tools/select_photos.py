@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from viewpoint.quiet_tensorflow import import_tensorflow
+from viewpoint.common.tensorflow import import_tensorflow
 
 import_tensorflow()
 
@@ -39,20 +39,20 @@ from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import COUNT, UserError, counted, run
+from viewpoint.common.cli import COUNT, UserError, counted, run
+from viewpoint.common.files import csv_name, write_atomically
+from viewpoint.common.images import ImageError, open_header, open_image
+from viewpoint.common.metrics import predicted_classes
+from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.quality import quality_reasons
+from viewpoint.common.tables import read_table
 from viewpoint.dataset import SPLITS, recorded_data_dir
 from viewpoint.features import backbone_features
-from viewpoint.files import csv_name, write_atomically
 from viewpoint.fingerprints import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
-from viewpoint.images import ImageError, open_header, open_image
 from viewpoint.inputs import Input, is_video, list_inputs
 from viewpoint.labeling import VAGUE
-from viewpoint.metrics import predicted_classes
 from viewpoint.network import head_of, load_model
-from viewpoint.parallel import cpu_count, map_in_order
-from viewpoint.quality import quality_reasons
 from viewpoint.splits import connect, near_duplicates, perceptual_hash, read_memory
-from viewpoint.tables import read_table
 from viewpoint.vocabulary import known_by_words
 
 # What browsers show, as Pillow names it, with the suffix of the copy; other photos are saved as JPEG.

@@ -26,8 +26,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from viewpoint.cli import UserError, number, run
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError, number, run
+from viewpoint.common.files import write_atomically
 from viewpoint.handoff.guide import RUNTIME_NAME, SOURCE, write_worker
 
 

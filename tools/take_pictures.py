@@ -26,8 +26,8 @@ import make_demo_data
 import serve_demo
 
 import config
-from viewpoint.cli import UserError, run
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError, run
+from viewpoint.common.files import write_atomically
 
 # Each picture: the page in the demo folder, and the size of the window in pixels.
 PICTURES = {

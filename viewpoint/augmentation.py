@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from viewpoint.images import resize
+from viewpoint.common.images import resize
 from viewpoint.parts_file import Box
 
 # --- Random changes for training ---------------------------------------------------

@@ -19,13 +19,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
-from viewpoint import images
 from viewpoint.augmentation import augment, mix
-from viewpoint.cli import UserError
-from viewpoint.files import remove, write_atomically
-from viewpoint.images import load_image, scale
+from viewpoint.common import images
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import remove, write_atomically
+from viewpoint.common.images import load_image, scale
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.labeling import label_parts, part_names
-from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.parts_file import WHOLE_PHOTO, Box, Drawn, vehicle_box
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from viewpoint.batches import FeatureBatches, TrainingBatches
-from viewpoint.cli import UserError
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import write_atomically
 from viewpoint.parts_file import PARTS_NAME
 
 CHECKPOINT_NAME = "checkpoint.npz"

@@ -9,10 +9,10 @@ import pandas as pd
 
 import config
 from viewpoint.annotations.photo import Report
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import write_atomically
+from viewpoint.common.tables import read_table
 from viewpoint.dataset import CORRECTIONS_NAME
-from viewpoint.files import write_atomically
-from viewpoint.tables import read_table
 
 
 def read_corrections(path: Path | str) -> dict[str, str]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.files import is_file
-from viewpoint.images import CHART_NAME, is_own_chart
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import is_file
+from viewpoint.common.images import CHART_NAME, is_own_chart
+from viewpoint.common.tables import stream_table
 from viewpoint.parts_file import FIRST_KEY, PARTS_NAME
-from viewpoint.tables import stream_table
 
 if TYPE_CHECKING:
     import pandas as pd

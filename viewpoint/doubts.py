@@ -9,7 +9,7 @@ import pandas as pd
 
 import config
 from viewpoint.annotations.photo import Part, Photo
-from viewpoint.cli import counted, printable
+from viewpoint.common.cli import counted, printable
 from viewpoint.confident_learning import find_label_errors, self_confidence
 from viewpoint.labeling import part_names, votes_of_names
 from viewpoint.vocabulary import KNOWN

@@ -20,13 +20,13 @@ import numpy as np
 from scipy.stats import ks_2samp, random_table, rankdata
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import ImageError, open_header, open_image, upright_size
+from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.quality import quality_reasons
 from viewpoint.features import backbone_features
-from viewpoint.files import write_atomically
-from viewpoint.images import ImageError, open_header, open_image, upright_size
 from viewpoint.network import head_of
-from viewpoint.parallel import cpu_count, map_in_order
-from viewpoint.quality import quality_reasons
 
 REFERENCE_NAME = "reference.npz"  # beside model.keras
 FINE = "usable"  # the quality of a photo without a reason against it

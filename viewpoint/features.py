@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from viewpoint.cli import counted, printable
-from viewpoint.images import ImageError, load_image, scale
-from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.common.cli import counted, printable
+from viewpoint.common.images import ImageError, load_image, scale
+from viewpoint.common.parallel import cpu_count, map_in_order
 
 BATCH_SIZE = 16
 REASONS_SHOWN = 5

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from viewpoint.cli import UserError, counted
-from viewpoint.files import write_atomically
-from viewpoint.parallel import cpu_count, map_in_order
+from viewpoint.common.cli import UserError, counted
+from viewpoint.common.files import write_atomically
+from viewpoint.common.parallel import cpu_count, map_in_order
 
 DATA_NAME = "data.json"  # beside model.keras
 UNLABELLED = "unlabelled"  # the photos of train.py --unlabelled, beside "train" and "val" in ModelData.photos

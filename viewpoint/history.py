@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from viewpoint.cli import UserError
-from viewpoint.comparison import Comparison, compare, describe_comparison
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError
+from viewpoint.common.comparison import Comparison, compare, describe_comparison
+from viewpoint.common.files import write_atomically
 from viewpoint.fingerprints import ModelData
 from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.settings import Settings

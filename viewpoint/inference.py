@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.images import unscale
-from viewpoint.parallel import cpu_count
-from viewpoint.texts import encoding_of
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import unscale
+from viewpoint.common.parallel import cpu_count
+from viewpoint.common.texts import encoding_of
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 LABELS_NAME = "labels.txt"
@@ -149,7 +149,7 @@ def quantize(batch: np.ndarray, model_input: dict) -> np.ndarray:
 def load_saved_model(folder: Path) -> tuple[Runner, Shape, Shape]:
     """Load a SavedModel folder: (runner, input shape, output shape)."""
     # Here, because it takes seconds, and many phones and servers have only LiteRT.
-    from viewpoint.quiet_tensorflow import import_tensorflow
+    from viewpoint.common.tensorflow import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import config
-from viewpoint.cli import UserError, counted
+from viewpoint.common.cli import UserError, counted
+from viewpoint.common.files import csv_name, is_file, list_folder, relative_name
+from viewpoint.common.images import is_photo
 from viewpoint.dataset import stream_rows
-from viewpoint.files import csv_name, is_file, list_folder, relative_name
-from viewpoint.images import is_photo
 
 STANDARD_INPUT = "-"
 NAME_COLUMNS = ("image_path", "image_name")

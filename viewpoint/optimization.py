@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
-from viewpoint.cli import counted
+from viewpoint.common.cli import counted
 from viewpoint.settings import Settings
 
 

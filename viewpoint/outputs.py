@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.files import link_target, remove, rename_when_done, write_atomically
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import link_target, remove, rename_when_done, write_atomically
 from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.inputs import Input, Inputs
 from viewpoint.predictor import Result

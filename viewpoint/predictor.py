@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import config
-from viewpoint.images import ImageError, Source, open_image, resize, scale
+from viewpoint.common.images import ImageError, Source, open_image, resize, scale
+from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.quality import TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.inference import load_model, with_mirror
-from viewpoint.parallel import cpu_count, map_in_order
-from viewpoint.quality import TOO_BRIGHT, TOO_DARK, quality_reasons
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from viewpoint.cli import UserError
-from viewpoint.images import load_image, scale
-from viewpoint.quiet_tensorflow import import_tensorflow, without_harmless_lines
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import load_image, scale
+from viewpoint.common.tensorflow import import_tensorflow, without_harmless_lines
 
 import_tensorflow()
 

@@ -11,14 +11,14 @@ from tqdm import tqdm
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
-from viewpoint.cli import UserError, counted, printable
+from viewpoint.common.cli import UserError, counted, printable
+from viewpoint.common.files import list_folder, relative_name
+from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.dataset import COLUMNS, is_summary
-from viewpoint.files import list_folder, relative_name
 from viewpoint.fingerprints import photo_hash
-from viewpoint.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.matching import MISSING, match_names
-from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.part_names import PART_NAMES_NAME
 from viewpoint.splits import perceptual_hash
 from viewpoint.vocabulary import DAMAGE, KNOWN

@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 import config
 from viewpoint.batches import MIRRORED_INDEX, MirroredImages, load_photos
-from viewpoint.cli import UserError, counted
+from viewpoint.common.cli import UserError, counted
+from viewpoint.common.images import ImageError
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.evaluation import predict
 from viewpoint.fingerprints import hash_photos
-from viewpoint.images import ImageError
 from viewpoint.inputs import find_inputs
-from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.splits import connect, near_duplicates, perceptual_hash
 
 

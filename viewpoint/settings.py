@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import config
-from viewpoint.cli import number
+from viewpoint.common.cli import number
 
 STRENGTHS = tuple(config.TRAIN_OPTIONS["strengths of --augment"])
 

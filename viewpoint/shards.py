@@ -31,14 +31,14 @@ from fsspec.core import strip_protocol
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import JUNK, JUNK_FOLDERS, UNREAD_FORMAT, csv_name, is_junk_name
+from viewpoint.common.parallel import map_in_order
+from viewpoint.common.tables import stream_table
 from viewpoint.dataset import recorded_data_dir
-from viewpoint.files import JUNK, JUNK_FOLDERS, UNREAD_FORMAT, csv_name, is_junk_name
 from viewpoint.inputs import NAME_COLUMNS, is_video, list_inputs
-from viewpoint.parallel import map_in_order
 from viewpoint.predictor import Predictor, Result
 from viewpoint.storage import Store, filesystem, local_path, patiently, protocol_of, read, reason_of, shown
-from viewpoint.tables import stream_table
 
 MANIFEST = "manifest.parquet"
 MANIFEST_SCHEMA = pa.schema([("image_name", pa.string()), ("address", pa.binary())])

@@ -17,10 +17,10 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import open_image
+from viewpoint.common.tables import read_table
 from viewpoint.dataset import MEMORY_NAME, SPLITS, class_counts, read_rows
-from viewpoint.images import open_image
-from viewpoint.tables import read_table
 
 MEMORY_COLUMNS = ["image_path", "split", "content"]
 HASHED_SIZE = 64  # a perceptual hash uses 9x8 pixels, so large photos need not be decoded in full

@@ -18,8 +18,8 @@ from fsspec.core import strip_protocol
 from fsspec.implementations.dirfs import DirFileSystem
 
 import config
-from viewpoint.cli import UserError
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import write_atomically
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 MISSING = "no such file"

@@ -15,12 +15,12 @@ from PIL import Image
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import UserError, printable
-from viewpoint.files import write_atomically
+from viewpoint.common.cli import UserError, printable
+from viewpoint.common.files import write_atomically
+from viewpoint.common.quality import sharpness
 from viewpoint.inputs import Input
 from viewpoint.outputs import Answer, Prediction
 from viewpoint.predictor import Predictor, Result
-from viewpoint.quality import sharpness
 from viewpoint.steady import find_stretches, most_probable_path
 
 # FFmpeg reads hundreds of formats, and some of them, such as playlists, open other files.

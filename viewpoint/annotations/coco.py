@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.shapes import coco_outlines
-from viewpoint.cli import counted
+from viewpoint.common.cli import counted
 from viewpoint.vocabulary import part_of
 
 # An image of the file: its id as id_text gives it, and its file name.

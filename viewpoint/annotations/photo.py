@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from viewpoint.cli import printable
+from viewpoint.common.cli import printable
 
 # Points (x, y) around a part, in pixels of the upright photo; a single point is a part without extent.
 Outline = tuple[tuple[float, float], ...]

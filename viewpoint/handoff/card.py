@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import config
-from viewpoint.cli import counted
+from viewpoint.common.cli import counted
 from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.metadata import MIRROR_TEXT
 from viewpoint.handoff.results import results_sections, sections_without_figures, table

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 import config
-from viewpoint.files import write_atomically
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import load_image, scale
 from viewpoint.fingerprints import ModelData
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide
-from viewpoint.images import load_image, scale
 from viewpoint.inference import LABELS_NAME, Runner
 from viewpoint.quantization import Converted
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import flatbuffers
 
 import config
+from viewpoint.common.images import PIXEL_MEAN, PIXEL_STD
+from viewpoint.common.tensorflow import import_tensorflow
 from viewpoint.fingerprints import PACKED_NAME, ModelData, as_text
-from viewpoint.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.inference import LABELS_NAME
-from viewpoint.quiet_tensorflow import import_tensorflow
 
 import_tensorflow()
 

@@ -6,7 +6,7 @@ They rest on train.py's metrics.json, with the figures of the Keras model on the
 from collections.abc import Sequence
 
 import config
-from viewpoint.cli import counted, printable
+from viewpoint.common.cli import counted, printable
 from viewpoint.reports.groups import CLEAR_MARGIN, with_interval
 from viewpoint.reports.summary import SUGGESTION_GOAL, photos_behind
 

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import counted
-from viewpoint.files import write_atomically
-from viewpoint.images import ImageError
+from viewpoint.common.cli import counted
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import ImageError
 from viewpoint.inputs import is_video
 from viewpoint.outputs import Prediction
 from viewpoint.reports.pictures import data_uri, thumbnail

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 import config
-from viewpoint.metrics import wilson_interval
+from viewpoint.common.metrics import wilson_interval
 
 VOTE_COLUMNS = ("front_votes", "rear_votes", "left_votes", "right_votes")
 CLEAR_MARGIN = 2  # votes by which one end and one side must lead

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from viewpoint.images import open_image
+from viewpoint.common.images import open_image
 
 LINE_HEIGHT, MARGIN = 20, 8
 MIN_COLUMN = 160  # pixels; a class and its score must fit below a narrow photo

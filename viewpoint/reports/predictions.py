@@ -7,9 +7,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 import config
-from viewpoint.cli import UserError, counted
-from viewpoint.files import write_atomically
-from viewpoint.images import ImageError
+from viewpoint.common.cli import UserError, counted
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import ImageError
 from viewpoint.outputs import Prediction
 from viewpoint.reports.pictures import contact_sheet, thumbnail
 

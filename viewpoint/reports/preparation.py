@@ -7,7 +7,7 @@ import pandas as pd
 
 import config
 from viewpoint.annotations.photo import Report
-from viewpoint.cli import counted, printable
+from viewpoint.common.cli import counted, printable
 from viewpoint.dataset import CORRECTIONS_NAME, class_counts
 from viewpoint.part_names import PART_NAMES_NAME
 from viewpoint.splits import Changes

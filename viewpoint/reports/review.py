@@ -18,13 +18,13 @@ from tqdm import tqdm
 import config
 from viewpoint.annotations.photo import Part, Photo
 from viewpoint.annotations.shapes import ellipse_points
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import write_atomically
+from viewpoint.common.images import ImageError
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.dataset import data_set_id
 from viewpoint.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
-from viewpoint.files import write_atomically
-from viewpoint.images import ImageError
 from viewpoint.labeling import VOTES, votes_of_names
-from viewpoint.parallel import cpu_count, map_in_order
 from viewpoint.predictor import Predictor
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail

@@ -3,7 +3,7 @@
 import pandas as pd
 
 import config
-from viewpoint.cli import command, counted
+from viewpoint.common.cli import command, counted
 from viewpoint.dataset import class_counts
 from viewpoint.settings import Settings
 

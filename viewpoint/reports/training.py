@@ -17,22 +17,10 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
 from viewpoint.annotations.photo import Part
-from viewpoint.cli import UserError, counted
-from viewpoint.corrections import read_corrections
-from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
-from viewpoint.doubts import (
-    MIRRORED_REASON,
-    counterparts_of,
-    looks_mirrored,
-    reasons_in_names,
-    reasons_in_votes,
-)
-from viewpoint.files import relative_path, remove, write_atomically
-from viewpoint.fingerprints import hash_photos
-from viewpoint.history import Previous
-from viewpoint.images import ImageError, upright_size
-from viewpoint.inference import PREDICTION_COLUMNS
-from viewpoint.metrics import (
+from viewpoint.common.cli import UserError, counted
+from viewpoint.common.files import relative_path, remove, write_atomically
+from viewpoint.common.images import ImageError, upright_size
+from viewpoint.common.metrics import (
     accuracy_and_macro_f1,
     coverage_by_threshold,
     expected_calibration_error,
@@ -42,6 +30,18 @@ from viewpoint.metrics import (
     threshold_effect,
     wilson_interval,
 )
+from viewpoint.corrections import read_corrections
+from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
+from viewpoint.doubts import (
+    MIRRORED_REASON,
+    counterparts_of,
+    looks_mirrored,
+    reasons_in_names,
+    reasons_in_votes,
+)
+from viewpoint.fingerprints import hash_photos
+from viewpoint.history import Previous
+from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.parts_file import PARTS_NAME, read_parts
 from viewpoint.reports.charts import (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from viewpoint.cli import counted
+from viewpoint.common.cli import counted
 
 SIGNIFICANT = 0.05  # a difference that chance makes less often than this is called real
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import config
-from viewpoint.cli import UserError, printable
+from viewpoint.common.cli import UserError, printable
 
 # --- Listing -----------------------------------------------------------------------
 

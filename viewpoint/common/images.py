@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 
 import config
-from viewpoint.cli import UserError
+from viewpoint.common.cli import UserError
 
 # The normalization of MobileNetV2's ImageNet weights (keras.applications.mobilenet_v2.preprocess_input).
 PIXEL_MEAN, PIXEL_STD = 127.5, 127.5

@@ -5,8 +5,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from viewpoint.cli import UserError
-from viewpoint.texts import encoding_of_file
+from viewpoint.common.cli import UserError
+from viewpoint.common.texts import encoding_of_file
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,0 +1,1 @@
+"""What every room uses: command lines, files, images, tables, metrics, parallel work."""
