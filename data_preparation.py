@@ -34,6 +34,7 @@ from pathlib import Path
 import pandas as pd
 
 import config
+from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.annotations.photo import Photo, Report
 from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
 from viewpoint.common.files import relative_path, write_together
@@ -53,7 +54,6 @@ from viewpoint.dataset import (
 )
 from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.parts_file import PARTS_NAME, write_parts
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary

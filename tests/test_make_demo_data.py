@@ -11,12 +11,12 @@ from make_demo_data import Region, draw_car, draw_close_up, draw_image
 
 import config
 from viewpoint.annotations.via import read_regions
+from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
 from viewpoint.doubts import find_suspicions
 from viewpoint.labeling import UNKNOWN, extract_viewpoint_label, part_names
 from viewpoint.scan import read_dataset
 from viewpoint.splits import find_conflicts
-from viewpoint.vocabulary import KNOWN
 
 
 def names_in(regions: list[Region]) -> set[str]:

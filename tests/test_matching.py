@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import save_photo
 
-from viewpoint import matching
-from viewpoint.matching import match_names
+from viewpoint.annotations import matching
+from viewpoint.annotations.matching import match_names
 
 MISSING, OUTSIDE = "annotated but missing", "photo outside the data folder"
 

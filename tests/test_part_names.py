@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from viewpoint.annotations.part_names import known_meanings, read_part_names, write_part_names
 from viewpoint.common.cli import UserError
-from viewpoint.part_names import known_meanings, read_part_names, write_part_names
 
 
 def test_what_people_filled_in_is_read_and_kept(tmp_path):

@@ -16,10 +16,10 @@ from PIL import Image
 from select_photos import choose, class_weights, margins, part_options
 
 import config
+from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
 from viewpoint.fingerprints import ModelData, SplitData, photo_hash, write_data
 from viewpoint.scan import read_dataset
-from viewpoint.vocabulary import KNOWN
 
 SIZE = 32
 ANNOTATIONS = "_via_img_metadata"

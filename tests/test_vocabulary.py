@@ -3,7 +3,15 @@
 import pytest
 
 import config
-from viewpoint.vocabulary import KNOWN, clean_name, cut_into_words, is_placeholder, is_plate, known_by_words, part_of
+from viewpoint.annotations.vocabulary import (
+    KNOWN,
+    clean_name,
+    cut_into_words,
+    is_placeholder,
+    is_plate,
+    known_by_words,
+    part_of,
+)
 
 LISTS = (config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.DAMAGE_PARTS)
 

@@ -31,16 +31,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 from tqdm import tqdm
 
 import config
+from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import Outline, Part, Report
 from viewpoint.annotations.shapes import box_points
+from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.dataset import SPLITS, read_rows
-from viewpoint.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.scan import Reading, nothing_found, read_dataset
-from viewpoint.vocabulary import DAMAGE, KNOWN
 
 NAMES = {"damage": DAMAGE, "parts": KNOWN - DAMAGE}
 ALL = "all"  # takes the place of the splits where there are none

@@ -39,6 +39,7 @@ from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 import config
+from viewpoint.annotations.vocabulary import known_by_words
 from viewpoint.common.cli import COUNT, UserError, counted, run
 from viewpoint.common.files import csv_name, write_atomically
 from viewpoint.common.images import ImageError, open_header, open_image
@@ -53,7 +54,6 @@ from viewpoint.inputs import Input, is_video, list_inputs
 from viewpoint.labeling import VAGUE
 from viewpoint.network import head_of, load_model
 from viewpoint.splits import connect, near_duplicates, perceptual_hash, read_memory
-from viewpoint.vocabulary import known_by_words
 
 # What browsers show, as Pillow names it, with the suffix of the copy; other photos are saved as JPEG.
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import config
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import Part
-from viewpoint.vocabulary import DAMAGE, KNOWN, clean_name, is_placeholder, is_plate, part_of
+from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, clean_name, is_placeholder, is_plate, part_of
 
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),

@@ -10,7 +10,10 @@ from tqdm import tqdm
 
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file
+from viewpoint.annotations.matching import MISSING, match_names
+from viewpoint.annotations.part_names import PART_NAMES_NAME
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
+from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, printable
 from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
@@ -18,10 +21,7 @@ from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.dataset import COLUMNS, is_summary
 from viewpoint.fingerprints import photo_hash
 from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
-from viewpoint.matching import MISSING, match_names
-from viewpoint.part_names import PART_NAMES_NAME
 from viewpoint.splits import perceptual_hash
-from viewpoint.vocabulary import DAMAGE, KNOWN
 
 NOT_USED = "annotation file not used"
 IN_UNUSED_FILE = "annotated in a file that was not used"

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.shapes import coco_outlines
+from viewpoint.annotations.vocabulary import part_of
 from viewpoint.common.cli import counted
-from viewpoint.vocabulary import part_of
 
 # An image of the file: its id as id_text gives it, and its file name.
 Target = tuple[str, str]

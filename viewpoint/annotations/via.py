@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import config
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.shapes import via_outline
-from viewpoint.vocabulary import DAMAGE, clean_name, part_of
+from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
 
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 import config
+from viewpoint.annotations.part_names import PART_NAMES_NAME
 from viewpoint.annotations.photo import Report
 from viewpoint.common.cli import counted, printable
 from viewpoint.dataset import CORRECTIONS_NAME, class_counts
-from viewpoint.part_names import PART_NAMES_NAME
 from viewpoint.splits import Changes
 
 SOME = 5  # items of a long list are printed

@@ -9,10 +9,10 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from viewpoint.annotations.vocabulary import clean_name, part_of
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import write_atomically
 from viewpoint.common.tables import read_table
-from viewpoint.vocabulary import clean_name, part_of
 
 PART_NAMES_NAME = "part_names.csv"
 COLUMNS = ["name", "count", "means"]
