@@ -34,8 +34,8 @@ from viewpoint.common.cli import COUNT, SEED, UserError, command, counted, numbe
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
-from viewpoint.dataset import SUMMARY_NAME, read_rows
-from viewpoint.fingerprints import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
+from viewpoint.data.dataset import SUMMARY_NAME, read_rows
+from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
 from viewpoint.inference import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels

@@ -39,8 +39,8 @@ from viewpoint.annotations.photo import Photo, Report
 from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
 from viewpoint.common.files import relative_path, write_together
 from viewpoint.common.images import CHART_NAME
-from viewpoint.corrections import apply_corrections, read_corrections
-from viewpoint.dataset import (
+from viewpoint.data.corrections import apply_corrections, read_corrections
+from viewpoint.data.dataset import (
     CORRECTIONS_NAME,
     LABELS_NAME,
     MEMORY_NAME,
@@ -52,14 +52,11 @@ from viewpoint.dataset import (
     read_summary,
     refuse_to_overwrite,
 )
-from viewpoint.labeling import extract_viewpoint_label
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.parts_file import PARTS_NAME, write_parts
-from viewpoint.reports.charts import draw_class_distribution
-from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
-from viewpoint.reports.review import find_model, write_review
-from viewpoint.scan import Reading, nothing_found, parse_dataset, read_dataset
-from viewpoint.splits import (
+from viewpoint.data.labeling import extract_viewpoint_label
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.data.parts import PARTS_NAME, write_parts
+from viewpoint.data.scan import Reading, nothing_found, parse_dataset, read_dataset
+from viewpoint.data.splits import (
     Changes,
     Memory,
     create_grouped_splits,
@@ -69,6 +66,9 @@ from viewpoint.splits import (
     memory_table,
     read_memory,
 )
+from viewpoint.reports.charts import draw_class_distribution
+from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
+from viewpoint.reports.review import find_model, write_review
 
 # The part lists belong to config.py; people import them together with the functions that use them.
 FRONT_PARTS, REAR_PARTS = config.FRONT_PARTS, config.REAR_PARTS

@@ -46,9 +46,16 @@ from tqdm import tqdm
 import config
 from viewpoint.common.cli import FRACTION, UserError, counted, printable, run
 from viewpoint.common.metrics import accuracy_and_macro_f1
-from viewpoint.fingerprints import count_known, describe_known, describe_outdated, find_data, hash_photos, packed_data
+from viewpoint.data.labeling import VIEWPOINTS
+from viewpoint.data.provenance import (
+    count_known,
+    describe_known,
+    describe_outdated,
+    find_data,
+    hash_photos,
+    packed_data,
+)
 from viewpoint.inputs import Input, is_video, list_inputs
-from viewpoint.labeling import VIEWPOINTS
 from viewpoint.outputs import (
     FORMATS,
     STANDARD_OUTPUT,

@@ -50,10 +50,12 @@ from viewpoint.common.cli import UserError, run
 from viewpoint.common.files import lock, remove
 from viewpoint.common.images import scale
 from viewpoint.common.metrics import predicted_classes
-from viewpoint.dataset import SPLITS, read_split, recorded_data_dir
+from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
+from viewpoint.data.parts import PARTS_NAME, read_drawn
+from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.drift import record_photos
 from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
-from viewpoint.fingerprints import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.gradcam import compute_heat
 from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
 from viewpoint.network import (
@@ -66,8 +68,6 @@ from viewpoint.network import (
     unfreeze,
 )
 from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks, share_batches
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME
-from viewpoint.parts_file import PARTS_NAME, read_drawn
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import Source, write_report
 from viewpoint.self_training import label_unlabelled

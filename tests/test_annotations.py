@@ -15,9 +15,9 @@ from viewpoint.annotations.json_file import read_json
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import LEAVES
+from viewpoint.data.labeling import extract_viewpoint_label
+from viewpoint.data.scan import CONFLICT, NOT_USED, Reading, parse_dataset, read_dataset
 from viewpoint.inputs import find_inputs
-from viewpoint.labeling import extract_viewpoint_label
-from viewpoint.scan import CONFLICT, NOT_USED, Reading, parse_dataset, read_dataset
 
 
 def write(folder: Path, content: object, name: str = "via.json", encoding: str = "utf-8") -> Path:

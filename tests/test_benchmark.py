@@ -8,7 +8,7 @@ from conftest import save_photo
 
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import open_image
-from viewpoint.scan import parse_dataset
+from viewpoint.data.scan import parse_dataset
 
 
 def test_the_ratio_is_the_median_of_the_rounds_with_its_range(capsys):

@@ -12,11 +12,11 @@ from sklearn.model_selection import StratifiedKFold
 
 import config
 from viewpoint.common.cli import UserError
-from viewpoint.dataset import SPLITS
-from viewpoint.fingerprints import describe_training, hash_photos, photo_hash, write_data
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.scan import parse_dataset
-from viewpoint.splits import group_keys
+from viewpoint.data.dataset import SPLITS
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.data.provenance import describe_training, hash_photos, photo_hash, write_data
+from viewpoint.data.scan import parse_dataset
+from viewpoint.data.splits import group_keys
 
 
 def labelled_photos(per_class: int) -> pd.DataFrame:
@@ -169,7 +169,9 @@ def test_a_mistake_in_the_options_of_train_py_is_reported_at_once(monkeypatch, c
 def test_the_fingerprint_covers_the_code_that_trains_and_none_that_only_labels_or_converts():
     names = {path.relative_to(crossval.PROJECT).as_posix() for path in crossval.code_of_training()}
     assert {"config.py", "train.py", "viewpoint/augmentation.py", "viewpoint/reports/training.py"} <= names
-    assert not {"data_preparation.py", "convert_tflite.py", "viewpoint/scan.py", "viewpoint/quantization.py"} & names
+    assert (
+        not {"data_preparation.py", "convert_tflite.py", "viewpoint/data/scan.py", "viewpoint/quantization.py"} & names
+    )
 
 
 def test_train_py_itself_runs_on_a_fold(demo_photos, tmp_path, monkeypatch):

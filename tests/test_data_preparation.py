@@ -16,7 +16,7 @@ from conftest import regions, save_photo, write_via
 
 import data_preparation
 from viewpoint.common.cli import UserError
-from viewpoint.dataset import SPLITS, read_split
+from viewpoint.data.dataset import SPLITS, read_split
 
 
 @pytest.fixture

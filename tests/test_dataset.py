@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from viewpoint.common.cli import UserError
-from viewpoint.dataset import read_rows, read_split, refuse_to_overwrite
+from viewpoint.data.dataset import read_rows, read_split, refuse_to_overwrite
 
 
 def test_read_split_finds_the_photos_again_and_checks_labels(tmp_path):

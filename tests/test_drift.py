@@ -19,6 +19,7 @@ from viewpoint import drift
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import open_image
 from viewpoint.common.quality import quality_reasons
+from viewpoint.data.provenance import describe_training, write_data
 from viewpoint.drift import (
     Photos,
     compare,
@@ -33,7 +34,6 @@ from viewpoint.drift import (
     size_step,
     write_reference,
 )
-from viewpoint.fingerprints import describe_training, write_data
 from viewpoint.network import build_model
 from viewpoint.outputs import RowFormat
 from viewpoint.predictor import Result

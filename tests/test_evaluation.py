@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.evaluation import fit_temperature, fold_temperature, suggest
 from viewpoint.network import build_model, head_of
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.reports.summary import describe_suggestion
 
 

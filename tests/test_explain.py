@@ -10,9 +10,9 @@ import config
 from viewpoint.batches import one_hot
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import load_batch
+from viewpoint.data.scan import parse_dataset
 from viewpoint.gradcam import compute_heat
 from viewpoint.inputs import Input
-from viewpoint.scan import parse_dataset
 
 SIZE = 64
 CLASSES = len(config.CLASSES)

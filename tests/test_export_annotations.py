@@ -13,7 +13,7 @@ from export_annotations import Item, as_coco, as_yolo, clip
 from PIL import Image
 
 from viewpoint.common.cli import UserError
-from viewpoint.scan import parse_dataset
+from viewpoint.data.scan import parse_dataset
 
 SQUARE = ((10, 10), (30, 10), (30, 30), (10, 30))  # on a photo of 60 x 40 pixels
 

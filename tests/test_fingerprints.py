@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from viewpoint.common.cli import UserError
-from viewpoint.fingerprints import (
+from viewpoint.data.provenance import (
     DATA_NAME,
     PACKED_NAME,
     also_seen,

@@ -8,7 +8,7 @@ import pytest
 from conftest import save_photo
 
 import config
-from viewpoint.labeling import VIEWPOINTS
+from viewpoint.data.labeling import VIEWPOINTS
 from viewpoint.outputs import Prediction
 from viewpoint.predictor import Result
 from viewpoint.reports.folders import Vehicles, write_vehicles

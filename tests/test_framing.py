@@ -7,7 +7,7 @@ from PIL import Image
 from viewpoint import augmentation
 from viewpoint.annotations.photo import Part
 from viewpoint.batches import vehicle_boxes
-from viewpoint.parts_file import WHOLE_PHOTO, read_drawn, write_parts
+from viewpoint.data.parts import WHOLE_PHOTO, read_drawn, write_parts
 from viewpoint.settings import Settings
 
 BONNET = Part(("bonnet",), (((40.0, 20.0), (80.0, 20.0), (80.0, 40.0)),))

@@ -19,8 +19,8 @@ from PIL import Image
 import config
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import load_image, upright_size
+from viewpoint.data.scan import nothing_found, read_dataset
 from viewpoint.reports.review import drawn_parts
-from viewpoint.scan import nothing_found, read_dataset
 
 REGION = {
     "shape_attributes": {"name": "polygon", "all_points_x": [1, 9.5, 9], "all_points_y": [1, -1, 9]},

@@ -24,7 +24,7 @@ import convert_tflite
 from test_predict import predict_images
 from viewpoint.common.cli import run
 from viewpoint.common.images import load_image, scale
-from viewpoint.fingerprints import ModelData, as_text, fingerprint
+from viewpoint.data.provenance import ModelData, as_text, fingerprint
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.folder import choose_by_class, write_snippets

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from viewpoint.common.cli import UserError
-from viewpoint.fingerprints import describe_training
+from viewpoint.data.provenance import describe_training
 from viewpoint.history import (
     add_to_history,
     changed_options,

@@ -19,12 +19,12 @@ import config
 import train
 from viewpoint import checkpoint
 from viewpoint.common.cli import UserError
-from viewpoint.dataset import SPLITS
+from viewpoint.data.dataset import SPLITS
+from viewpoint.data.scan import parse_dataset
+from viewpoint.data.splits import create_stratified_splits
 from viewpoint.outputs import partial_path
 from viewpoint.quantization import convert
-from viewpoint.scan import parse_dataset
 from viewpoint.settings import Settings
-from viewpoint.splits import create_stratified_splits
 
 PROJECT = Path(__file__).parents[1]
 

@@ -7,7 +7,15 @@ from conftest import regions
 
 import config
 from viewpoint.annotations.photo import Part
-from viewpoint.labeling import NAMELESS, ONE_NAME, UNKNOWN, decide, extract_viewpoint_label, label_parts, read_names
+from viewpoint.data.labeling import (
+    NAMELESS,
+    ONE_NAME,
+    UNKNOWN,
+    decide,
+    extract_viewpoint_label,
+    label_parts,
+    read_names,
+)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from conftest import save_photo
 
 from viewpoint.annotations import labelme, read_annotation_file
 from viewpoint.annotations.shapes import ELLIPSE_POINTS
-from viewpoint.scan import parse_dataset
+from viewpoint.data.scan import parse_dataset
 
 SQUARE = ((10, 20), (30, 20), (30, 40), (10, 40))
 

@@ -13,10 +13,10 @@ import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
-from viewpoint.doubts import find_suspicions
-from viewpoint.labeling import UNKNOWN, extract_viewpoint_label, part_names
-from viewpoint.scan import read_dataset
-from viewpoint.splits import find_conflicts
+from viewpoint.data.doubts import find_suspicions
+from viewpoint.data.labeling import UNKNOWN, extract_viewpoint_label, part_names
+from viewpoint.data.scan import read_dataset
+from viewpoint.data.splits import find_conflicts
 
 
 def names_in(regions: list[Region]) -> set[str]:

@@ -13,7 +13,7 @@ import config
 import convert_tflite
 import test_predict
 from viewpoint.common.cli import run
-from viewpoint.fingerprints import describe_training, hash_photos, packed_data, read_data
+from viewpoint.data.provenance import describe_training, hash_photos, packed_data, read_data
 from viewpoint.handoff.metadata import read_metadata
 from viewpoint.network import save_model
 

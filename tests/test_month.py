@@ -14,7 +14,7 @@ import tiny_train
 
 import config
 from viewpoint.annotations.via import read_regions
-from viewpoint.labeling import label_parts, part_names
+from viewpoint.data.labeling import label_parts, part_names
 
 PAGE = Path(__file__).parents[1] / "docs" / "month.md"
 PROJECT = PAGE.parents[1]

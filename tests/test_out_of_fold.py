@@ -4,7 +4,7 @@ import pytest
 
 import config
 from viewpoint.common.cli import UserError
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold, write_out_of_fold
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold, write_out_of_fold
 
 VALUES = [0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
 

@@ -15,16 +15,16 @@ from test_annotations import ANY
 
 import config
 import data_preparation
-from viewpoint import doubts
 from viewpoint.annotations.photo import Part, Photo, Report
 from viewpoint.annotations.shapes import via_outline
 from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import UserError
-from viewpoint.corrections import apply_corrections, read_corrections
-from viewpoint.dataset import COLUMNS, SPLITS
-from viewpoint.labeling import read_names
+from viewpoint.data import doubts
+from viewpoint.data.corrections import apply_corrections, read_corrections
+from viewpoint.data.dataset import COLUMNS, SPLITS
+from viewpoint.data.labeling import read_names
+from viewpoint.data.scan import read_dataset
 from viewpoint.reports import review
-from viewpoint.scan import read_dataset
 
 FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
 REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")

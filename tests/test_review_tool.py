@@ -20,10 +20,10 @@ from conftest import regions, save_photo, write_via
 from PIL import Image
 
 from viewpoint.common.cli import UserError
-from viewpoint.corrections import read_corrections
-from viewpoint.dataset import data_set_id
+from viewpoint.data.corrections import read_corrections
+from viewpoint.data.dataset import data_set_id
+from viewpoint.data.scan import read_dataset
 from viewpoint.reports.review import write_review
-from viewpoint.scan import read_dataset
 
 COUNT = 24
 

@@ -4,7 +4,7 @@ import json
 
 from conftest import regions, save_photo, write_via
 
-from viewpoint.scan import NOT_USED, parse_dataset, read_dataset
+from viewpoint.data.scan import NOT_USED, parse_dataset, read_dataset
 
 
 def test_all_via_flavours_at_any_depth_give_the_same_rows(tmp_path):

@@ -18,8 +18,8 @@ from select_photos import choose, class_weights, margins, part_options
 import config
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
-from viewpoint.fingerprints import ModelData, SplitData, photo_hash, write_data
-from viewpoint.scan import read_dataset
+from viewpoint.data.provenance import ModelData, SplitData, photo_hash, write_data
+from viewpoint.data.scan import read_dataset
 
 SIZE = 32
 ANNOTATIONS = "_via_img_metadata"

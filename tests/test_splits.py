@@ -10,9 +10,9 @@ from PIL import Image
 
 import config
 from viewpoint.common.cli import UserError
-from viewpoint.dataset import SPLITS
-from viewpoint.scan import read_dataset
-from viewpoint.splits import (
+from viewpoint.data.dataset import SPLITS
+from viewpoint.data.scan import read_dataset
+from viewpoint.data.splits import (
     Memory,
     create_grouped_splits,
     create_stratified_splits,

@@ -17,8 +17,8 @@ from viewpoint.augmentation import CORRUPTIONS
 from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, load_photos, one_hot
 from viewpoint.checkpoint import State
 from viewpoint.common.cli import UserError
+from viewpoint.data.provenance import read_data
 from viewpoint.drift import read_reference
-from viewpoint.fingerprints import read_data
 from viewpoint.history import read_history
 from viewpoint.network import build_model, feature_extractor, head_of
 from viewpoint.optimization import make_callbacks, make_optimizer

@@ -11,10 +11,10 @@ import config
 from viewpoint.annotations.photo import Part
 from viewpoint.common import metrics
 from viewpoint.common.comparison import compare
-from viewpoint.fingerprints import photo_hash
+from viewpoint.data.out_of_fold import write_out_of_fold
+from viewpoint.data.parts import write_parts
+from viewpoint.data.provenance import photo_hash
 from viewpoint.history import Previous
-from viewpoint.out_of_fold import write_out_of_fold
-from viewpoint.parts_file import write_parts
 from viewpoint.reports import training as report
 
 

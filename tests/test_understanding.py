@@ -13,7 +13,7 @@ import pytest
 from conftest import save_photo
 
 import data_preparation
-from viewpoint.scan import IN_UNUSED_FILE, NOT_USED, Reading, read_dataset
+from viewpoint.data.scan import IN_UNUSED_FILE, NOT_USED, Reading, read_dataset
 
 VIEWS = {
     "Front": ["bonnet", "frontbumper", "frontws"],

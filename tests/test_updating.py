@@ -14,7 +14,7 @@ from PIL import Image
 import config
 import train
 from viewpoint.common.cli import UserError
-from viewpoint.fingerprints import count_known, hash_photos, read_data
+from viewpoint.data.provenance import count_known, hash_photos, read_data
 from viewpoint.self_training import answers, find_unlabelled
 
 QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "--quiet", "--no-calibrate"]

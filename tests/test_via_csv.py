@@ -10,8 +10,8 @@ from conftest import regions, save_photo, write_via
 
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file, via_csv
-from viewpoint.labeling import part_names
-from viewpoint.scan import parse_dataset
+from viewpoint.data.labeling import part_names
+from viewpoint.data.scan import parse_dataset
 
 HEADER = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
 

@@ -52,9 +52,9 @@ from viewpoint.common.cli import COUNT, UserError, run
 from viewpoint.common.images import ImageError, load_batch, open_image, resize, scale
 from viewpoint.common.parallel import cpu_count
 from viewpoint.common.quality import quality_reasons
+from viewpoint.data.labeling import extract_viewpoint_label
 from viewpoint.inference import LABELS_NAME, load_runner
 from viewpoint.inputs import find_inputs
-from viewpoint.labeling import extract_viewpoint_label
 from viewpoint.predictor import Predictor
 
 PROJECT = Path(__file__).parents[1]

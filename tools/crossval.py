@@ -47,15 +47,15 @@ from viewpoint.common.files import list_folder
 from viewpoint.common.images import ImageError, is_photo, load_batch
 from viewpoint.common.metrics import expected_calibration_error
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
-from viewpoint.fingerprints import fingerprint, hash_photos, read_data
+from viewpoint.data.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
+from viewpoint.data.parts import PARTS_NAME
+from viewpoint.data.provenance import fingerprint, hash_photos, read_data
+from viewpoint.data.splits import connect, group_keys, in_path_order, near_duplicates, perceptual_hash, split_off_groups
 from viewpoint.inference import in_mirror, load_model
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
-from viewpoint.parts_file import PARTS_NAME
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings
-from viewpoint.splits import connect, group_keys, in_path_order, near_duplicates, perceptual_hash, split_off_groups
 
 PROJECT = Path(__file__).parents[1]
 VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validation

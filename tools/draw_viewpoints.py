@@ -28,7 +28,7 @@ import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import SEED, run
 from viewpoint.common.files import write_atomically
-from viewpoint.labeling import label_parts, part_names, votes_of_names
+from viewpoint.data.labeling import label_parts, part_names, votes_of_names
 
 # Where each class is drawn, so that a class and its mirror image are in the same row.
 PLACES: list[HashableList[str]] = [

@@ -37,9 +37,9 @@ from viewpoint.common.cli import UserError, counted, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.tables import stream_table
-from viewpoint.dataset import recorded_data_dir
+from viewpoint.data.dataset import recorded_data_dir
+from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.drift import Change, Photos, compare, distances, open_photos, read_reference
-from viewpoint.fingerprints import describe_known, hash_photos, read_data
 from viewpoint.network import load_model
 from viewpoint.outputs import STRETCH_COLUMNS
 from viewpoint.reports.drift import Unusual, describe, render_page

@@ -30,7 +30,7 @@ from viewpoint.common.cli import UserError, counted, printable, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError, load_image, scale, unscale
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.fingerprints import describe_known, hash_photos, read_data
+from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.gradcam import compute_heat
 from viewpoint.inputs import Input, find_inputs
 from viewpoint.network import load_model

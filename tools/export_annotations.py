@@ -39,8 +39,8 @@ from viewpoint.common.cli import UserError, counted, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.dataset import SPLITS, read_rows
-from viewpoint.scan import Reading, nothing_found, read_dataset
+from viewpoint.data.dataset import SPLITS, read_rows
+from viewpoint.data.scan import Reading, nothing_found, read_dataset
 
 NAMES = {"damage": DAMAGE, "parts": KNOWN - DAMAGE}
 ALL = "all"  # takes the place of the splits where there are none

@@ -32,7 +32,7 @@ import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import COUNT, SEED, command, counted, run
 from viewpoint.common.files import write_atomically
-from viewpoint.labeling import label_parts, part_names
+from viewpoint.data.labeling import label_parts, part_names
 
 WIDTH, HEIGHT = 480, 360
 CENTRE = np.array([WIDTH / 2, HEIGHT / 2])

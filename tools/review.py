@@ -26,8 +26,8 @@ import config
 from viewpoint.common.cli import UserError, counted, number, run
 from viewpoint.common.images import ImageError
 from viewpoint.common.tables import read_table
-from viewpoint.corrections import read_corrections, write_corrections
-from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, recorded_data_dir
+from viewpoint.data.corrections import read_corrections, write_corrections
+from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, recorded_data_dir
 from viewpoint.reports.pictures import thumbnail
 from viewpoint.reports.review import read_review
 

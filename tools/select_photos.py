@@ -47,13 +47,13 @@ from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
 from viewpoint.common.tables import read_table
-from viewpoint.dataset import SPLITS, recorded_data_dir
+from viewpoint.data.dataset import SPLITS, recorded_data_dir
+from viewpoint.data.labeling import VAGUE
+from viewpoint.data.provenance import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
+from viewpoint.data.splits import connect, near_duplicates, perceptual_hash, read_memory
 from viewpoint.features import backbone_features
-from viewpoint.fingerprints import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
 from viewpoint.inputs import Input, is_video, list_inputs
-from viewpoint.labeling import VAGUE
 from viewpoint.network import head_of, load_model
-from viewpoint.splits import connect, near_duplicates, perceptual_hash, read_memory
 
 # What browsers show, as Pillow names it, with the suffix of the copy; other photos are saved as JPEG.
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}

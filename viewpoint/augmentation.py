@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from viewpoint.common.images import resize
-from viewpoint.parts_file import Box
+from viewpoint.data.parts import Box
 
 # --- Random changes for training ---------------------------------------------------
 

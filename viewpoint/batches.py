@@ -25,8 +25,8 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.labeling import label_parts, part_names
-from viewpoint.parts_file import WHOLE_PHOTO, Box, Drawn, vehicle_box
+from viewpoint.data.labeling import label_parts, part_names
+from viewpoint.data.parts import WHOLE_PHOTO, Box, Drawn, vehicle_box
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
 MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])

@@ -15,7 +15,7 @@ import pandas as pd
 from viewpoint.batches import FeatureBatches, TrainingBatches
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import write_atomically
-from viewpoint.parts_file import PARTS_NAME
+from viewpoint.data.parts import PARTS_NAME
 
 CHECKPOINT_NAME = "checkpoint.npz"
 LOG_NAME = "log.jsonl"

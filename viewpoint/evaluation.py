@@ -15,7 +15,7 @@ from viewpoint.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImag
 from viewpoint.common.images import ImageError, open_image
 from viewpoint.common.metrics import is_right, suggest_threshold
 from viewpoint.common.parallel import map_in_order
-from viewpoint.out_of_fold import read_out_of_fold
+from viewpoint.data.out_of_fold import read_out_of_fold
 
 # --- Calibration -------------------------------------------------------------------
 

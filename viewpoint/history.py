@@ -10,7 +10,7 @@ from pathlib import Path
 from viewpoint.common.cli import UserError
 from viewpoint.common.comparison import Comparison, compare, describe_comparison
 from viewpoint.common.files import write_atomically
-from viewpoint.fingerprints import ModelData
+from viewpoint.data.provenance import ModelData
 from viewpoint.inference import PREDICTION_COLUMNS
 from viewpoint.settings import Settings
 

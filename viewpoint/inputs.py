@@ -15,7 +15,7 @@ import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.files import csv_name, is_file, list_folder, relative_name
 from viewpoint.common.images import is_photo
-from viewpoint.dataset import stream_rows
+from viewpoint.data.dataset import stream_rows
 
 STANDARD_INPUT = "-"
 NAME_COLUMNS = ("image_path", "image_name")

@@ -35,7 +35,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import JUNK, JUNK_FOLDERS, UNREAD_FORMAT, csv_name, is_junk_name
 from viewpoint.common.parallel import map_in_order
 from viewpoint.common.tables import stream_table
-from viewpoint.dataset import recorded_data_dir
+from viewpoint.data.dataset import recorded_data_dir
 from viewpoint.inputs import NAME_COLUMNS, is_video, list_inputs
 from viewpoint.predictor import Predictor, Result
 from viewpoint.storage import Store, filesystem, local_path, patiently, protocol_of, read, reason_of, shown

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import config
 from viewpoint.common.cli import counted
-from viewpoint.fingerprints import ModelData
+from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.metadata import MIRROR_TEXT
 from viewpoint.handoff.results import results_sections, sections_without_figures, table
 from viewpoint.inference import LABELS_NAME

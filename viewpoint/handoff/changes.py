@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from viewpoint.fingerprints import packed_data
+from viewpoint.data.provenance import packed_data
 from viewpoint.handoff.results import table
 from viewpoint.history import compare_runs, read_history
 

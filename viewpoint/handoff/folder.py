@@ -16,7 +16,7 @@ from PIL import Image
 import config
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import load_image, scale
-from viewpoint.fingerprints import ModelData
+from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide

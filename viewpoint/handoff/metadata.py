@@ -2,7 +2,7 @@
 
 It has two parts (https://ai.google.dev/edge/litert/models/metadata): a flatbuffer named
 TFLITE_METADATA in the model, and a zip archive appended to it with labels.txt and training.json
-(see viewpoint/fingerprints.py). Interpreters ignore both. The flatbuffer's schema comes with the package mediapipe.
+(see viewpoint/data/provenance.py). Interpreters ignore both. The flatbuffer's schema comes with the package mediapipe.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ import flatbuffers
 import config
 from viewpoint.common.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.common.tensorflow import import_tensorflow
-from viewpoint.fingerprints import PACKED_NAME, ModelData, as_text
+from viewpoint.data.provenance import PACKED_NAME, ModelData, as_text
 from viewpoint.inference import LABELS_NAME
 
 import_tensorflow()

@@ -20,7 +20,7 @@ from PIL import Image
 
 import config
 from viewpoint.common.metrics import expected_calibration_error, reliability
-from viewpoint.dataset import class_counts
+from viewpoint.data.dataset import class_counts
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"

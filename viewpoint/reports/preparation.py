@@ -9,8 +9,8 @@ import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME
 from viewpoint.annotations.photo import Report
 from viewpoint.common.cli import counted, printable
-from viewpoint.dataset import CORRECTIONS_NAME, class_counts
-from viewpoint.splits import Changes
+from viewpoint.data.dataset import CORRECTIONS_NAME, class_counts
+from viewpoint.data.splits import Changes
 
 SOME = 5  # items of a long list are printed
 NAMES_PRINTED = 20  # unknown part names are printed; all are in part_names.csv

@@ -22,9 +22,9 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.dataset import data_set_id
-from viewpoint.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
-from viewpoint.labeling import VOTES, votes_of_names
+from viewpoint.data.dataset import data_set_id
+from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
+from viewpoint.data.labeling import VOTES, votes_of_names
 from viewpoint.predictor import Predictor
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail

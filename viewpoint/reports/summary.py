@@ -4,7 +4,7 @@ import pandas as pd
 
 import config
 from viewpoint.common.cli import command, counted
-from viewpoint.dataset import class_counts
+from viewpoint.data.dataset import class_counts
 from viewpoint.settings import Settings
 
 # What the answers above a suggested threshold show.

@@ -30,20 +30,20 @@ from viewpoint.common.metrics import (
     threshold_effect,
     wilson_interval,
 )
-from viewpoint.corrections import read_corrections
-from viewpoint.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
-from viewpoint.doubts import (
+from viewpoint.data.corrections import read_corrections
+from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
+from viewpoint.data.doubts import (
     MIRRORED_REASON,
     counterparts_of,
     looks_mirrored,
     reasons_in_names,
     reasons_in_votes,
 )
-from viewpoint.fingerprints import hash_photos
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.data.parts import PARTS_NAME, read_parts
+from viewpoint.data.provenance import hash_photos
 from viewpoint.history import Previous
 from viewpoint.inference import PREDICTION_COLUMNS
-from viewpoint.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.parts_file import PARTS_NAME, read_parts
 from viewpoint.reports.charts import (
     draw_class_distribution,
     draw_confusion_matrix,

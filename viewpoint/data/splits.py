@@ -20,7 +20,7 @@ import config
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import open_image
 from viewpoint.common.tables import read_table
-from viewpoint.dataset import MEMORY_NAME, SPLITS, class_counts, read_rows
+from viewpoint.data.dataset import MEMORY_NAME, SPLITS, class_counts, read_rows
 
 MEMORY_COLUMNS = ["image_path", "split", "content"]
 HASHED_SIZE = 64  # a perceptual hash uses 9x8 pixels, so large photos need not be decoded in full

@@ -17,7 +17,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import is_file
 from viewpoint.common.images import CHART_NAME, is_own_chart
 from viewpoint.common.tables import stream_table
-from viewpoint.parts_file import FIRST_KEY, PARTS_NAME
+from viewpoint.data.parts import FIRST_KEY, PARTS_NAME
 
 if TYPE_CHECKING:
     import pandas as pd

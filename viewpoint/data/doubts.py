@@ -11,8 +11,8 @@ import config
 from viewpoint.annotations.photo import Part, Photo
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.cli import counted, printable
-from viewpoint.confident_learning import find_label_errors, self_confidence
-from viewpoint.labeling import part_names, votes_of_names
+from viewpoint.data.confident_learning import find_label_errors, self_confidence
+from viewpoint.data.labeling import part_names, votes_of_names
 
 ENDS, SIDES = ("front", "rear"), ("left", "right")
 MIRRORED_REASON = "the parts are where a mirrored car has them: left and right swapped?"

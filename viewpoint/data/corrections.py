@@ -12,7 +12,7 @@ from viewpoint.annotations.photo import Report
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import write_atomically
 from viewpoint.common.tables import read_table
-from viewpoint.dataset import CORRECTIONS_NAME
+from viewpoint.data.dataset import CORRECTIONS_NAME
 
 
 def read_corrections(path: Path | str) -> dict[str, str]:

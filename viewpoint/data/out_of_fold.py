@@ -9,7 +9,7 @@ from pathlib import Path
 
 import config
 from viewpoint.common.files import write_atomically
-from viewpoint.dataset import check_own, first_line
+from viewpoint.data.dataset import check_own, first_line
 
 OUT_OF_FOLD_NAME = "out_of_fold.csv"
 FIRST_COLUMNS = ["image_path", "content"]  # then one for each class

@@ -18,10 +18,10 @@ from viewpoint.common.cli import UserError, counted, printable
 from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.dataset import COLUMNS, is_summary
-from viewpoint.fingerprints import photo_hash
-from viewpoint.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
-from viewpoint.splits import perceptual_hash
+from viewpoint.data.dataset import COLUMNS, is_summary
+from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
+from viewpoint.data.provenance import photo_hash
+from viewpoint.data.splits import perceptual_hash
 
 NOT_USED = "annotation file not used"
 IN_UNUSED_FILE = "annotated in a file that was not used"

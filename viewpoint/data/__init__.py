@@ -1,0 +1,1 @@
+"""From annotated photos to labelled splits: scanning, labels, duplicates, corrections."""
