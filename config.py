@@ -515,7 +515,7 @@ CLIPPED_LEVEL = 250  # grey level from which a pixel counts as white
 TOO_BRIGHT_ABOVE = 0.25  # fraction of white pixels in the middle of the photo
 BLURRED_ABOVE = 0.48  # blur, 0 to 1, as in quality.py
 
-# Videos of a walk around the car, in viewpoint/video.py and viewpoint/steady.py.
+# Videos of a walk around the car, in viewpoint/inference/video.py and viewpoint/inference/steady.py.
 FRAMES_A_SECOND = 5  # frames that are looked at
 VIEW_SECONDS = 3.0  # for how long a view is seen on average
 AWAY_SHARE = 0.1  # fraction of the changes of view that turn away from the car, to Background

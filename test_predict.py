@@ -55,8 +55,8 @@ from viewpoint.data.provenance import (
     hash_photos,
     packed_data,
 )
-from viewpoint.inputs import Input, is_video, list_inputs
-from viewpoint.outputs import (
+from viewpoint.inference.inputs import Input, is_video, list_inputs
+from viewpoint.inference.outputs import (
     FORMATS,
     STANDARD_OUTPUT,
     Answer,
@@ -68,7 +68,7 @@ from viewpoint.outputs import (
     is_stream,
     open_output,
 )
-from viewpoint.predictor import Predictor
+from viewpoint.inference.predictor import Predictor
 
 # Of everything left out for one reason, the summary shows this many names.
 NAMES_SHOWN = 5
@@ -128,7 +128,7 @@ def predict_all(predictor: Predictor, inputs: Iterable[Input], best_frames: Path
     """The answer for each photo and video, in order."""
     for are_videos, group in itertools.groupby(inputs, lambda item: is_video(item.file)):
         if are_videos:
-            from viewpoint.video import predict_video  # imported here so that photos alone start fast
+            from viewpoint.inference.video import predict_video  # imported here so that photos alone start fast
 
             yield from (predict_video(predictor, item, best_frames) for item in group)
         else:

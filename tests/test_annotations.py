@@ -17,7 +17,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import LEAVES
 from viewpoint.data.labeling import extract_viewpoint_label
 from viewpoint.data.scan import CONFLICT, NOT_USED, Reading, parse_dataset, read_dataset
-from viewpoint.inputs import find_inputs
+from viewpoint.inference.inputs import find_inputs
 
 
 def write(folder: Path, content: object, name: str = "via.json", encoding: str = "utf-8") -> Path:

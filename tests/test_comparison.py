@@ -10,7 +10,7 @@ from conftest import save_photo
 from viewpoint.common.cli import run
 from viewpoint.common.comparison import compare, describe_comparison
 from viewpoint.data.provenance import describe_training, hash_photos
-from viewpoint.predictor import Result
+from viewpoint.inference.predictor import Result
 
 
 def predictions(right: list[bool]) -> list[str]:

@@ -21,7 +21,7 @@ from viewpoint import evaluation
 from viewpoint.batches import DecodedPhotos
 from viewpoint.common.cli import UserError, run
 from viewpoint.common.images import load_batch, load_image
-from viewpoint.inference import load_runner, mirrored_indices
+from viewpoint.inference.model import load_runner, mirrored_indices
 from viewpoint.network import build_model, save_model
 from viewpoint.quantization import convert, equalize
 from viewpoint.reports.training import measure

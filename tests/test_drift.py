@@ -34,9 +34,9 @@ from viewpoint.drift import (
     size_step,
     write_reference,
 )
+from viewpoint.inference.outputs import RowFormat
+from viewpoint.inference.predictor import Result
 from viewpoint.network import build_model
-from viewpoint.outputs import RowFormat
-from viewpoint.predictor import Result
 from viewpoint.reports.drift import describe, describe_share
 
 # --- The tests, each against another route -----------------------------------------

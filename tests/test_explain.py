@@ -12,7 +12,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.images import load_batch
 from viewpoint.data.scan import parse_dataset
 from viewpoint.gradcam import compute_heat
-from viewpoint.inputs import Input
+from viewpoint.inference.inputs import Input
 
 SIZE = 64
 CLASSES = len(config.CLASSES)

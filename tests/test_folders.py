@@ -9,8 +9,8 @@ from conftest import save_photo
 
 import config
 from viewpoint.data.labeling import VIEWPOINTS
-from viewpoint.outputs import Prediction
-from viewpoint.predictor import Result
+from viewpoint.inference.outputs import Prediction
+from viewpoint.inference.predictor import Result
 from viewpoint.reports.folders import Vehicles, write_vehicles
 
 

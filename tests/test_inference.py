@@ -11,7 +11,7 @@ import config
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import scale
 from viewpoint.common.tensorflow import import_tensorflow, without_harmless_lines
-from viewpoint.inference import load_runner, read_labels
+from viewpoint.inference.model import load_runner, read_labels
 
 import_tensorflow()
 

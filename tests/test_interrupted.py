@@ -22,7 +22,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.data.dataset import SPLITS
 from viewpoint.data.scan import parse_dataset
 from viewpoint.data.splits import create_stratified_splits
-from viewpoint.outputs import partial_path
+from viewpoint.inference.outputs import partial_path
 from viewpoint.quantization import convert
 from viewpoint.settings import Settings
 

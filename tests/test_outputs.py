@@ -14,10 +14,10 @@ from PIL import Image
 
 import config
 import test_predict
-from viewpoint import inference
-from viewpoint.inputs import list_inputs
-from viewpoint.outputs import COLUMNS, RowFormat
-from viewpoint.predictor import Result
+from viewpoint.inference import model as inference
+from viewpoint.inference.inputs import list_inputs
+from viewpoint.inference.outputs import COLUMNS, RowFormat
+from viewpoint.inference.predictor import Result
 
 
 def save_board(path: Path, level: int) -> Path:

@@ -21,7 +21,7 @@ import pytest
 from conftest import save_photo
 
 import config
-from viewpoint import inference
+from viewpoint.inference import model as inference
 
 pytest.importorskip("fsspec", reason="no fsspec here")
 pq = pytest.importorskip("pyarrow.parquet", reason="no pyarrow here")
@@ -30,7 +30,7 @@ pa = pytest.importorskip("pyarrow", reason="no pyarrow here")
 import fsspec
 import predict_many
 
-from viewpoint import shards, storage
+from viewpoint.inference import shards, storage
 
 COLUMNS = ["image_name", "prediction", "score", "best_class", "quality", "error"]
 
@@ -38,7 +38,7 @@ COLUMNS = ["image_name", "prediction", "score", "best_class", "quality", "error"
 FAKE_MODEL = """
 import os
 import numpy as np
-from viewpoint import inference
+from viewpoint.inference import model as inference
 
 def runner(batch):
     if "CALLS" in os.environ:

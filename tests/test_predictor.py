@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import config
-from viewpoint import Predictor, inference
+from viewpoint import Predictor
+from viewpoint.inference import model as inference
 
 
 def board(level: int, size: int = 240) -> np.ndarray:

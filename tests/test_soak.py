@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 import config
-from viewpoint.inference import LABELS_NAME
+from viewpoint.inference.model import LABELS_NAME
 from viewpoint.quantization import convert
 
 SCRIPT = Path(__file__).parents[1] / "test_predict.py"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import config
-from viewpoint.steady import TICK, find_stretches, most_probable_path, transitions
+from viewpoint.inference.steady import TICK, find_stretches, most_probable_path, transitions
 
 LABELS = config.CLASSES
 WALK = ["Front", "FrontLeft", "RearLeft", "Rear", "RearRight", "FrontRight", "Front"]

@@ -13,11 +13,12 @@ from PIL import Image
 
 import config
 import test_predict
-from viewpoint import inference, outputs
 from viewpoint.common.cli import UserError, run
 from viewpoint.common.metrics import accuracy_and_macro_f1
-from viewpoint.outputs import COLUMNS, Outcome, Prediction
-from viewpoint.predictor import Result
+from viewpoint.inference import model as inference
+from viewpoint.inference import outputs
+from viewpoint.inference.outputs import COLUMNS, Outcome, Prediction
+from viewpoint.inference.predictor import Result
 from viewpoint.reports.predictions import LeastCertain, draw_predictions
 
 

@@ -13,9 +13,10 @@ from PIL import Image
 
 import config
 import test_predict
-from viewpoint import inference, outputs, video
-from viewpoint.predictor import Predictor
-from viewpoint.steady import find_stretches
+from viewpoint.inference import model as inference
+from viewpoint.inference import outputs, video
+from viewpoint.inference.predictor import Predictor
+from viewpoint.inference.steady import find_stretches
 
 av = pytest.importorskip("av", reason="no PyAV here")
 

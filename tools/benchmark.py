@@ -53,9 +53,9 @@ from viewpoint.common.images import ImageError, load_batch, open_image, resize, 
 from viewpoint.common.parallel import cpu_count
 from viewpoint.common.quality import quality_reasons
 from viewpoint.data.labeling import extract_viewpoint_label
-from viewpoint.inference import LABELS_NAME, load_runner
-from viewpoint.inputs import find_inputs
-from viewpoint.predictor import Predictor
+from viewpoint.inference.inputs import find_inputs
+from viewpoint.inference.model import LABELS_NAME, load_runner
+from viewpoint.inference.predictor import Predictor
 
 PROJECT = Path(__file__).parents[1]
 PARTS = ["start", "prediction", "python", "growth", "training"]
@@ -230,7 +230,7 @@ def benchmark_video(model: Path, folder: Path, rounds: int) -> None:
     except ImportError:
         print("Video: left out, because PyAV is not installed (pip install av)")
         return
-    from viewpoint.video import watch
+    from viewpoint.inference.video import watch
 
     path, count = folder / "walk.mp4", 300
     with av.open(str(path), "w") as container:

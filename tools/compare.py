@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 from viewpoint.common.cli import UserError, counted, printable, run
 from viewpoint.common.comparison import compare, describe_comparison
 from viewpoint.data.provenance import count_known, find_data, hash_photos
-from viewpoint.inputs import Input, find_inputs
-from viewpoint.predictor import Predictor
+from viewpoint.inference.inputs import Input, find_inputs
+from viewpoint.inference.predictor import Predictor
 
 LISTED = 20  # at most so many photos are named
 

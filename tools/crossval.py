@@ -52,7 +52,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.data.parts import PARTS_NAME
 from viewpoint.data.provenance import fingerprint, hash_photos, read_data
 from viewpoint.data.splits import connect, group_keys, in_path_order, near_duplicates, perceptual_hash, split_off_groups
-from viewpoint.inference import in_mirror, load_model
+from viewpoint.inference.model import in_mirror, load_model
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.settings import parse_settings

@@ -32,7 +32,7 @@ from viewpoint.common.images import ImageError, load_image, scale, unscale
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.gradcam import compute_heat
-from viewpoint.inputs import Input, find_inputs
+from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.network import load_model
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pages import render

@@ -38,11 +38,11 @@ sys.path.insert(0, str(PROJECT))  # the scripts are one folder up
 import config
 from viewpoint.common.cli import FRACTION, UserError, complain, counted, printable, run
 from viewpoint.common.parallel import cpu_count
-from viewpoint.inference import load_model
-from viewpoint.outputs import FAILED_COLUMNS
+from viewpoint.inference.model import load_model
+from viewpoint.inference.outputs import FAILED_COLUMNS
 
 try:
-    from viewpoint import shards, storage
+    from viewpoint.inference import shards, storage
 except ImportError as missing:
     complain(f"error: {missing.name} is not installed; pip install -r requirements-cluster.txt")
     sys.exit(2)

@@ -1,5 +1,5 @@
 """The library under the four scripts; `from viewpoint import Predictor` predicts from Python."""
 
-from viewpoint.predictor import Predictor
+from viewpoint.inference.predictor import Predictor
 
 __all__ = ["Predictor"]

@@ -11,7 +11,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.comparison import Comparison, compare, describe_comparison
 from viewpoint.common.files import write_atomically
 from viewpoint.data.provenance import ModelData
-from viewpoint.inference import PREDICTION_COLUMNS
+from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.settings import Settings
 
 HISTORY_NAME = "history.jsonl"

@@ -22,7 +22,7 @@ from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.provenance import hash_photos
 from viewpoint.data.splits import connect, near_duplicates, perceptual_hash
 from viewpoint.evaluation import predict
-from viewpoint.inputs import find_inputs
+from viewpoint.inference.inputs import find_inputs
 
 
 @dataclass(frozen=True)

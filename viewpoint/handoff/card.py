@@ -15,7 +15,7 @@ from viewpoint.common.cli import counted
 from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.metadata import MIRROR_TEXT
 from viewpoint.handoff.results import results_sections, sections_without_figures, table
-from viewpoint.inference import LABELS_NAME
+from viewpoint.inference.model import LABELS_NAME
 from viewpoint.quantization import Converted
 
 

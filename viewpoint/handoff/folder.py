@@ -20,7 +20,7 @@ from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide
-from viewpoint.inference import LABELS_NAME, Runner
+from viewpoint.inference.model import LABELS_NAME, Runner
 from viewpoint.quantization import Converted
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ import config
 from viewpoint.common.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.common.tensorflow import import_tensorflow
 from viewpoint.data.provenance import PACKED_NAME, ModelData, as_text
-from viewpoint.inference import LABELS_NAME
+from viewpoint.inference.model import LABELS_NAME
 
 import_tensorflow()
 

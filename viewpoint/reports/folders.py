@@ -13,8 +13,8 @@ import config
 from viewpoint.common.cli import counted
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
-from viewpoint.inputs import is_video
-from viewpoint.outputs import Prediction
+from viewpoint.inference.inputs import is_video
+from viewpoint.inference.outputs import Prediction
 from viewpoint.reports.pictures import data_uri, thumbnail
 
 NOT_THERE = "not there"

@@ -10,7 +10,7 @@ import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
-from viewpoint.outputs import Prediction
+from viewpoint.inference.outputs import Prediction
 from viewpoint.reports.pictures import contact_sheet, thumbnail
 
 

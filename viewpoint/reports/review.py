@@ -25,7 +25,7 @@ from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
 from viewpoint.data.labeling import VOTES, votes_of_names
-from viewpoint.predictor import Predictor
+from viewpoint.inference.predictor import Predictor
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri, thumbnail
 

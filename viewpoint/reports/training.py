@@ -43,7 +43,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.data.parts import PARTS_NAME, read_parts
 from viewpoint.data.provenance import hash_photos
 from viewpoint.history import Previous
-from viewpoint.inference import PREDICTION_COLUMNS
+from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports.charts import (
     draw_class_distribution,
     draw_confusion_matrix,

@@ -18,9 +18,9 @@ from typing import NamedTuple, TextIO
 import config
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import link_target, remove, rename_when_done, write_atomically
-from viewpoint.inference import PREDICTION_COLUMNS
-from viewpoint.inputs import Input, Inputs
-from viewpoint.predictor import Result
+from viewpoint.inference.inputs import Input, Inputs
+from viewpoint.inference.model import PREDICTION_COLUMNS
+from viewpoint.inference.predictor import Result
 
 STANDARD_OUTPUT = "-"
 FORMATS = ("csv", "jsonl")

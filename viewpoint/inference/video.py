@@ -18,10 +18,10 @@ import config
 from viewpoint.common.cli import UserError, printable
 from viewpoint.common.files import write_atomically
 from viewpoint.common.quality import sharpness
-from viewpoint.inputs import Input
-from viewpoint.outputs import Answer, Prediction
-from viewpoint.predictor import Predictor, Result
-from viewpoint.steady import find_stretches, most_probable_path
+from viewpoint.inference.inputs import Input
+from viewpoint.inference.outputs import Answer, Prediction
+from viewpoint.inference.predictor import Predictor, Result
+from viewpoint.inference.steady import find_stretches, most_probable_path
 
 # FFmpeg reads hundreds of formats, and some of them, such as playlists, open other files.
 OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm", "protocol_whitelist": "file"}

@@ -36,9 +36,9 @@ from viewpoint.common.files import JUNK, JUNK_FOLDERS, UNREAD_FORMAT, csv_name, 
 from viewpoint.common.parallel import map_in_order
 from viewpoint.common.tables import stream_table
 from viewpoint.data.dataset import recorded_data_dir
-from viewpoint.inputs import NAME_COLUMNS, is_video, list_inputs
-from viewpoint.predictor import Predictor, Result
-from viewpoint.storage import Store, filesystem, local_path, patiently, protocol_of, read, reason_of, shown
+from viewpoint.inference.inputs import NAME_COLUMNS, is_video, list_inputs
+from viewpoint.inference.predictor import Predictor, Result
+from viewpoint.inference.storage import Store, filesystem, local_path, patiently, protocol_of, read, reason_of, shown
 
 MANIFEST = "manifest.parquet"
 MANIFEST_SCHEMA = pa.schema([("image_name", pa.string()), ("address", pa.binary())])

@@ -19,7 +19,7 @@ import config
 from viewpoint.common.images import ImageError, Source, open_image, resize, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import TOO_BRIGHT, TOO_DARK, quality_reasons
-from viewpoint.inference import load_model, with_mirror
+from viewpoint.inference.model import load_model, with_mirror
 
 
 @dataclass(frozen=True)
