@@ -44,8 +44,6 @@ import pandas as pd
 import tensorflow as tf
 
 import config
-from viewpoint.batches import FeatureBatches, ImageBatches, Images, TrainingBatches, load_photos, one_hot, vehicle_boxes
-from viewpoint.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.common.cli import UserError, run
 from viewpoint.common.files import lock, remove
 from viewpoint.common.images import scale
@@ -54,11 +52,23 @@ from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.parts import PARTS_NAME, read_drawn
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
-from viewpoint.drift import record_photos
-from viewpoint.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
-from viewpoint.gradcam import compute_heat
-from viewpoint.history import add_to_history, changes_since_previous, compare_with_previous
-from viewpoint.network import (
+from viewpoint.reports.summary import print_summary
+from viewpoint.reports.training import Source, write_report
+from viewpoint.training.batches import (
+    FeatureBatches,
+    ImageBatches,
+    Images,
+    TrainingBatches,
+    load_photos,
+    one_hot,
+    vehicle_boxes,
+)
+from viewpoint.training.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
+from viewpoint.training.drift import record_photos
+from viewpoint.training.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
+from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.history import add_to_history, changes_since_previous, compare_with_previous
+from viewpoint.training.network import (
     build_model,
     feature_extractor,
     head_of,
@@ -67,11 +77,15 @@ from viewpoint.network import (
     save_model,
     unfreeze,
 )
-from viewpoint.optimization import make_callbacks, make_loss, make_optimizer, make_progress_callbacks, share_batches
-from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import Source, write_report
-from viewpoint.self_training import label_unlabelled
-from viewpoint.settings import Settings, parse_settings
+from viewpoint.training.optimization import (
+    make_callbacks,
+    make_loss,
+    make_optimizer,
+    make_progress_callbacks,
+    share_batches,
+)
+from viewpoint.training.self_training import label_unlabelled
+from viewpoint.training.settings import Settings, parse_settings
 
 LOCK_NAME = ".train.lock"  # locked while a training writes to the models folder
 

@@ -7,12 +7,12 @@ from PIL import Image
 
 import config
 from viewpoint.data.scan import read_dataset
-from viewpoint.drift import Photos, compare
 from viewpoint.reports.drift import Unusual, render_page
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import write_review
 from viewpoint.reports.training import Source, write_report
+from viewpoint.training.drift import Photos, compare
 
 
 def serious_faults(page, axe: str) -> list[str]:

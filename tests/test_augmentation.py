@@ -5,9 +5,9 @@ import pytest
 from conftest import save_photo
 from PIL import Image
 
-from viewpoint import augmentation
 from viewpoint.common.images import open_image, resize
-from viewpoint.settings import Settings
+from viewpoint.training import augmentation
+from viewpoint.training.settings import Settings
 
 STRENGTHS = Settings().strengths()
 

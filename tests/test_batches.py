@@ -7,7 +7,9 @@ import pytest
 from conftest import save_photo
 
 import config
-from viewpoint.batches import (
+from viewpoint.common.cli import UserError
+from viewpoint.common.images import ImageError, scale
+from viewpoint.training.batches import (
     DecodedPhotos,
     ImageBatches,
     MappedImages,
@@ -17,8 +19,6 @@ from viewpoint.batches import (
     one_hot,
     read_through_cache,
 )
-from viewpoint.common.cli import UserError
-from viewpoint.common.images import ImageError, scale
 
 
 def numbered_images(count: int, size: int = 8) -> np.ndarray:

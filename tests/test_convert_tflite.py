@@ -17,14 +17,14 @@ from conftest import save_photo
 import config
 import convert_tflite
 import test_predict
-from viewpoint import evaluation
-from viewpoint.batches import DecodedPhotos
 from viewpoint.common.cli import UserError, run
 from viewpoint.common.images import load_batch, load_image
 from viewpoint.inference.model import load_runner, mirrored_indices
-from viewpoint.network import build_model, save_model
 from viewpoint.quantization import convert, equalize
 from viewpoint.reports.training import measure
+from viewpoint.training import evaluation
+from viewpoint.training.batches import DecodedPhotos
+from viewpoint.training.network import build_model, save_model
 
 PROJECT = Path(convert_tflite.__file__).parent
 SIZE = 32
@@ -113,7 +113,7 @@ def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
 )
 def test_a_mirror_model_is_the_mean_over_an_image_and_its_mirror_image(tmp_path, monkeypatch, precision, near):
     """Worked out by running the plain model twice; and its answers for both images mirror each other."""
-    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
     keras.utils.set_random_seed(4)
     model, _ = build_model(image_size=32)
     model.get_layer("probabilities").set_weights(
@@ -266,7 +266,7 @@ def test_the_python_snippet_of_the_hand_off_takes_each_precision(conversion, unt
 
 
 def test_an_int8_model_takes_and_gives_float32_unless_asked_for_uint8(trained, run_script, monkeypatch):
-    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
     keras.utils.set_random_seed(0)
     save_model(build_model(image_size=SIZE)[0], trained / "models")
     (trained / "dataset" / "train.csv").write_bytes((trained / "dataset" / "val.csv").read_bytes())

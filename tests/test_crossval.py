@@ -168,7 +168,7 @@ def test_a_mistake_in_the_options_of_train_py_is_reported_at_once(monkeypatch, c
 
 def test_the_fingerprint_covers_the_code_that_trains_and_none_that_only_labels_or_converts():
     names = {path.relative_to(crossval.PROJECT).as_posix() for path in crossval.code_of_training()}
-    assert {"config.py", "train.py", "viewpoint/augmentation.py", "viewpoint/reports/training.py"} <= names
+    assert {"config.py", "train.py", "viewpoint/training/augmentation.py", "viewpoint/reports/training.py"} <= names
     assert (
         not {"data_preparation.py", "convert_tflite.py", "viewpoint/data/scan.py", "viewpoint/quantization.py"} & names
     )

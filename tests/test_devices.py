@@ -21,7 +21,7 @@ import tensorflow as tf
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import tiny_train, train
-from viewpoint import network
+from viewpoint.training import network
 network.build_backbone = tiny_train.build_backbone
 train.main()
 """
@@ -60,7 +60,7 @@ def losses(dataset: Path, models: str) -> list[float]:
 @pytest.fixture
 def on_one_device(dataset, monkeypatch) -> list[np.ndarray]:
     """The weights after a training in float32 on one device."""
-    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
     monkeypatch.setattr("sys.argv", ["train.py", *options(dataset, "one")])
     train.main()
     return trained_weights(dataset, "one")

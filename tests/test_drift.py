@@ -15,12 +15,15 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 import config
-from viewpoint import drift
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import open_image
 from viewpoint.common.quality import quality_reasons
 from viewpoint.data.provenance import describe_training, write_data
-from viewpoint.drift import (
+from viewpoint.inference.outputs import RowFormat
+from viewpoint.inference.predictor import Result
+from viewpoint.reports.drift import describe, describe_share
+from viewpoint.training import drift
+from viewpoint.training.drift import (
     Photos,
     compare,
     compare_features,
@@ -34,10 +37,7 @@ from viewpoint.drift import (
     size_step,
     write_reference,
 )
-from viewpoint.inference.outputs import RowFormat
-from viewpoint.inference.predictor import Result
-from viewpoint.network import build_model
-from viewpoint.reports.drift import describe, describe_share
+from viewpoint.training.network import build_model
 
 # --- The tests, each against another route -----------------------------------------
 
@@ -210,7 +210,7 @@ def models(tmp_path_factory):
     """A models folder with an untrained network, its record of 60 photos, and the network itself."""
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+        patch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
         keras.utils.set_random_seed(1)
         model, _ = build_model(image_size=32)
     model.save(folder / "model.keras")

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
-from viewpoint.evaluation import fit_temperature, fold_temperature, suggest
-from viewpoint.network import build_model, head_of
 from viewpoint.reports.summary import describe_suggestion
+from viewpoint.training.evaluation import fit_temperature, fold_temperature, suggest
+from viewpoint.training.network import build_model, head_of
 
 
 def test_the_temperature_of_a_hand_worked_case():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viewpoint import augmentation
 from viewpoint.annotations.photo import Part
-from viewpoint.batches import vehicle_boxes
 from viewpoint.data.parts import WHOLE_PHOTO, read_drawn, write_parts
-from viewpoint.settings import Settings
+from viewpoint.training import augmentation
+from viewpoint.training.batches import vehicle_boxes
+from viewpoint.training.settings import Settings
 
 BONNET = Part(("bonnet",), (((40.0, 20.0), (80.0, 20.0), (80.0, 40.0)),))
 DOOR = Part(("leftfrontdoor",), (((100.0, 10.0), (160.0, 60.0), (120.0, 90.0)),))

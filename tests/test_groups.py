@@ -5,7 +5,7 @@ import pytest
 
 import config
 from viewpoint.common.metrics import wilson_interval
-from viewpoint.reports.groups import class_figures, class_table, clearness, folder_figures, label_figures
+from viewpoint.training.figures import class_figures, class_table, clearness, folder_figures, label_figures
 
 
 def test_figures_of_classes_and_what_was_not_measured():

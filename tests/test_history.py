@@ -6,14 +6,14 @@ import pytest
 
 from viewpoint.common.cli import UserError
 from viewpoint.data.provenance import describe_training
-from viewpoint.history import (
+from viewpoint.training.history import (
     add_to_history,
     changed_options,
     changes_since_previous,
     compare_with_previous,
     read_history,
 )
-from viewpoint.settings import Settings
+from viewpoint.training.settings import Settings
 
 METRICS = {"images": 2, "accuracy": 0.5, "macro_f1": 0.5, "log_loss": 1.0, "calibration_error": 0.1, "per_class": {}}
 

@@ -15,7 +15,6 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 import config
 from test_predict import predict_images
-from viewpoint.batches import DecodedPhotos, ImageBatches, one_hot
 from viewpoint.common import images
 from viewpoint.common.images import (
     ImageError,
@@ -31,6 +30,7 @@ from viewpoint.common.images import (
     upright_size,
 )
 from viewpoint.inference import model as inference
+from viewpoint.training.batches import DecodedPhotos, ImageBatches, one_hot
 
 # How a camera stores an upright photo for each EXIF orientation: the inverse of the turn
 # that a viewer makes (EXIF 2.3, tag 0x0112).

@@ -17,14 +17,14 @@ from conftest import save_photo
 
 import config
 import train
-from viewpoint import checkpoint
 from viewpoint.common.cli import UserError
 from viewpoint.data.dataset import SPLITS
 from viewpoint.data.scan import parse_dataset
 from viewpoint.data.splits import create_stratified_splits
 from viewpoint.inference.outputs import partial_path
 from viewpoint.quantization import convert
-from viewpoint.settings import Settings
+from viewpoint.training import checkpoint
+from viewpoint.training.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
 
@@ -66,7 +66,7 @@ def training(demo_photos, tmp_path_factory) -> list:
 @pytest.mark.parametrize("recipe", OPTIONS)
 def test_a_training_killed_twice_ends_with_the_same_weights(call, training, tmp_path, monkeypatch, recipe):
     """What is not killed runs in this process, which is faster; the others are processes of their own."""
-    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
     command = [*training, *OPTIONS[recipe].split()]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     code, _, error = call(train, *command[2:], "--models", whole)

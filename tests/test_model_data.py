@@ -15,7 +15,7 @@ import test_predict
 from viewpoint.common.cli import run
 from viewpoint.data.provenance import describe_training, hash_photos, packed_data, read_data
 from viewpoint.handoff.metadata import read_metadata
-from viewpoint.network import save_model
+from viewpoint.training.network import save_model
 
 
 def colour_model() -> keras.Model:

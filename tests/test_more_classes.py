@@ -28,7 +28,7 @@ PARTS = {
 ROAD = """
 import sys
 import convert_tflite, data_preparation, test_predict, tiny_train, train
-from viewpoint import network
+from viewpoint.training import network
 
 network.build_backbone = tiny_train.build_backbone
 for line in COMMANDS.splitlines():

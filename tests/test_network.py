@@ -10,7 +10,7 @@ import tensorflow as tf
 import config
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import scale
-from viewpoint.network import build_model, feature_extractor, load_backbone_weights, load_model, unfreeze
+from viewpoint.training.network import build_model, feature_extractor, load_backbone_weights, load_model, unfreeze
 
 
 @pytest.fixture(scope="module")

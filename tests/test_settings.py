@@ -3,7 +3,7 @@
 import pytest
 
 import config
-from viewpoint.settings import Settings, parse_settings
+from viewpoint.training.settings import Settings, parse_settings
 
 ROWS = {name: row for group in config.TRAIN_OPTIONS.values() for name, row in group.items()}
 

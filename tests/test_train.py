@@ -13,16 +13,16 @@ from conftest import save_photo
 
 import config
 import train
-from viewpoint.augmentation import CORRUPTIONS
-from viewpoint.batches import DecodedPhotos, ImageBatches, TrainingBatches, load_photos, one_hot
-from viewpoint.checkpoint import State
 from viewpoint.common.cli import UserError
 from viewpoint.data.provenance import read_data
-from viewpoint.drift import read_reference
-from viewpoint.history import read_history
-from viewpoint.network import build_model, feature_extractor, head_of
-from viewpoint.optimization import make_callbacks, make_optimizer
-from viewpoint.settings import Settings
+from viewpoint.training.augmentation import CORRUPTIONS
+from viewpoint.training.batches import DecodedPhotos, ImageBatches, TrainingBatches, load_photos, one_hot
+from viewpoint.training.checkpoint import State
+from viewpoint.training.drift import read_reference
+from viewpoint.training.history import read_history
+from viewpoint.training.network import build_model, feature_extractor, head_of
+from viewpoint.training.optimization import make_callbacks, make_optimizer
+from viewpoint.training.settings import Settings
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def split(tmp_path) -> pd.DataFrame:
 @pytest.fixture
 def tiny_backbone(monkeypatch) -> None:
     """A backbone of one convolution and one BatchNorm in the place of every real one."""
-    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
 
 
 # --- Training ----------------------------------------------------------------------

@@ -14,8 +14,8 @@ from viewpoint.common.comparison import compare
 from viewpoint.data.out_of_fold import write_out_of_fold
 from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import photo_hash
-from viewpoint.history import Previous
 from viewpoint.reports import training as report
+from viewpoint.training.history import Previous
 
 
 def test_metrics_of_a_hand_worked_case():

@@ -15,7 +15,7 @@ import config
 import train
 from viewpoint.common.cli import UserError
 from viewpoint.data.provenance import count_known, hash_photos, read_data
-from viewpoint.self_training import answers, find_unlabelled
+from viewpoint.training.self_training import answers, find_unlabelled
 
 QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "--quiet", "--no-calibrate"]
 
@@ -23,7 +23,7 @@ QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "
 @pytest.fixture(autouse=True)
 def tiny_backbone(monkeypatch, tmp_path) -> None:
     """A backbone of one convolution in the place of MobileNetV2; each test starts in a folder of its own."""
-    monkeypatch.setattr("viewpoint.network.build_backbone", tiny_train.build_backbone)
+    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
     monkeypatch.chdir(tmp_path)
 
 
@@ -187,7 +187,9 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     new = [save_photo(Path("more", f"{number}.png"), seed=number) for number in range(200, 206)]
     shutil.copy("photos/14.png", "more/test photo.png")
     # Sure of the first four: FrontLeft. A model of one convolution would be sure of none.
-    monkeypatch.setattr("viewpoint.self_training.answers", lambda p, m: (np.ones(len(p), int), np.arange(len(p)) < 4))
+    monkeypatch.setattr(
+        "viewpoint.training.self_training.answers", lambda p, m: (np.ones(len(p), int), np.arange(len(p)) < 4)
+    )
     run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "updated", "--unlabelled", "more")
     said = capsys.readouterr().out
     assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 nearly the same as a" in said

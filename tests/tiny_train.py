@@ -1,6 +1,6 @@
 """train.py with a backbone of one convolution in the place of MobileNetV2, which takes long to build.
 
-Run it like train.py, or give build_backbone to viewpoint.network.
+Run it like train.py, or give build_backbone to viewpoint.training.network.
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def build_backbone(name: str, weights: str | None):
-    """A convolution and a BatchNorm, in the place of viewpoint.network.build_backbone.
+    """A convolution and a BatchNorm, in the place of viewpoint.training.network.build_backbone.
 
     The real backbones give features of about nothing before they are trained.
     """
@@ -22,8 +22,8 @@ def build_backbone(name: str, weights: str | None):
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import train
-    from viewpoint import network
     from viewpoint.common.cli import run
+    from viewpoint.training import network
 
     network.build_backbone = build_backbone
     run(train.main)

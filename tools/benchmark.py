@@ -354,8 +354,8 @@ def write_untrained_model(path: Path) -> None:
     from viewpoint.common.tensorflow import import_tensorflow
 
     import_tensorflow()
-    from viewpoint.network import build_model
     from viewpoint.quantization import convert
+    from viewpoint.training.network import build_model
 
     model, _ = build_model()
     model.export(path.parent / "saved_model", verbose=False)

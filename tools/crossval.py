@@ -55,7 +55,7 @@ from viewpoint.data.splits import connect, group_keys, in_path_order, near_dupli
 from viewpoint.inference.model import in_mirror, load_model
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
-from viewpoint.settings import parse_settings
+from viewpoint.training.settings import parse_settings
 
 PROJECT = Path(__file__).parents[1]
 VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validation

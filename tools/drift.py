@@ -39,11 +39,11 @@ from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.tables import stream_table
 from viewpoint.data.dataset import recorded_data_dir
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
-from viewpoint.drift import Change, Photos, compare, distances, open_photos, read_reference
 from viewpoint.inference.outputs import STRETCH_COLUMNS
-from viewpoint.network import load_model
 from viewpoint.reports.drift import Unusual, describe, render_page
 from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.training.drift import Change, Photos, compare, distances, open_photos, read_reference
+from viewpoint.training.network import load_model
 
 
 class Row(NamedTuple):

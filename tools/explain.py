@@ -31,12 +31,12 @@ from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError, load_image, scale, unscale
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
-from viewpoint.gradcam import compute_heat
 from viewpoint.inference.inputs import Input, find_inputs
-from viewpoint.network import load_model
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
+from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.network import load_model
 
 BATCH_SIZE = 16
 PANEL = config.IMAGE_SIZE  # width and height of a panel, whatever the model's input

@@ -51,9 +51,9 @@ from viewpoint.data.dataset import SPLITS, recorded_data_dir
 from viewpoint.data.labeling import VAGUE
 from viewpoint.data.provenance import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
 from viewpoint.data.splits import connect, near_duplicates, perceptual_hash, read_memory
-from viewpoint.features import backbone_features
 from viewpoint.inference.inputs import Input, is_video, list_inputs
-from viewpoint.network import head_of, load_model
+from viewpoint.training.features import backbone_features
+from viewpoint.training.network import head_of, load_model
 
 # What browsers show, as Pillow names it, with the suffix of the copy; other photos are saved as JPEG.
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}

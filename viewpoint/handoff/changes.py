@@ -6,7 +6,7 @@ from pathlib import Path
 
 from viewpoint.data.provenance import packed_data
 from viewpoint.handoff.results import table
-from viewpoint.history import compare_runs, read_history
+from viewpoint.training.history import compare_runs, read_history
 
 UNKNOWN = "not recorded"
 

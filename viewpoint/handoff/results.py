@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import config
 from viewpoint.common.cli import counted, printable
-from viewpoint.reports.groups import CLEAR_MARGIN, with_interval
 from viewpoint.reports.summary import SUGGESTION_GOAL, photos_behind
+from viewpoint.training.figures import CLEAR_MARGIN, with_interval
 
 THRESHOLDS_SHOWN = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # The groups of groups.label_figures.

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 import config
-from viewpoint.drift import FINE, Change, Photos
 from viewpoint.reports.pages import render
+from viewpoint.training.drift import FINE, Change, Photos
 
 # How photos of a name are called in a sentence, by what is compared.
 PHOTOS_OF = {

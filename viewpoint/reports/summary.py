@@ -5,7 +5,7 @@ import pandas as pd
 import config
 from viewpoint.common.cli import command, counted
 from viewpoint.data.dataset import class_counts
-from viewpoint.settings import Settings
+from viewpoint.training.settings import Settings
 
 # What the answers above a suggested threshold show.
 SUGGESTION_GOAL = f"at least {config.SUGGESTED_ACCURACY:.0%} accuracy with {config.SUGGESTED_CONFIDENCE:.0%} confidence"

@@ -42,7 +42,6 @@ from viewpoint.data.doubts import (
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.data.parts import PARTS_NAME, read_parts
 from viewpoint.data.provenance import hash_photos
-from viewpoint.history import Previous
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports.charts import (
     draw_class_distribution,
@@ -53,7 +52,11 @@ from viewpoint.reports.charts import (
     draw_robustness,
     overlay,
 )
-from viewpoint.reports.groups import (
+from viewpoint.reports.pages import render
+from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.reports.review import CANVAS, drawn_parts
+from viewpoint.reports.summary import describe_effect, describe_suggestion
+from viewpoint.training.figures import (
     VOTE_COLUMNS,
     age_figures,
     class_figures,
@@ -63,10 +66,7 @@ from viewpoint.reports.groups import (
     label_figures,
     with_interval,
 )
-from viewpoint.reports.pages import render
-from viewpoint.reports.pictures import data_uri, thumbnail
-from viewpoint.reports.review import CANVAS, drawn_parts
-from viewpoint.reports.summary import describe_effect, describe_suggestion
+from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
 PHOTOS_FOR_PLOTS = 200

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from viewpoint.batches import FeatureBatches, TrainingBatches
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import write_atomically
 from viewpoint.data.parts import PARTS_NAME
+from viewpoint.training.batches import FeatureBatches, TrainingBatches
 
 CHECKPOINT_NAME = "checkpoint.npz"
 LOG_NAME = "log.jsonl"

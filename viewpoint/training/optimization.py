@@ -5,7 +5,7 @@ import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
 from viewpoint.common.cli import counted
-from viewpoint.settings import Settings
+from viewpoint.training.settings import Settings
 
 
 def make_optimizer(phase: int, steps: int, settings: Settings) -> keras.optimizers.Optimizer:

@@ -12,7 +12,7 @@ from viewpoint.common.comparison import Comparison, compare, describe_comparison
 from viewpoint.common.files import write_atomically
 from viewpoint.data.provenance import ModelData
 from viewpoint.inference.model import PREDICTION_COLUMNS
-from viewpoint.settings import Settings
+from viewpoint.training.settings import Settings
 
 HISTORY_NAME = "history.jsonl"
 PREDICTIONS_FOLDER = Path("report") / "history"

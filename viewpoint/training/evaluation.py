@@ -10,12 +10,12 @@ from scipy.special import logsumexp
 from tqdm import tqdm
 
 import config
-from viewpoint.augmentation import CORRUPTIONS
-from viewpoint.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImages, one_hot
 from viewpoint.common.images import ImageError, open_image
 from viewpoint.common.metrics import is_right, suggest_threshold
 from viewpoint.common.parallel import map_in_order
 from viewpoint.data.out_of_fold import read_out_of_fold
+from viewpoint.training.augmentation import CORRUPTIONS
+from viewpoint.training.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImages, one_hot
 
 # --- Calibration -------------------------------------------------------------------
 

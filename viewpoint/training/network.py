@@ -17,7 +17,7 @@ from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.images import PIXEL_MEAN, PIXEL_STD
 from viewpoint.data.provenance import DATA_NAME, PACKED_NAME, ModelData, as_text, write_data
 from viewpoint.inference.model import LABELS_NAME, read_labels
-from viewpoint.settings import Settings
+from viewpoint.training.settings import Settings
 
 DEFAULTS = Settings()
 

@@ -15,14 +15,14 @@ import pandas as pd
 from tqdm import tqdm
 
 import config
-from viewpoint.batches import MIRRORED_INDEX, MirroredImages, load_photos
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.provenance import hash_photos
 from viewpoint.data.splits import connect, near_duplicates, perceptual_hash
-from viewpoint.evaluation import predict
 from viewpoint.inference.inputs import find_inputs
+from viewpoint.training.batches import MIRRORED_INDEX, MirroredImages, load_photos
+from viewpoint.training.evaluation import predict
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
-from viewpoint.augmentation import augment, mix
 from viewpoint.common import images
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import remove, write_atomically
@@ -27,6 +26,7 @@ from viewpoint.common.images import load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.labeling import label_parts, part_names
 from viewpoint.data.parts import WHOLE_PHOTO, Box, Drawn, vehicle_box
+from viewpoint.training.augmentation import augment, mix
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
 MIRRORED_INDEX = np.array([config.CLASSES.index(config.MIRRORED_CLASS[name]) for name in config.CLASSES])

@@ -25,8 +25,8 @@ from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError, open_header, open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
-from viewpoint.features import backbone_features
-from viewpoint.network import head_of
+from viewpoint.training.features import backbone_features
+from viewpoint.training.network import head_of
 
 REFERENCE_NAME = "reference.npz"  # beside model.keras
 FINE = "usable"  # the quality of a photo without a reason against it
