@@ -38,8 +38,8 @@ from viewpoint.data.dataset import SUMMARY_NAME, read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
+from viewpoint.handoff.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
 from viewpoint.inference.model import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
-from viewpoint.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import convert_tflite
 import test_predict
 from viewpoint.common.cli import UserError, run
 from viewpoint.common.images import load_batch, load_image
+from viewpoint.handoff.quantization import convert, equalize
 from viewpoint.inference.model import load_runner, mirrored_indices
-from viewpoint.quantization import convert, equalize
 from viewpoint.reports.training import measure
 from viewpoint.training import evaluation
 from viewpoint.training.batches import DecodedPhotos

@@ -28,8 +28,8 @@ from viewpoint.common.images import scale
 from viewpoint.common.quality import BLURRED, TOO_BRIGHT, TOO_DARK, quality_reasons
 from viewpoint.handoff.guide import guide_settings, write_guide
 from viewpoint.handoff.metadata import add_metadata
+from viewpoint.handoff.quantization import convert
 from viewpoint.inference.model import LABELS_NAME, load_model
-from viewpoint.quantization import convert
 
 WIDTH, HEIGHT = 240, 180
 # The tint of each class, far apart from each other: R, G, B.

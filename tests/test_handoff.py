@@ -29,9 +29,9 @@ from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.folder import choose_by_class, write_snippets
 from viewpoint.handoff.metadata import add_metadata, read_metadata
+from viewpoint.handoff.quantization import Converted
+from viewpoint.handoff.quantization import convert as convert_saved_model
 from viewpoint.inference.model import load_model
-from viewpoint.quantization import Converted
-from viewpoint.quantization import convert as convert_saved_model
 from viewpoint.training.network import save_model
 
 PROJECT = Path(convert_tflite.__file__).parent

@@ -21,8 +21,8 @@ from viewpoint.common.cli import UserError
 from viewpoint.data.dataset import SPLITS
 from viewpoint.data.scan import parse_dataset
 from viewpoint.data.splits import create_stratified_splits
+from viewpoint.handoff.quantization import convert
 from viewpoint.inference.outputs import partial_path
-from viewpoint.quantization import convert
 from viewpoint.training import checkpoint
 from viewpoint.training.settings import Settings
 

@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 import config
+from viewpoint.handoff.quantization import convert
 from viewpoint.inference.model import LABELS_NAME
-from viewpoint.quantization import convert
 
 SCRIPT = Path(__file__).parents[1] / "test_predict.py"
 FORMATS = [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("PNG", "P")]

@@ -354,7 +354,7 @@ def write_untrained_model(path: Path) -> None:
     from viewpoint.common.tensorflow import import_tensorflow
 
     import_tensorflow()
-    from viewpoint.quantization import convert
+    from viewpoint.handoff.quantization import convert
     from viewpoint.training.network import build_model
 
     model, _ = build_model()

@@ -14,9 +14,9 @@ import config
 from viewpoint.common.cli import counted
 from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.metadata import MIRROR_TEXT
+from viewpoint.handoff.quantization import Converted
 from viewpoint.handoff.results import results_sections, sections_without_figures, table
 from viewpoint.inference.model import LABELS_NAME
-from viewpoint.quantization import Converted
 
 
 def model_card(

@@ -20,8 +20,8 @@ from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide
+from viewpoint.handoff.quantization import Converted
 from viewpoint.inference.model import LABELS_NAME, Runner
-from viewpoint.quantization import Converted
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
