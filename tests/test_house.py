@@ -7,6 +7,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 SCRIPTS = {"data_preparation", "train", "convert_tflite", "test_predict"}
+# From top to bottom: a room may import the rooms below it, and config.
+ROOMS = ["handoff", "reports", "training", "inference", "data", "annotations", "common"]
 
 
 def module_name(path: Path) -> str:
@@ -41,6 +43,19 @@ def test_the_root_holds_the_four_scripts_and_config_only():
 def test_no_script_is_imported_by_a_script_or_by_the_package():
     for name, path in FILES.items():
         assert not SCRIPTS & imports_of(path).keys(), name
+
+
+def test_every_module_is_in_a_room():
+    assert {path.name for path in (PROJECT / "viewpoint").glob("*.py")} == {"__init__.py"}
+    assert {path.parent.name for path in (PROJECT / "viewpoint").glob("*/*.py")} == set(ROOMS)
+
+
+def test_a_room_imports_only_rooms_below_it():
+    for name, path in FILES.items():
+        if name.count(".") == 2:
+            room = name.split(".")[1]
+            others = {module.split(".")[1] for module in imports_of(path) if module.count(".") > 0} - {room}
+            assert others <= set(ROOMS[ROOMS.index(room) + 1 :]), name
 
 
 def test_there_is_no_import_circle():

@@ -177,7 +177,9 @@ def test_the_fingerprint_covers_the_code_that_trains_and_none_that_only_labels_o
 
 def test_train_py_itself_runs_on_a_fold(demo_photos, tmp_path, monkeypatch):
     """With a tiny backbone in the place of MobileNetV2."""
-    (tmp_path / "train.py").write_text(Path(tiny_train.__file__).read_text().replace("__file__", repr(__file__)))
+    (tmp_path / "train.py").write_text(
+        Path(tiny_train.__file__).read_text().replace("__file__", repr(tiny_train.__file__))
+    )
     monkeypatch.setattr(crossval, "PROJECT", tmp_path)
     fold = crossval.make_folds(parse_dataset(demo_photos), 5)[0]
     for name in ("Front", "RearLeft"):

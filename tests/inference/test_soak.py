@@ -24,7 +24,7 @@ import config
 from viewpoint.handoff.quantization import convert
 from viewpoint.inference.model import LABELS_NAME
 
-SCRIPT = Path(__file__).parents[1] / "test_predict.py"
+SCRIPT = Path(__file__).parents[2] / "test_predict.py"
 FORMATS = [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("PNG", "P")]
 NAMES = ["photo", "my car", "авто", "汽车 前"]
 SUFFIXES = {"JPEG": [".jpg", ".JPG", ".jpeg"], "PNG": [".png", ".PNG"]}

@@ -26,7 +26,7 @@ from viewpoint.inference.outputs import partial_path
 from viewpoint.training import checkpoint
 from viewpoint.training.settings import Settings
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 OPTIONS = {
     "default": "--phase1-epochs 4 --phase2-epochs 5 --phase1-views 2",

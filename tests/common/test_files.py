@@ -373,7 +373,7 @@ with lock(Path(sys.argv[1]), ""):
 def test_a_lock_is_held_by_one_process_and_released_by_its_death(tmp_path):
     path = tmp_path / "models" / ".lock"
     command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(UserError, match=rf"models is in use by process {process.pid} on .*; wait for it$"):
             with lock(path, "wait for it"):

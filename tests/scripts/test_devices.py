@@ -72,7 +72,7 @@ def farthest(weights: list[np.ndarray], others: list[np.ndarray]) -> float:
 
 def test_two_devices_train_the_same_model_as_one(dataset, on_one_device):
     """Each batch of 4, 4 and 2 photos is cut in halves, whose gradients add up to those of the whole."""
-    folders = [Path(__file__).parent, Path(__file__).parents[1]]
+    folders = [Path(__file__).parents[1], Path(__file__).parents[2]]
     command = [sys.executable, "-c", ON_TWO_DEVICES, *options(dataset, "two", "--devices", "all")]
     environment = {"PYTHONPATH": ":".join(map(str, folders)), "CUDA_VISIBLE_DEVICES": "-1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)

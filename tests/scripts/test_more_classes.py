@@ -10,7 +10,7 @@ import pandas as pd
 import tiny_train
 from conftest import regions, save_photo, write_via
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 PARTS = {
     "Front": ["bonnet", "frontbumper"],
     "FrontLeft": ["bonnet", "leftheadlamp"],
