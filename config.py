@@ -78,8 +78,8 @@ PARTIAL_PREFIX = "partial_"
 VAL_SHARE = 0.1  # fraction of the photos for validation
 TEST_SHARE = 0.1  # fraction of the photos for the test
 
-# Photos whose 64-bit perceptual hashes differ in at most this many bits are near-duplicates.
-DUPLICATE_BITS = 4
+# Photos whose 128-bit perceptual hashes differ in at most this many bits are near-duplicates.
+DUPLICATE_BITS = 14
 
 # The review page shows this many photos unless --review gives another number. WRONG marks a
 # photo whose label is wrong and whose right class nobody gave.
@@ -102,8 +102,8 @@ SUSPICIONS = {
     "tie": 0.15,  # as many front as rear parts, which make a Front by rule
     "single": 0.1,  # a Background only because it has too few parts
 }
-# Photos whose 64-bit perceptual hashes differ in at most this many bits look alike.
-TWIN_BITS = 10
+# Photos whose 128-bit perceptual hashes differ in at most this many bits look alike.
+TWIN_BITS = 24
 
 # The part lists. Names are in lower case; left and right are the CAR's own. A bumper or
 # windscreen votes for its end. A door, mirror or fender votes for its side only, because it

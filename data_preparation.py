@@ -8,7 +8,7 @@ Reads every VIA, COCO or LabelMe file at any depth below --data, and the photos 
 A photo that was not understood gets no label, and the summary says why. Writes to dataset/:
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes
-    splits.csv                     the split of every photo that was ever dealt, for the next run
+    splits.csv                     the split of every photo that ever had one, for the next run
     labels.csv                     the labels in one file, with --split none
     parts.jsonl                    the parts of each photo, for train.py and its report
     class_distribution.png         photos per class and split
@@ -16,9 +16,9 @@ A photo that was not understood gets no label, and the summary says why. Writes 
     part_names.csv                 the part names that no list knows, to fill in what they mean
     review.html                    with --review: the labels to look at, the most doubtful first
 
-Every photo stays in its split when the script runs again; new photos are dealt to the splits, and
---resplit starts over. Near-duplicates share a split, with --split grouped also the photos of a
-folder (one vehicle, one inspection), or of a group that --group-by finds in their names. The review
+Near-duplicates are one group and share a split; with --split grouped so do the photos of a folder
+(one vehicle, one inspection), or those in whose names --group-by finds the same. Every photo stays
+in its split when the script runs again; --resplit starts over. The review
 page saves corrections.csv, which the next run applies before the split; tools/review.py serves the
 page and saves every mark into dataset/ at once. The next run also reads the meanings in
 part_names.csv. Exits with 1 when something was left out and --strict was given, with 2 when the
@@ -43,8 +43,8 @@ from viewpoint.data.corrections import apply_corrections, read_corrections
 from viewpoint.data.dataset import (
     CORRECTIONS_NAME,
     LABELS_NAME,
-    MEMORY_NAME,
     REVIEW_NAME,
+    SPLIT_HISTORY_NAME,
     SPLITS,
     SUMMARY_NAME,
     class_counts,
@@ -52,19 +52,20 @@ from viewpoint.data.dataset import (
     read_summary,
     refuse_to_overwrite,
 )
+from viewpoint.data.duplicates import find_conflicts, near_duplicates
 from viewpoint.data.labeling import extract_viewpoint_label
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
 from viewpoint.data.parts import PARTS_NAME, write_parts
 from viewpoint.data.scan import Reading, nothing_found, parse_dataset, read_dataset
 from viewpoint.data.splits import (
     Changes,
-    Memory,
+    SplitHistory,
+    SplitOptions,
     create_grouped_splits,
     create_stratified_splits,
-    find_conflicts,
+    history_table,
     make_splits,
-    memory_table,
-    read_memory,
+    read_history,
 )
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
@@ -92,18 +93,18 @@ __all__ = [
 
 def write_dataset(
     tables: dict[str, pd.DataFrame],
-    memory: pd.DataFrame | None,
+    history: pd.DataFrame | None,
     summary: dict,
     photos: dict[str, Photo],
     output: Path,
 ) -> None:
     """Write a CSV for each table, splits.csv, parts, chart and summary.json into `output`: all, or on an error none.
 
-    `tables` are the three splits by name, or only "labels"; `memory` is splits.memory_table. After a
+    `tables` are the three splits by name, or only "labels"; `history` is splits.history_table. After a
     kill or a power cut some files may be missing, but old and new ones are never mixed.
     """
     written = {output / f"{name}.csv": table for name, table in tables.items()}
-    others = {output / MEMORY_NAME: memory} if memory is not None else {}
+    others = {output / SPLIT_HISTORY_NAME: history} if history is not None else {}
     parts, chart, description = output / PARTS_NAME, output / CHART_NAME, output / SUMMARY_NAME
     # Together, because a new train.csv with an old test.csv would share photos.
     with write_together([*written], [*others, parts, chart, description]) as temporaries:
@@ -123,7 +124,8 @@ def describe_dataset(
         # Relative, so that a project folder can be moved as a whole.
         "data_dir": relative_path(args.data, args.output),
         "id": data_set_id(args.output),
-        "split": {"by": args.split, "group_by": args.group_by},
+        "split": split_method(args),
+        "reading": {name: getattr(args, name) for name in ("label_key", "empty", "merge", "follow_links")},
         "annotation_files": report.annotation_files,
         "photos_found": report.photos_found,
         "images": {name: class_counts(table["label"]) for name, table in tables.items()},
@@ -187,25 +189,33 @@ def refuse_what_was_not_understood(df: pd.DataFrame, report: Report, data: Path,
         )
 
 
-def split(
-    df: pd.DataFrame, photos: dict[str, Photo], args: argparse.Namespace
-) -> tuple[dict[str, pd.DataFrame], pd.DataFrame | None, Changes | None]:
-    """The tables to write, three splits or one with --split none; the memory of the splits; what changed in them.
+def split_method(args: argparse.Namespace) -> dict | None:
+    """How the photos in splits.csv were split, for summary.json; --split none leaves that as it is."""
+    if args.split == "none":
+        return read_summary(args.output / SUMMARY_NAME).get("split")
+    return {"by": args.split, "group_by": args.group_by}
 
-    Raises UserError when there are too few photos, or the earlier splits were made in another way.
+
+def split(
+    df: pd.DataFrame, photos: dict[str, Photo], pairs: list[tuple[str, str]], args: argparse.Namespace
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame | None, Changes | None]:
+    """The tables to write, three splits or one with --split none; the new splits.csv; what changed in the splits.
+
+    `pairs` are near-duplicates. Raises UserError when there are too few photos, or the earlier
+    splits were made in another way.
     """
     if args.split == "none":
         return {LABELS_NAME: df}, None, None
-    memory = Memory() if args.resplit else read_memory(args.output)
+    history = SplitHistory() if args.resplit else read_history(args.output)
     earlier = read_summary(args.output / SUMMARY_NAME).get("split")
-    if memory.by_path and earlier and earlier != {"by": args.split, "group_by": args.group_by}:
+    if history.rows and earlier and earlier != split_method(args):
         raise UserError(
             f"the splits in {args.output} were made with other options ({earlier}); use the same, or add --resplit"
         )
-    hashes = {path: (photo.hash, photo.content) for path, photo in photos.items()}
-    how = (args.split, args.group_by, args.val_share, args.test_share, args.seed, args.duplicate_bits)
-    tables, changes = make_splits(df, hashes, memory, *how)
-    return tables, memory_table(tables, hashes, args.output), changes
+    contents = {path: photo.content for path, photo in photos.items()}
+    options = SplitOptions(args.split, args.group_by, args.val_share, args.test_share, args.seed)
+    tables, changes = make_splits(df, contents, pairs, history, options)
+    return tables, history_table(tables, contents, history), changes
 
 
 # --- The whole ---------------------------------------------------------------------
@@ -232,7 +242,7 @@ def parse_arguments() -> argparse.Namespace:
         "--split",
         choices=["stratified", "grouped", "none"],
         default="stratified",
-        help="by photo with equal class fractions, with each folder in one split, or one file with all labels",
+        help="with equal class fractions, also with each folder in one split, or one file with all labels",
     )
     add(
         "--empty",
@@ -251,9 +261,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--test-share", type=FRACTION, default=config.TEST_SHARE, help="fraction of the photos for the test")
     add(
         "--duplicate-bits",
-        type=number(int, 0, 63),
+        type=number(int, 0, 127),
         default=config.DUPLICATE_BITS,
-        help="largest difference, in bits of their 64-bit hashes, between near-duplicates",
+        help="largest difference, in bits of their 128-bit hashes, between near-duplicates",
     )
     add(
         "--group-by",
@@ -261,7 +271,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="REGEX",
         help="with --split grouped: what photos of one group have in common in their path, instead of the folder",
     )
-    add("--resplit", action="store_true", help="deal all photos again, instead of keeping each in its split")
+    add("--resplit", action="store_true", help="split all photos again, instead of keeping each in its split")
     add("--seed", type=SEED, default=config.SEED, help="seed of the random split")
     add(
         "--review",
@@ -292,16 +302,16 @@ def main() -> int:
         write_part_names(args.output / PART_NAMES_NAME, report.unknown_parts, filled_in, read)
     df = apply_corrections(labelled, corrections, report)
     # A refusal comes last, because the summary and the review page say what is behind it.
-    tables, memory, changes, refusal = {LABELS_NAME: df}, None, None, None
+    tables, history, changes, refusal = {LABELS_NAME: df}, None, None, None
+    pairs = near_duplicates({path: photos[path].hash for path in df["image_path"]}, args.duplicate_bits)
+    conflicts = find_conflicts(df, pairs)
     try:
         refuse_what_was_not_understood(df, report, args.data, args.output)
-        tables, memory, changes = split(df, photos, args)
+        tables, history, changes = split(df, photos, pairs, args)
     except UserError as error:
         refusal = error
-    hashes = {path: photo.hash for path, photo in photos.items()}
-    conflicts = find_conflicts(df, hashes, args.duplicate_bits)
     if not refusal:
-        write_dataset(tables, memory, describe_dataset(tables, report, conflicts, args), photos, args.output)
+        write_dataset(tables, history, describe_dataset(tables, report, conflicts, args), photos, args.output)
     written_to = None if refusal else args.output / SUMMARY_NAME
     print_summary(tables, report, args.output, written_to)
     print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), written_to)

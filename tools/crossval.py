@@ -16,8 +16,8 @@ with such a labels.csv, or a folder with a folder for each class.
 
 Writes out_of_fold.csv into the folder of the splits: each photo's probabilities, the mean over the
 seeds, from models that did not learn it. "data_preparation.py --review" judges the labels by them.
-Near-duplicates share a fold, and with --split grouped also the photos of a folder, or of a group
-that data_preparation.py --group-by found.
+Near-duplicates share a fold, and so do the photos of a group where data_preparation.py --split
+grouped made the splits.
 """
 
 import argparse
@@ -36,7 +36,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
@@ -48,10 +47,11 @@ from viewpoint.common.images import ImageError, is_photo, load_batch
 from viewpoint.common.metrics import expected_calibration_error
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
+from viewpoint.data.duplicates import group_keys, group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.data.parts import PARTS_NAME
 from viewpoint.data.provenance import fingerprint, hash_photos, read_data
-from viewpoint.data.splits import connect, group_keys, in_path_order, near_duplicates, perceptual_hash, split_off_groups
+from viewpoint.data.splits import assign, in_path_order
 from viewpoint.inference.model import in_mirror, load_model
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
@@ -62,37 +62,27 @@ VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validat
 NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error"]
 
 
-def make_folds(
-    df: pd.DataFrame, folds: int, pairs: Sequence[tuple[str, str]] = (), keys: Sequence[str] | None = None
-) -> list[dict[str, pd.DataFrame]]:
+def make_folds(df: pd.DataFrame, folds: int, groups: Sequence[int]) -> list[dict[str, pd.DataFrame]]:
     """The train, val and test rows of each fold; every photo is in the test rows of one fold.
 
-    The folds are the same for all options and seeds. Photos of one of the `pairs`, by image_path,
-    are in one fold, and so are rows with equal `keys`. Raises UserError when a class has too few photos.
+    `groups` has the group number of each row, see duplicates.group_photos; a group is never cut. The folds are
+    the same for all options and seeds. Raises UserError when a class or the whole has too few groups.
     """
-    counts = df["label"].value_counts()
-    if counts.min() < max(folds, 3) or len(df) * (1 - 1 / folds) * VAL_SHARE < len(counts):
+    unit_of = pd.Series(groups, df.index)
+    per_class = unit_of.groupby(df["label"]).nunique()
+    # Three, because with two folds the other one must still be enough for train and val.
+    if per_class.min() < max(folds, 3):
         raise UserError(
-            f"{counted(len(df), 'photo')}, {counts.min()} of the smallest class, are too few for {folds} folds; "
-            "annotate more, or give a lower number with --folds"
+            f"{counted(len(df), 'photo')}, {counted(int(per_class.min()), 'group')} of {per_class.idxmin()}, are too "
+            f"few for {folds} folds; annotate more, or give a lower number with --folds"
         )
-    unit_of = pd.Series(connect(df["image_path"].tolist(), pairs, keys), index=df.index)
-    group_of = dict(zip(df["image_path"], unit_of, strict=True))
-    splitter = (StratifiedKFold if keys is None else StratifiedGroupKFold)(
-        folds, shuffle=True, random_state=config.SEED
-    )
+    fold_of = np.array(assign(df["label"].tolist(), groups, {str(k): 1 / folds for k in range(folds)}, config.SEED))
     result = []
-    for _, test_rows in splitter.split(df, df["label"], None if keys is None else unit_of):
-        # A near-duplicate follows the first of its photos.
-        in_test = pd.Series(df.index.isin(df.index[test_rows]), df.index).groupby(unit_of).transform("first")
-        others = df[~in_test]
-        if keys is None:
-            _, val = train_test_split(others, test_size=VAL_SHARE, stratify=others["label"], random_state=config.SEED)
-            in_val = pd.Series(others.index.isin(val.index), others.index).groupby(unit_of).transform("first")
-            train, val = others[~in_val], others[in_val]
-        else:
-            train, val = split_off_groups(others, VAL_SHARE, config.SEED, group_of)
-        parts = (train, val, df[in_test])
+    for fold in range(folds):
+        others = df[fold_of != str(fold)]
+        shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
+        split = np.array(assign(others["label"].tolist(), unit_of[others.index].tolist(), shares, config.SEED))
+        parts = (others[split == "train"], others[split == "val"], df[fold_of == str(fold)])
         result.append({name: in_path_order(part) for name, part in zip(SPLITS, parts, strict=True)})
     return result
 
@@ -315,7 +305,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
     add("--other", type=Path, help="labelled photos of another source to predict as well: a CSV or a folder")
     add("--folds", type=number(int, 2), default=5, help="how many folds to cut the photos into")
-    add("--split", choices=["stratified", "grouped"], default="stratified", help="by photo, or whole folders")
     add("--seeds", type=SEED, nargs="+", default=[config.SEED], help="seeds to train every fold with")
     add("options", nargs="*", metavar="-- options", help="options of train.py, after a --")
     return parser.parse_args()
@@ -330,11 +319,12 @@ def main() -> None:
     df = in_path_order(pd.concat(splits.values()))
     contents = dict(zip(df["image_path"], df["content"], strict=True))
     data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
-    group_by = read_summary(args.dataset / SUMMARY_NAME).get("split", {}).get("group_by")
-    keys = group_keys(df["image_path"].tolist(), group_by) if args.split == "grouped" else None
-    folds = make_folds(df, args.folds, find_near_duplicates(df), keys)
+    method = read_summary(args.dataset / SUMMARY_NAME).get("split") or {}
+    paths = df["image_path"].tolist()
+    keys = group_keys(paths, method.get("group_by")) if method.get("by") == "grouped" else None
+    folds = make_folds(df, args.folds, group_photos(paths, find_near_duplicates(df), keys))
     other = read_other(args.other) if args.other else None
-    key = {"fingerprint": describe_inputs(df, args.dataset / PARTS_NAME), "split": args.split, "folds": args.folds}
+    key = {"fingerprint": describe_inputs(df, args.dataset / PARTS_NAME), "split": method, "folds": args.folds}
     key |= {"options": args.options} | ({"other": str(args.other)} if args.other else {})
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done, rows = read_finished(args.output), []

@@ -4,8 +4,8 @@
     yolo detect train data=export/data.yaml model=yolo11n.pt
     python tools/export_annotations.py --what parts --format coco --output export_parts
 
-Reads the photos and annotation files that data_preparation.py reads, and its splits in dataset/ if
-there are any. Writes to export/:
+Reads the photos and annotation files that data_preparation.py has read, in the same way, and its
+splits in dataset/ if there are any. Writes to export/:
 
     coco   instances_train.json, instances_val.json and instances_test.json, or without splits
            instances.json; file names start from --data
@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 from tqdm import tqdm
 
 import config
-from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import Outline, Part, Report
 from viewpoint.annotations.shapes import box_points
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
@@ -39,8 +38,8 @@ from viewpoint.common.cli import UserError, counted, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.data.dataset import SPLITS, read_rows
-from viewpoint.data.scan import Reading, nothing_found, read_dataset
+from viewpoint.data.dataset import SPLITS, read_rows, recorded_data_dir
+from viewpoint.data.scan import Reading, nothing_found, read_dataset, recorded_reading
 
 NAMES = {"damage": DAMAGE, "parts": KNOWN - DAMAGE}
 ALL = "all"  # takes the place of the splits where there are none
@@ -255,24 +254,17 @@ def parse_arguments() -> argparse.Namespace:
     add("--what", choices=list(NAMES), required=True, help="regions to export")
     add("--format", choices=["coco", "yolo"], required=True, help="format to write")
     add("--shape", choices=["box", "polygon"], default="box", help="for YOLO: detection boxes or segmentation outlines")
-    add("--data", type=Path, default=config.DATA_DIR, help="folder of photos and annotation files")
+    add("--data", type=Path, help="folder of photos and annotation files; None: the one recorded in --dataset")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of data_preparation.py's splits")
     add("--output", type=Path, default="export", help="folder to write")
-    add("--label-key", default=config.IDENTITY_KEY, help="as for data_preparation.py")
-    add("--empty", choices=["background", "skip"], default="background", help="as for data_preparation.py")
-    add("--merge", choices=["fuller", "union"], default="fuller", help="as for data_preparation.py")
-    add("--follow-links", action="store_true", help="as for data_preparation.py")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    data, output = args.data.resolve(), args.output.resolve()
+    data, output = (args.data or recorded_data_dir(args.dataset)).resolve(), args.output.resolve()
     refuse_to_overwrite(output, data)
-    names_path = args.dataset / PART_NAMES_NAME
-    meanings = known_meanings(read_part_names(names_path), names_path)
-    reading = Reading(args.label_key, args.empty, args.merge, args.follow_links, meanings)
-    splits, report = collect(data, reading, read_splits(args.dataset), NAMES[args.what])
+    splits, report = collect(data, recorded_reading(args.dataset), read_splits(args.dataset), NAMES[args.what])
     counts = {split: Counter(name for item in items for name, _ in item.regions) for split, items in splits.items()}
     categories = sorted(set().union(*counts.values()))
     with write_atomically(output) as folder:

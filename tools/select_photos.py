@@ -48,9 +48,10 @@ from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
 from viewpoint.common.tables import read_table
 from viewpoint.data.dataset import SPLITS, recorded_data_dir
+from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.labeling import VAGUE
 from viewpoint.data.provenance import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
-from viewpoint.data.splits import connect, near_duplicates, perceptual_hash, read_memory
+from viewpoint.data.splits import read_history
 from viewpoint.inference.inputs import Input, is_video, list_inputs
 from viewpoint.training.features import backbone_features
 from viewpoint.training.network import head_of, load_model
@@ -80,7 +81,7 @@ class Choice:
 def usable_photos(photos: list[Input], size: int, known: Mapping[str, str]) -> tuple[list[Input], Counter[str]]:
     """The photos that can be read and used, of near-duplicates the first, and how many are left out why.
 
-    `size` is the model's input in pixels; `known` has the reason for each fingerprints.photo_hash to leave out.
+    `size` is the model's input in pixels; `known` has the reason for each provenance.photo_hash to leave out.
     """
 
     def look(photo: Input) -> tuple[str, int]:
@@ -100,7 +101,7 @@ def usable_photos(photos: list[Input], size: int, known: Mapping[str, str]) -> t
         if not reason:
             usable[photo.name], hashes[photo.name] = photo, value
     first: dict[int, Input] = {}
-    for unit, photo in zip(connect(list(usable), near_duplicates(hashes)), usable.values(), strict=True):
+    for unit, photo in zip(group_photos(list(usable), near_duplicates(hashes)), usable.values(), strict=True):
         first.setdefault(unit, photo)
     left_out.update({NEAR_DUPLICATE: len(usable) - len(first)})
     return list(first.values()), +left_out  # "+" drops what was counted 0 times
@@ -255,12 +256,12 @@ def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
 
 
 def known_photos(data: ModelData | None, dataset: Path) -> dict[str, str]:
-    """Why photos are not to be chosen, by fingerprints.photo_hash: annotated already, or learned without labels.
+    """Why photos are not to be chosen, by provenance.photo_hash: annotated already, or learned without labels.
 
     The model is sure of the latter, and once it has learned them, they could not be used to test it.
     """
     photos = data.photos if data else {}
-    annotated = {photo for split in SPLITS for photo in photos.get(split, [])} | read_memory(dataset).by_content.keys()
+    annotated = {photo for split in SPLITS for photo in photos.get(split, [])} | read_history(dataset).by_content.keys()
     annotated |= converted_photos(recorded_data_dir(dataset), annotated)
     return dict.fromkeys(photos.get(UNLABELLED, []), LEARNED) | dict.fromkeys(annotated, ANNOTATED)
 

@@ -1,34 +1,45 @@
-"""The splits: stratified, grouped, reproducible; near-duplicates across them."""
+"""The splits: by groups of photos, stratified, reproducible, and kept by later runs."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_via
-from PIL import Image
 
 import config
 from viewpoint.common.cli import UserError
 from viewpoint.data.dataset import SPLITS
-from viewpoint.data.scan import read_dataset
 from viewpoint.data.splits import (
-    Memory,
+    SplitHistory,
+    SplitOptions,
+    assign,
     create_grouped_splits,
     create_stratified_splits,
-    find_conflicts,
-    group_keys,
+    history_table,
     make_splits,
-    memory_table,
-    near_duplicates,
-    near_pairs,
-    read_memory,
+    read_history,
 )
+
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 def labelled_photos(per_class: int) -> pd.DataFrame:
     rows = [(f"{name}_{index:03}.jpg", name) for name in config.CLASSES for index in range(per_class)]
     return pd.DataFrame(rows, columns=["image_path", "label"])
+
+
+def photos_in_folders(folders: int, per_folder: int) -> pd.DataFrame:
+    """Folders of `per_folder` photos of one class each, two classes in turn."""
+    rows = [
+        (f"vehicle {folder:02}/{index}.jpg", config.CLASSES[folder % 2])
+        for folder in range(folders)
+        for index in range(per_folder)
+    ]
+    return pd.DataFrame(rows, columns=["image_path", "label"])
+
+
+# --- From groups to splits ---------------------------------------------------------
 
 
 def test_splits_are_stratified_disjoint_complete_and_reproducible():
@@ -41,14 +52,79 @@ def test_splits_are_stratified_disjoint_complete_and_reproducible():
     assert sorted(paths) == sorted(df["image_path"])
     for split, again in zip(splits, create_stratified_splits(df), strict=True):
         pd.testing.assert_frame_equal(split, again)
+    other_seed = create_stratified_splits(df, seed=1)
+    assert other_seed[2]["image_path"].tolist() != splits[2]["image_path"].tolist()
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_too_few_images_of_a_class_is_a_sentence_that_names_it(count):
+@pytest.mark.parametrize("burst", [1, 2, 4, 8])
+@pytest.mark.parametrize("cars", [140, 470])
+def test_bursts_fill_val_and_test_and_no_car_is_in_two_splits(burst, cars):
+    draw = np.random.default_rng(burst)
+    class_of_car = draw.choice(config.CLASSES, cars, p=[0.05, 0.2, 0.25, 0.1, 0.12, 0.13, 0.15])
+    groups = np.repeat(np.arange(cars), burst)
+    splits = np.array(assign(class_of_car[groups].tolist(), groups.tolist(), SHARES, seed=42))
+    for name in ("val", "test"):
+        assert 0.08 <= np.mean(splits == name) <= 0.12
+    assert all(len(set(splits[groups == car])) == 1 for car in range(cars))
+    for name in SPLITS:
+        assert {label for label, count in Counter(class_of_car).items() if count >= 3} <= set(
+            class_of_car[groups[splits == name]]
+        )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_any_size_below_two_percent_and_of_several_classes_fit(seed):
+    draw = np.random.default_rng(seed)
+    sizes = draw.integers(1, 9, 120)  # at most 8 of about 540 photos: 1.5 %
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    labels = draw.choice(config.CLASSES[: draw.integers(2, 8)], len(groups)).tolist()
+    splits = np.array(assign(labels, groups.tolist(), SHARES, seed))
+    for name in ("val", "test"):
+        assert 0.08 <= np.mean(splits == name) <= 0.12
+        assert set(np.array(labels)[splits == name]) == set(labels)
+
+
+def test_a_class_of_three_groups_is_in_every_split_and_one_of_two_is_in_train():
+    labels = ["Front"] * 60 + ["Rear"] * 3 + ["RearLeft"] * 2 + ["Background"] * 6
+    groups = [*range(65), 65, 65, 66, 66, 67, 67]  # the six Backgrounds are three bursts
+    splits = assign(labels, groups, SHARES, seed=1)
+    seen = Counter(zip(labels, splits, strict=True))
+    for name in SPLITS:
+        assert seen["Rear", name] == 1 and seen["Background", name] == 2
+    assert seen["RearLeft", "train"] >= 1
+
+
+def test_one_group_of_a_third_of_all_photos_is_in_train_and_the_others_fill_val_and_test():
+    labels = [config.CLASSES[n % 7] for n in range(300)]
+    groups = [0] * 100 + list(range(1, 201))
+    splits = assign(labels, groups, SHARES, seed=0)
+    assert splits[:100] == ["train"] * 100
+    assert all(28 <= splits.count(name) <= 32 for name in ("val", "test"))
+
+
+def test_five_walks_around_a_car_each_chained_to_one_group_give_three_splits():
+    labels = [config.CLASSES[n * 6 // 300] for _ in range(5) for n in range(300)]
+    groups = np.repeat(range(5), 300).tolist()
+    assert Counter(assign(labels, groups, SHARES, seed=0)) == {"train": 900, "val": 300, "test": 300}
+
+
+def test_groups_that_are_assigned_already_stay_and_new_ones_make_up_for_them():
+    labels, groups = ["Front"] * 100, list(range(100))
+    splits = assign(labels, groups, SHARES, 0, fixed=dict.fromkeys(range(70), "train"))
+    assert splits[:70] == ["train"] * 70
+    assert Counter(splits[70:]) == {"train": 10, "val": 10, "test": 10}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_photos_of_a_class_is_a_sentence_that_names_it(count):
     df = labelled_photos(50)
     df = df[(df["label"] != "Rear") | df.groupby("label").cumcount().lt(count)]
-    with pytest.raises(UserError, match=f"Rear has {count} of {300 + count}"):
+    with pytest.raises(UserError, match=f"Rear has {count} of {300 + count}, which leaves none for .*annotate more"):
         create_stratified_splits(df)
+
+
+def test_three_photos_of_each_class_are_one_in_each_split():
+    assert [len(split) for split in create_stratified_splits(labelled_photos(3))] == [7, 7, 7]
 
 
 def test_nothing_to_split_is_a_sentence():
@@ -56,14 +132,9 @@ def test_nothing_to_split_is_a_sentence():
         create_stratified_splits(labelled_photos(0))
 
 
-def photos_in_folders(folders: int, per_folder: int) -> pd.DataFrame:
-    """Folders of `per_folder` images of one class each, the classes in turn."""
-    rows = [
-        (f"vehicle {folder:02}/{index}.jpg", config.CLASSES[folder % 2])
-        for folder in range(folders)
-        for index in range(per_folder)
-    ]
-    return pd.DataFrame(rows, columns=["image_path", "label"])
+def test_fractions_that_leave_nothing_are_a_sentence():
+    with pytest.raises(UserError, match="add up to less than 1"):
+        create_stratified_splits(labelled_photos(10), val_share=0.5, test_share=0.5)
 
 
 def test_grouped_splits_keep_folders_whole_and_classes_balanced():
@@ -80,156 +151,151 @@ def test_grouped_splits_keep_folders_whole_and_classes_balanced():
 
 
 def test_too_few_folders_to_group_is_a_sentence():
-    with pytest.raises(UserError, match="at least three groups"):
+    with pytest.raises(UserError, match=r"40 photos in 2 groups leave nothing for val and test, .* has 20 of"):
         create_grouped_splits(photos_in_folders(folders=2, per_folder=20))
     df = photos_in_folders(folders=3, per_folder=10)
     df["label"] = df["image_path"].str[:10].map({"vehicle 00": "Front", "vehicle 01": "Rear", "vehicle 02": "RearLeft"})
-    with pytest.raises(UserError, match="are in groups of the val or test split"):
+    with pytest.raises(UserError, match=r"30 photos in 3 groups leave nothing for val and test"):
         create_grouped_splits(df)
-
-
-def test_near_pairs_equal_a_search_through_all_pairs():
-    random = np.random.default_rng(0)
-    values = random.integers(0, 2**63, 60, dtype=np.uint64)
-    flips = np.uint64(1) << random.integers(0, 64, (60, 6), dtype=np.uint64)
-    values = np.unique(np.concatenate([values, *(values ^ flips[:, :n].sum(axis=1) for n in (1, 3, 6))]))
-    expected = {
-        (int(a), int(b))
-        for i, a in enumerate(values)
-        for b in values[i + 1 :]
-        if int(a ^ b).bit_count() <= config.DUPLICATE_BITS
-    }
-    found = near_pairs(values, config.DUPLICATE_BITS)
-    assert {tuple(sorted(pair)) for pair in found} == expected
-    assert len(expected) > 100
-
-
-def test_a_recompressed_photo_is_a_near_duplicate(demo_photos, tmp_path):
-    df, photos, _ = read_dataset(demo_photos)
-    original, copy = df["image_path"][0], "copy.jpg"
-    Image.open(demo_photos / original).resize((300, 225)).save(tmp_path / copy, quality=40)
-    write_via(tmp_path / "via.json", {copy: []})
-    photos |= read_dataset(tmp_path)[1]
-    hashes = {name: photos[name].hash for name in (original, copy, *df["image_path"][1:9])}
-    assert near_duplicates(hashes) == [(copy, original)]
-
-
-def test_near_duplicates_are_all_connected_by_the_pairs():
-    base, far = 0x0123456789ABCDEF, 0xFEDCBA9876543210
-    hashes = {
-        "a": base,
-        "b": base,
-        "c": far,
-        "d": base ^ 0b1111,  # 4 bits from a and b
-        "e": far ^ (1 << 63 | 1 << 31 | 1),  # 3 bits, far apart, from c
-        "f": base ^ 0b11111 << 20,  # 5 bits from a and b: too far
-    }
-    assert near_duplicates(hashes) == [("a", "b"), ("a", "d"), ("c", "e")]
-    assert len(near_duplicates({str(number): 7 for number in range(700)})) == 699
-
-
-def test_nearly_equal_photos_with_different_labels_conflict():
-    df = pd.DataFrame({"image_path": list("abcd"), "label": ["Front", "Rear", "Rear", "Rear"]})
-    assert find_conflicts(df, {"a": 7, "b": 7, "c": 2**40 - 1, "d": 2**40 - 1}) == [("a", "b")]
 
 
 # --- Splits that stay --------------------------------------------------------------
 
 
-def photos_of(df: pd.DataFrame, seed: int = 0) -> dict[str, tuple[int, str]]:
-    """For each photo a perceptual hash that is far from all others, and the hash of its content."""
-    random = np.random.default_rng(seed)
-    return {path: (int(random.integers(2**63)), f"content of {path}") for path in df["image_path"]}
+def contents_of(df: pd.DataFrame) -> dict[str, str]:
+    """For each photo the hash of its content."""
+    return {path: f"content of {path}" for path in df["image_path"]}
 
 
 def splits_of(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
     return {path: name for name, table in tables.items() for path in table["image_path"]}
 
 
-def remember(tables: dict[str, pd.DataFrame], photos: dict[str, tuple[int, str]], folder: Path) -> Memory:
-    """What a next run reads after these tables were written."""
-    memory_table(tables, photos, folder).to_csv(folder / "splits.csv", index=False)
-    return read_memory(folder)
+def run_once(
+    df: pd.DataFrame, contents: dict[str, str], pairs: list[tuple[str, str]], folder: Path, **options
+) -> tuple[dict[str, str], object]:
+    """A run of data_preparation.py without its photos: the split of each photo, and what changed."""
+    history = read_history(folder)
+    tables, changes = make_splits(df, contents, pairs, history, SplitOptions(**options))
+    history_table(tables, contents, history).to_csv(folder / "splits.csv", index=False)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return splits_of(tables), changes
 
 
-def test_the_first_run_splits_as_scikit_learn_does():
+def test_the_first_run_splits_like_the_function_that_people_import():
     df = labelled_photos(20)
-    tables, changes = make_splits(df, photos_of(df), Memory())
+    tables, changes = make_splits(df, contents_of(df), [], SplitHistory(), SplitOptions())
     for table, expected in zip(tables.values(), create_stratified_splits(df), strict=True):
         pd.testing.assert_frame_equal(table, expected)
     assert (changes.new, changes.kept, changes.moved) == (140, 0, [])
 
 
-def test_corrected_renamed_and_changed_photos_stay_and_new_ones_are_dealt_by_class(tmp_path):
+def test_corrected_renamed_and_changed_photos_stay_and_new_ones_are_assigned_by_class(tmp_path):
     df = labelled_photos(20)
-    photos = photos_of(df)
-    tables, _ = make_splits(df, photos, Memory())
-    before, memory = splits_of(tables), remember(tables, photos, tmp_path)
+    contents = contents_of(df)
+    before, _ = run_once(df, contents, [], tmp_path)
 
     later = df.copy()
     later.loc[3, "label"] = "Rear"  # corrected
     renamed, changed, gone = (df["image_path"][row] for row in (30, 40, 50))
     later.loc[30, "image_path"] = "new name.jpg"
-    photos["new name.jpg"] = photos[renamed]
-    photos[changed] = (photos[changed][0], "edited")
+    contents["new name.jpg"] = contents[renamed]
+    contents[changed] = "edited"
     new = pd.DataFrame({"image_path": [f"new {n}.jpg" for n in range(10)], "label": "RearLeft"})
     later = pd.concat([later.drop(50), new], ignore_index=True)
-    photos |= photos_of(new, seed=1)
+    contents |= contents_of(new)
 
-    tables, changes = make_splits(later, photos, memory)
-    after = splits_of(tables)
+    after, changes = run_once(later, contents, [], tmp_path)
     for path in df["image_path"].drop([30, 50]):
         assert after[path] == before[path]
     assert after["new name.jpg"] == before[renamed]
     assert (changes.kept, changes.new, changes.gone, changes.moved) == (139, 10, 1, [])
     # RearLeft had 16, 2 and 2 photos; with 30 there should be 24, 3 and 3.
-    assert [list(after.values()).count(name) for name in SPLITS] == [
-        list(before.values()).count(name) + more - (before[gone] == name)
-        for name, more in zip(SPLITS, (8, 1, 1), strict=True)
-    ]
-    # A photo that comes back finds its old place.
-    memory = remember(tables, photos, tmp_path)
-    back = splits_of(make_splits(df, photos_of(df), memory)[0])
+    assert [after[path] for path in new["image_path"]].count("train") == 8
+    # Only what went away since the last run is gone, and a photo that comes back finds its old place.
+    _, changes = run_once(later, contents, [], tmp_path)
+    assert (changes.new, changes.gone) == (0, 0)
+    back, _ = run_once(df, contents, [], tmp_path)
     assert back[gone] == before[gone]
+
+
+def test_photos_that_swap_their_names_stay_in_their_splits(tmp_path):
+    """A photo that a model has learned must not come into test under the name of another one."""
+    df = labelled_photos(20)
+    contents = contents_of(df)
+    before, _ = run_once(df, contents, [], tmp_path)
+    learned, tested = (next(path for path in before if before[path] == name) for name in ("train", "test"))
+    contents[learned], contents[tested] = contents[tested], contents[learned]
+    after, changes = run_once(df, contents, [], tmp_path)
+    assert (after[learned], after[tested]) == ("test", "train")
+    assert changes.moved == []
+    # The name in train is given to a new photo; the one that had it comes back under a third name.
+    old = contents[tested]
+    contents[tested] = "new"
+    run_once(df, contents, [], tmp_path)
+    returned = pd.concat([df, pd.DataFrame({"image_path": ["back.jpg"], "label": ["Front"]})])
+    assert run_once(returned, contents | {"back.jpg": old}, [], tmp_path)[0]["back.jpg"] == "train"
 
 
 def test_near_duplicates_share_a_split_also_when_one_is_new(tmp_path):
     df = labelled_photos(20)
-    photos = photos_of(df)
-    tables, _ = make_splits(df, photos, Memory())
-    memory, before = remember(tables, photos, tmp_path), splits_of(tables)
+    before, _ = run_once(df, contents_of(df), [], tmp_path)
     by_split = {name: next(path for path in before if before[path] == name) for name in SPLITS}
-    # New photos look like one of each split.
     new = pd.DataFrame({"image_path": [f"like {name}.jpg" for name in SPLITS], "label": "Front"})
-    photos |= {f"like {name}.jpg": (photos[path][0] ^ 1, name) for name, path in by_split.items()}
-    tables, changes = make_splits(pd.concat([df, new]), photos, memory)
-    assert {path: split for path, split in splits_of(tables).items() if path.startswith("like")} == {
+    pairs = [(f"like {name}.jpg", path) for name, path in by_split.items()]
+    more = pd.concat([df, new])
+    after, changes = run_once(more, contents_of(more), pairs, tmp_path)
+    assert {path: split for path, split in after.items() if path.startswith("like")} == {
         f"like {name}.jpg": name for name in SPLITS
     }
     assert changes.moved == []
     # Two photos that look alike after all: the one in test joins the one in train, and that is told.
-    photos[by_split["test"]] = (photos[by_split["train"]][0], "edited")
-    _, changes = make_splits(df, photos, memory)
-    assert changes.moved == [(by_split["test"], "test", "train")]
+    pairs.append((by_split["train"], by_split["test"]))
+    _, changes = run_once(more, contents_of(more), pairs, tmp_path)
+    assert sorted(changes.moved) == sorted([(by_split["test"], "test", "train"), ("like test.jpg", "test", "train")])
 
 
-def test_groups_found_in_names_share_a_split():
-    names = [f"lot/CLAIM{claim:03}_{photo:02}.jpg" for claim in range(30) for photo in range(4)]
-    df = pd.DataFrame({"image_path": names, "label": [config.CLASSES[n // 4 % 2] for n in range(120)]})
-    tables, _ = make_splits(df, photos_of(df), Memory(), "grouped", r"(CLAIM\d+)")
-    claims = [set(table["image_path"].str.extract(r"(CLAIM\d+)")[0]) for table in tables.values()]
-    assert [len(one) for one in claims] == [24, 3, 3]
-    assert len(set().union(*claims)) == 30
-    assert group_keys(["a_jpg.rf.0123.jpg", "a_jpg.rf.9.jpg", "b.jpg"], r"(.*)_jpg\.rf\.") == ["a", "a", "/b.jpg"]
+def test_new_cars_in_bursts_leave_every_photo_where_it_was(tmp_path):
+    names = [f"lot/CAR{car:03}_{shot}.jpg" for car in range(200) for shot in range(4)]
+    df = pd.DataFrame({"image_path": names, "label": [config.CLASSES[n // 4 % 7] for n in range(800)]})
+    options = {"by": "grouped", "group_by": r"(CAR\d+)"}
+    before, _ = run_once(df[:560], contents_of(df), [], tmp_path, **options)
+    after, changes = run_once(df, contents_of(df), [], tmp_path, **options)
+    assert {path: after[path] for path in before} == before
+    assert (changes.kept, changes.new, changes.gone, changes.moved) == (560, 240, 0, [])
+    for splits in (before, after):
+        counts = Counter(splits.values())
+        assert all(0.08 * len(splits) <= counts[name] <= 0.12 * len(splits) for name in ("val", "test"))
+    assert all(len({after[f"lot/CAR{car:03}_{shot}.jpg"] for shot in range(4)}) == 1 for car in range(200))
 
 
-def test_a_damaged_memory_is_one_sentence(tmp_path):
+def test_photos_that_are_all_one_burst_are_refused_with_the_group_in_the_way(tmp_path):
+    df = labelled_photos(10)
+    pairs = [(df["image_path"][0], path) for path in df["image_path"][1:]]
+    with pytest.raises(
+        UserError,
+        match=r"in 1 group leave nothing for val and test.* of Front_000.jpg, has 70 of",
+    ):
+        run_once(df, contents_of(df), pairs, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_split_that_lost_all_its_photos_is_refused(tmp_path):
+    df = labelled_photos(10)
+    before, _ = run_once(df, contents_of(df), [], tmp_path)
+    learned = df[df["image_path"].map(before) == "train"]
+    with pytest.raises(UserError, match="too few"):
+        run_once(learned, contents_of(df), [], tmp_path)
+
+
+def test_a_damaged_splits_csv_is_one_sentence(tmp_path):
     (tmp_path / "splits.csv").write_text("image_path,split,content\na.jpg,validation,x\n")
     with pytest.raises(UserError, match=r"splits\.csv does not say the split of each photo; .* --resplit"):
-        read_memory(tmp_path)
+        read_history(tmp_path)
 
 
 def test_the_splits_of_an_earlier_version_are_kept(tmp_path):
     for name in SPLITS:
         (tmp_path / f"{name}.csv").write_text(f"image_path,label\n{name}.jpg,Rear\n")
-    assert read_memory(tmp_path).by_path == {f"{name}.jpg": name for name in SPLITS}
+    assert read_history(tmp_path).by_path == {f"{name}.jpg": name for name in SPLITS}

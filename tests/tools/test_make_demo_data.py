@@ -14,9 +14,9 @@ from viewpoint.annotations.via import read_regions
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
 from viewpoint.data.doubts import find_suspicions
+from viewpoint.data.duplicates import find_conflicts, near_duplicates
 from viewpoint.data.labeling import UNKNOWN, extract_viewpoint_label, part_names
 from viewpoint.data.scan import read_dataset
-from viewpoint.data.splits import find_conflicts
 
 
 def names_in(regions: list[Region]) -> set[str]:
@@ -117,7 +117,7 @@ def test_close_ups_are_of_a_part_and_none_is_like_another():
         assert np.hypot(*np.gradient(pixels)).max() > 20  # edges of the part and its neighbours, no even area
     assert len(names) > 8
     pairs = [(a ^ b).bit_count() for a, b in itertools.combinations(hashes, 2)]
-    assert sum(bits <= config.DUPLICATE_BITS for bits in pairs) <= 1
+    assert sum(bits <= 4 for bits in pairs) <= 1
 
 
 def test_the_planted_faults_are_found(tmp_path):
@@ -130,7 +130,7 @@ def test_the_planted_faults_are_found(tmp_path):
     assert report.skipped["unreadable"][0].startswith(cut_off[0])
     assert report.unknown_parts == {"motorhaube": 3}
     hashes = {path: photo.hash for path, photo in photos.items()}
-    conflicts = find_conflicts(table, hashes)
+    conflicts = find_conflicts(table, near_duplicates({path: hashes[path] for path in table["image_path"]}))
     assert [copy[0]] == [a for a, _ in conflicts]
     found = dict(zip(table["image_path"], find_suspicions(table, photos, {}, {}, conflicts), strict=True))
     assert [path for path, (_, reasons) in found.items() if "mirrored" in reasons] == swapped

@@ -25,7 +25,7 @@ class Part:
 class Photo:
     """An annotated photo: its parts under known names, two hashes, and the upright photo's width and height.
 
-    `hash` is splits.perceptual_hash, `content` is fingerprints.photo_hash.
+    `hash` is duplicates.perceptual_hash, `content` is provenance.photo_hash.
     """
 
     parts: tuple[Part, ...]

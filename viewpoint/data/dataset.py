@@ -26,7 +26,7 @@ SPLITS = ("train", "val", "test")
 COLUMNS = ["image_path", "label", "front_votes", "rear_votes", "left_votes", "right_votes"]
 SUMMARY_NAME = "summary.json"
 CORRECTIONS_NAME = "corrections.csv"
-MEMORY_NAME = "splits.csv"  # the split of every photo that was ever dealt
+SPLIT_HISTORY_NAME = "splits.csv"  # the split of every photo that ever had one
 LABELS_NAME = "labels"  # the table, and with .csv the file, of --split none
 REVIEW_NAME = "review.html"
 

@@ -19,7 +19,7 @@ def write_out_of_fold(probabilities: Mapping[str, Sequence[float]], contents: Ma
     """Write a row for each photo: image_path, the hash of the file's content, and its probability of each class.
 
     `probabilities` maps image_path to values in the order of config.CLASSES, `contents` to
-    fingerprints.photo_hash. Raises UserError when another file is at `path`.
+    provenance.photo_hash. Raises UserError when another file is at `path`.
     """
     check_own(path, lambda path: first_line(path).split(",")[:2] == FIRST_COLUMNS)
     with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -32,7 +32,7 @@ def write_out_of_fold(probabilities: Mapping[str, Sequence[float]], contents: Ma
 def read_out_of_fold(path: Path, contents: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """The probabilities that are still valid: {image_path: {class: 0 to 1}}; {} when the file is missing.
 
-    Of the photos in `contents`, {image_path: fingerprints.photo_hash}, one whose file has changed
+    Of the photos in `contents`, {image_path: provenance.photo_hash}, one whose file has changed
     is left out, and so are all when config.CLASSES has changed. A photo with a corrected label
     stays: the models never saw its label.
     """

@@ -11,17 +11,17 @@ from tqdm import tqdm
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file
 from viewpoint.annotations.matching import MISSING, match_names
-from viewpoint.annotations.part_names import PART_NAMES_NAME
+from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, printable
 from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.data.dataset import COLUMNS, is_summary
+from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_summary, read_summary
+from viewpoint.data.duplicates import perceptual_hash
 from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.data.provenance import photo_hash
-from viewpoint.data.splits import perceptual_hash
 
 NOT_USED = "annotation file not used"
 IN_UNUSED_FILE = "annotated in a file that was not used"
@@ -53,6 +53,16 @@ class Reading:
     merge: str | None = None
     follow_links: bool = False
     meanings: Mapping[str, str] = field(default_factory=dict)
+
+
+def recorded_reading(dataset_dir: Path) -> Reading:
+    """How data_preparation.py read the photos of a dataset folder: its summary.json, and the part_names.csv there."""
+    recorded = read_summary(dataset_dir / SUMMARY_NAME).get("reading")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    names_path = dataset_dir / PART_NAMES_NAME
+    meanings = known_meanings(read_part_names(names_path), names_path)
+    options = {name: recorded[name] for name in ("label_key", "empty", "merge", "follow_links") if name in recorded}
+    return Reading(meanings=meanings, **options)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def print_class_table(tables: dict[str, pd.DataFrame], total: int) -> None:
 def print_changes(changes: Changes, written_to: Path | None) -> None:
     """Print what differs from the earlier splits: normally nothing."""
     if not changes.kept and not changes.moved:
-        print(f"\nThe splits are new: {counted(changes.new, 'photo')} dealt")
+        print(f"\nThe splits are new: {counted(changes.new, 'photo')} assigned")
         return
     print(f"\nCompared with the earlier splits, {counted(changes.kept, 'photo')} stayed, ", end="")
     print(f"{changes.new} are new, {changes.gone} are gone, {len(changes.moved)} moved")

@@ -18,8 +18,8 @@ import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.provenance import hash_photos
-from viewpoint.data.splits import connect, near_duplicates, perceptual_hash
 from viewpoint.inference.inputs import find_inputs
 from viewpoint.training.batches import MIRRORED_INDEX, MirroredImages, load_photos
 from viewpoint.training.evaluation import predict
@@ -66,7 +66,7 @@ def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple
     for file, value in zip(every, tqdm(found, "Near-duplicates", len(every), unit="photo", disable=quiet), strict=True):
         if value is not None:
             hashes[file] = value
-    group_of = dict(zip(hashes, connect(list(hashes), near_duplicates(hashes)), strict=True))
+    group_of = dict(zip(hashes, group_photos(list(hashes), near_duplicates(hashes)), strict=True))
     known = {group_of[file] for file in labelled if file in group_of}
     readable = [file for file in files if file in hashes]
     others = [file for file in readable if group_of[file] not in known]
