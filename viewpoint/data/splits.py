@@ -180,7 +180,7 @@ def refuse_incomplete(df: pd.DataFrame, groups: Sequence[int], assigned: np.ndar
     empty = [name for name in SPLITS if not (assigned == name).any()]
     if empty:
         raise UserError(
-            f"too few groups to split: {counted(len(df), 'photo')} in {counted(len(sizes), 'group')} leave nothing for "
+            f"too few photos to split: {counted(len(df), 'photo')} in {counted(len(sizes), 'group')} leave nothing for "
             f"{' and '.join(empty)}, because near-duplicates (and groups of --split grouped) stay together and train "
             f"needs every class{f'; {apart}' if apart else ''}; {remedy}"
         )
