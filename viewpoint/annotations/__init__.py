@@ -12,6 +12,7 @@ import config
 from viewpoint.annotations import coco, labelme, via, via_csv
 from viewpoint.annotations.json_file import read_json, read_text
 from viewpoint.annotations.photo import AnnotationFile
+from viewpoint.annotations.regions import settle
 from viewpoint.common.files import is_file
 
 Reader = Callable[[object, str], AnnotationFile | None]
@@ -44,5 +45,5 @@ def read_annotation_file(path: Path, label_key: str = config.IDENTITY_KEY) -> An
         file = read(content, label_key)
         if file is not None:
             file.notes = notes + file.notes
-            return file
+            return settle(file)
     raise ValueError(UNKNOWN[suffix])

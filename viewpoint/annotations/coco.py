@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
-from viewpoint.annotations.shapes import coco_outlines
+from viewpoint.annotations.regions import group_of, why_ignored
+from viewpoint.annotations.shapes import coco_outlines, is_drawn_in_coco
 from viewpoint.annotations.vocabulary import part_of
 from viewpoint.common.cli import counted
 
@@ -60,8 +61,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     shared: Counter[tuple[Target, ...]] = Counter()
     lost = 0
     for annotation, found, part_name in zip(proper, targets, names, strict=True):
-        outlines = coco_outlines(annotation.get("segmentation"), annotation.get("bbox"))
-        part = Part((part_name,) if part_name else (), outlines)
+        part = make_part(annotation, part_name)
         lost += not found
         if len(found) > 1:
             shared[found] += 1
@@ -90,6 +90,13 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
             problem = LOST
         file.entries.append(Entry(key, target[1], tuple(parts[target]), problem))
     return file
+
+
+def make_part(annotation: dict, name: str) -> Part:
+    """The part that an annotation marks; `name` is "" where nothing names it."""
+    segmentation, box = annotation.get("segmentation"), annotation.get("bbox")
+    ignored = why_ignored(annotation, is_drawn_in_coco(segmentation, box))
+    return Part((name,) if name else (), coco_outlines(segmentation, box), group_of(annotation), ignored)
 
 
 # --- From an annotation to its image -------------------------------------------------

@@ -4,7 +4,8 @@ Source: https://github.com/wkentaro/labelme, labelme/_label_file.py. X-AnyLabeli
 """
 
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
-from viewpoint.annotations.shapes import labelme_outline
+from viewpoint.annotations.regions import group_of, why_ignored
+from viewpoint.annotations.shapes import is_drawn, labelme_outline
 
 
 def read(content: object, label_key: str) -> AnnotationFile | None:
@@ -25,4 +26,6 @@ def make_part(shape: object) -> Part:
     """The part that a shape marks, without a name where it has no label, without an outline where it is malformed."""
     fields = shape if isinstance(shape, dict) else {}
     label, outline = fields.get("label"), labelme_outline(fields)
-    return Part((label,) if isinstance(label, str) and label.strip() else (), (outline,) if outline else ())
+    names = (label,) if isinstance(label, str) and label.strip() else ()
+    ignored = why_ignored(fields, is_drawn(fields.get("shape_type"), outline, fields.get("points")))
+    return Part(names, (outline,) if outline else (), group_of(fields), ignored)

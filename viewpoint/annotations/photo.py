@@ -15,10 +15,14 @@ class Part:
 
     `names` holds one part name, several where the annotation ticks several, or none where
     nothing usable was written; `outlines` holds its polygons, none where no shape was drawn.
+    `group` is the id of the car that it belongs to, where the file tells several apart; `ignored`
+    says why the region does not count, for example "without an area".
     """
 
     names: tuple[str, ...]
     outlines: tuple[Outline, ...] = ()
+    group: str = ""
+    ignored: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,15 @@ class Entry:
     """What an annotation file says of one photo: the photo's name as written there, and its parts.
 
     `key` is how the file itself calls the entry, for messages. `problem`, if any, says why the
-    parts cannot be trusted to be those of this photo.
+    parts cannot be trusted to be those of this photo. `size` is that of the photo's file in bytes,
+    None where the annotation file does not say it.
     """
 
     key: str
     filename: str
     parts: tuple[Part, ...]
     problem: str = ""
+    size: int | None = None
 
 
 @dataclass
@@ -53,12 +59,14 @@ class AnnotationFile:
     """The content of one annotation file.
 
     `malformed` lists the keys of entries without a usable file name or list of regions, `notes`
-    what was unusual, each as the rest of a sentence that begins with the file's name.
+    what was unusual, each as the rest of a sentence that begins with the file's name. `passed_over`
+    counts the regions that do not count, by the reason.
     """
 
     entries: list[Entry] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass

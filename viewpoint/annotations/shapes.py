@@ -6,6 +6,23 @@ import math
 from viewpoint.annotations.photo import Outline
 
 ELLIPSE_POINTS = 24
+# The shapes of VIA and LabelMe that mark an area; others mark a point or a line.
+AREAS = ("rect", "polygon", "circle", "ellipse", "rectangle", "mask", "rotation")
+
+
+def has_area(points: Outline) -> bool:
+    """Whether an outline has a width, a height and three different points."""
+    return len(set(points)) > 2 and all(len(set(values)) > 1 for values in zip(*points, strict=True))
+
+
+def is_drawn(kind: object, outline: Outline, points: object) -> bool:
+    """Whether a shape of VIA or LabelMe marks anything: no empty list of `points`, and no area of size zero.
+
+    A shape whose numbers are missing or damaged counts, because something was drawn.
+    """
+    if points is not None and not points:
+        return False
+    return kind not in AREAS or not outline or has_area(outline)
 
 
 def via_outline(shape: dict) -> Outline:
@@ -44,11 +61,24 @@ def coco_outlines(segmentation: object, box: object) -> tuple[Outline, ...]:
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             numbers = [float(value) for value in flat]
             outlines.append(finite(list(zip(numbers[::2], numbers[1::2], strict=True))))
-    outlines = [outline for outline in outlines if outline]
-    if not outlines and isinstance(box, list) and len(box) == 4:
+    outlines = [outline for outline in outlines if has_area(outline)] or outlines[:1]
+    if not any(map(has_area, outlines)) and isinstance(box, list) and len(box) == 4:
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             outlines = [finite(box_points(*map(float, box)))]
     return tuple(outline for outline in outlines if outline)
+
+
+def is_drawn_in_coco(segmentation: object, box: object) -> bool:
+    """Whether a COCO annotation marks anything: neither only empty lists, nor only outlines and boxes of size zero.
+
+    One that has neither, or whose numbers are damaged, counts, and so does a run-length mask.
+    """
+    if isinstance(segmentation, dict) and segmentation.get("counts"):
+        return True
+    if outlines := coco_outlines(segmentation, box):
+        return any(map(has_area, outlines))
+    has_numbers = bool(box) or (any(segmentation) if isinstance(segmentation, list) else bool(segmentation))
+    return has_numbers or not (isinstance(segmentation, list) or isinstance(box, list))
 
 
 def box_points(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 
 import config
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
-from viewpoint.annotations.shapes import via_outline
+from viewpoint.annotations.regions import group_of, why_ignored
+from viewpoint.annotations.shapes import is_drawn, via_outline
 from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
 
 # From the attributes of a region to the texts that name its parts.
@@ -53,8 +54,14 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     names_of, note = find_names(attributes, label_key)
     file.notes += [note] if note else []
     for key, (name, regions) in regions_of.items():
-        file.entries.append(Entry(key, name, make_parts(regions, names_of)))
+        file.entries.append(Entry(key, name, make_parts(regions, names_of), "", read_size(entries[key].get("size"))))
     return file
+
+
+def read_size(value: object) -> int | None:
+    """The size of a photo's file in bytes; None where VIA does not know it and writes -1, or nothing usable."""
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 and text.strip("0") else None
 
 
 def is_waiting(entry: object) -> bool:
@@ -70,8 +77,9 @@ def is_waiting(entry: object) -> bool:
 
 
 def read_regions(regions: object) -> tuple[Part, ...]:
-    """The parts of one photo's VIA regions, VIA 2's list or VIA 1's dict, named by config.IDENTITY_KEY."""
-    return make_parts(list_regions(regions), lambda attributes: texts_of(attributes.get(config.IDENTITY_KEY)))
+    """The parts of one photo's VIA regions that count, VIA 2's list or VIA 1's dict, named by config.IDENTITY_KEY."""
+    parts = make_parts(list_regions(regions), lambda attributes: texts_of(attributes.get(config.IDENTITY_KEY)))
+    return tuple(part for part in parts if not part.ignored)
 
 
 def list_regions(regions: object) -> list[tuple[dict, dict]]:
@@ -90,7 +98,9 @@ def make_parts(regions: list[tuple[dict, dict]], names_of: NameFinder) -> tuple[
     parts = []
     for attributes, shape in regions:
         outline = via_outline(shape)
-        parts.append(Part(tuple(dict.fromkeys(names_of(attributes))), (outline,) if outline else ()))
+        names = tuple(dict.fromkeys(names_of(attributes)))
+        ignored = why_ignored(attributes, is_drawn(shape.get("name"), outline, shape.get("all_points_x")))
+        parts.append(Part(names, (outline,) if outline else (), group_of(attributes), ignored))
     return tuple(parts)
 
 

@@ -62,7 +62,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     for (name, size), regions in regions_of.items():
         count, found = joined[name, size]
         problem = INCOMPLETE if count.isdigit() and count != str(len(found)) else ""
-        file.entries.append(Entry(name + size, name, via.make_parts(regions, names_of), problem))
+        file.entries.append(Entry(name + size, name, via.make_parts(regions, names_of), problem, via.read_size(size)))
     return file
 
 
