@@ -37,7 +37,7 @@ import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.annotations.photo import Photo, Report
 from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
-from viewpoint.common.files import relative_path, write_together
+from viewpoint.common.files import relative_name, relative_path, write_together
 from viewpoint.common.images import CHART_NAME
 from viewpoint.data.corrections import apply_corrections, read_corrections
 from viewpoint.data.dataset import (
@@ -218,6 +218,18 @@ def split(
     return tables, history_table(tables, contents, history), changes
 
 
+def name_in_data(path: Path, data: Path) -> str:
+    """A file or folder of --swap-sides relative to the data folder, which its path may start from; with "/".
+
+    Raises UserError when it is not there.
+    """
+    for start in (data, Path()):
+        file = (start / path).resolve()
+        if file.exists() and file.is_relative_to(data.resolve()):
+            return relative_name(file, data.resolve())
+    raise UserError(f"--swap-sides {path} is not in {data}; give an annotation file or a folder in it")
+
+
 # --- The whole ---------------------------------------------------------------------
 
 
@@ -255,6 +267,15 @@ def parse_arguments() -> argparse.Namespace:
         choices=["fuller", "union"],
         help="of annotations of one photo that contradict each other, use the one with most parts, or all parts; "
         "None: leave the photo out",
+    )
+    add(
+        "--swap-sides",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="annotation files, or folders of files for one photo each, whose left and right are those of somebody "
+        "who faces the car",
     )
     add("--follow-links", action="store_true", help="also read what links in the folder lead to outside of it")
     add("--val-share", type=FRACTION, default=config.VAL_SHARE, help="fraction of the photos for validation")
@@ -295,7 +316,8 @@ def main() -> int:
     corrections = read_corrections(args.output / CORRECTIONS_NAME)
     filled_in = read_part_names(args.output / PART_NAMES_NAME)
     meanings = known_meanings(filled_in, args.output / PART_NAMES_NAME)
-    reading = Reading(args.label_key, args.empty, args.merge, args.follow_links, meanings)
+    swap = frozenset(name_in_data(path, args.data) for path in args.swap_sides)
+    reading = Reading(args.label_key, args.empty, args.merge, args.follow_links, meanings, swap)
     labelled, photos, report = read_dataset(args.data, reading)
     if report.unknown_parts or filled_in:
         read = Counter({name: count for (name, _), count in report.spellings.items()})

@@ -45,6 +45,11 @@ class Match:
     reason: str = ""
     found_as: str = ""
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the photo is not where the name says, but was found by it."""
+        return self.found_as not in ("", OTHER_SPELLING)
+
 
 @dataclass
 class Name:

@@ -77,7 +77,8 @@ class Report:
     each photo file among it, so that photos_found = labelled + left_out. `spellings` counts the
     names that are not spelled as in config.py, as (name, its meaning); `unknown_parts` the photos of
     each name that means no part. `annotated` counts photos with regions, `without_known_part` those
-    of them with no known part besides damage, `empty` labelled photos without any region. `notes`
+    of them with no known part besides damage, `empty` labelled photos without any region, `fuller`
+    those whose label another, less complete annotation would change. `notes`
     tell what was unusual but read, `warnings` what probably makes labels wrong.
     """
 
@@ -86,6 +87,7 @@ class Report:
     annotated: int = 0
     without_known_part: int = 0
     empty: int = 0
+    fuller: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     spellings: Counter[tuple[str, str]] = field(default_factory=Counter)

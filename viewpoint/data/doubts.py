@@ -114,7 +114,13 @@ def counterparts_of(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def looks_mirrored(parts: Iterable[Part]) -> bool:
-    """Whether most parts that can be compared are drawn where a mirrored car has them.
+    """Whether most parts that can be compared are drawn where a mirrored car has them."""
+    right, wrong = compare_places(parts)
+    return wrong > right
+
+
+def compare_places(parts: Iterable[Part]) -> tuple[int, int]:
+    """How many pairs of parts are drawn where a car has them, and how many where a mirrored car has them.
 
     Seen from outside, a car's left side reaches from its front, at the left, to its rear, at the
     right; its right side the other way round. That holds for views of a corner and of the whole
@@ -131,7 +137,7 @@ def looks_mirrored(parts: Iterable[Part]) -> bool:
                 direction = 1 if (word == "front") == (other_side == "left") else -1
                 right += (other_x - x) * direction > 0
                 wrong += (other_x - x) * direction < 0
-    return wrong > right
+    return right, wrong
 
 
 def place_of(part: Part) -> tuple[float, str, str, str] | None:

@@ -23,6 +23,7 @@ STRAY_FRACTION = 1 / 6
 
 NAMELESS = "regions without a part name"
 UNKNOWN = "part names that no list knows"
+CAR_ONLY = "a car without parts that say from where it is seen"
 ONE_NAME = "three or more regions that all have one name"
 
 PLATE = "numberplate"
@@ -133,7 +134,8 @@ def decide(parts: tuple[Part, ...], strict: bool = False) -> tuple[str | None, s
     if len(parts) > 2 and len(names) == 1 and any(votes.values()):
         return None, ONE_NAME  # the value that a tool gives every new region
     if not unknown and (not nameless or (nameless <= STRAY_FRACTION * len(parts) and not strict)):
-        return label_parts(known), ""
+        label = label_parts(known)
+        return (None, CAR_ONLY) if label == config.BACKGROUND and "car" in names else (label, "")
     margins = abs(votes["front"] - votes["rear"]), abs(votes["left"] - votes["right"])
     if len(known - DAMAGE) >= 2 and min(margins) > nameless + len(unknown):
         return label_parts(known), ""

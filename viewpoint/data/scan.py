@@ -1,16 +1,18 @@
 """From a folder to labelled photos: read the annotations, match them with photos, label each photo or say why not."""
 
+import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from tqdm import tqdm
 
 import config
 from viewpoint.annotations import is_annotation_file, read_annotation_file
-from viewpoint.annotations.matching import MISSING, match_names
+from viewpoint.annotations.matching import DOUBTFUL, MISSING, Match, match_names
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
@@ -19,6 +21,7 @@ from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_summary, read_summary
+from viewpoint.data.doubts import compare_places
 from viewpoint.data.duplicates import perceptual_hash
 from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
 from viewpoint.data.provenance import photo_hash
@@ -28,15 +31,31 @@ IN_UNUSED_FILE = "annotated in a file that was not used"
 EMPTY = "without any region (--empty skip)"
 CONFLICT = "annotated twice with different labels; choose with --merge union or --merge fuller"
 OTHER_PHOTO = "annotated in a file that is named like another photo"
+MIRRORED = "left and right parts where a mirrored car has them: a flipped copy, or names on the wrong side"
+OTHER_SIZE = "annotated several times, each time for a photo of another size in bytes"
 
 # A file or data set with more than this fraction of photos that are not understood is refused.
 REFUSED_FRACTION = 0.5
 # Photos without any region are suspicious from this fraction of all, or as a block of this size at the end of a file.
 EMPTY_FRACTION = 0.2
 MIN_EMPTY_BLOCK, EMPTY_BLOCK_FRACTION = 5, 0.1
+# Labels whose end hangs on a tie or a single part are worth a warning from this fraction of the vehicle photos.
+CLOSE_FRACTION = 0.2
+# The classes that name an end of the vehicle; others may be pure side views.
+ENDED_CLASSES = frozenset(name for name in config.CLASSES if name.startswith(("Front", "Rear")))
 # So many photos, or up to this fraction of all, may have a stray region without a name.
 FEW_STRAYS, STRAY_PHOTOS = 3, 0.05
 MIN_VEHICLES = 20
+# From so many photos whose sides are swapped, if they are the majority, the whole file is refused.
+MIN_SWAPPED = 3
+# A single photo is left out when so many times more pairs of parts are drawn as in a mirror than are not.
+SURELY_MIRRORED = 3
+
+# The part on the other side of the car.
+OTHER_SIDE = dict(zip(config.LEFT_PARTS, config.RIGHT_PARTS, strict=True))
+OTHER_SIDE |= {right: left for left, right in OTHER_SIDE.items()}
+# In the name of a file or folder they say that something newer counts.
+BACKUP_WORDS = frozenset("backup backups bak old older archive archived previous copy".split())
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,9 @@ class Reading:
 
     `label_key` is the attribute that names the parts; `empty` is "background" or "skip" for
     photos without any region; `merge` is "fuller" or "union" for photos with entries that
-    contradict each other, None to leave them out; `meanings` maps further cleaned names to part names of config.py.
+    contradict each other, None to leave them out; `meanings` maps further cleaned names to part names of config.py;
+    `swap_sides` are the annotation files, or the folders of files for one photo each, relative to the
+    data folder, whose left and right are those of somebody who faces the car.
     """
 
     label_key: str = config.IDENTITY_KEY
@@ -53,6 +74,7 @@ class Reading:
     merge: str | None = None
     follow_links: bool = False
     meanings: Mapping[str, str] = field(default_factory=dict)
+    swap_sides: frozenset[str] = frozenset()
 
 
 def recorded_reading(dataset_dir: Path) -> Reading:
@@ -62,16 +84,24 @@ def recorded_reading(dataset_dir: Path) -> Reading:
     names_path = dataset_dir / PART_NAMES_NAME
     meanings = known_meanings(read_part_names(names_path), names_path)
     options = {name: recorded[name] for name in ("label_key", "empty", "merge", "follow_links") if name in recorded}
-    return Reading(meanings=meanings, **options)
+    swap = frozenset(recorded.get("swap_sides", ()))
+    return Reading(meanings=meanings, swap_sides=swap, **options)
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """What all annotation files together say of one photo, and the first file that says it."""
+    """What all annotation files together say of one photo, and the first file that says it.
+
+    `lot` is that file, or its folder where each file is for one photo; `size` is the size of the photo
+    that the file states, in bytes; `is_elsewhere` says that the photo was only found by its name.
+    """
 
     parts: tuple[Part, ...]
     source: str
     problem: str = ""
+    lot: str = ""
+    size: int | None = None
+    is_elsewhere: bool = False
 
 
 def read_dataset(folder: Path | str, reading: Reading | None = None) -> tuple[pd.DataFrame, dict[str, Photo], Report]:
@@ -124,7 +154,7 @@ def nothing_found(folder: Path | str, report: Report) -> str:
         )
     first = NOT_USED if NOT_USED in reasons else max(reasons, key=lambda reason: len(reasons[reason]))
     count = f"{len(reasons[first])} x " if len(reasons[first]) > 1 else ""
-    advice = "; put the annotation files into the folder of their photos" if first == MISSING else ""
+    advice = "; put the annotation files into the folder of their photos" if first in (MISSING, DOUBTFUL) else ""
     return f"no photo below {folder} could be labelled; {count}{first}: {reasons[first][0]}{advice}"
 
 
@@ -134,6 +164,7 @@ def nothing_found(folder: Path | str, report: Report) -> str:
 def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Report) -> dict[Path, AnnotationFile]:
     """The content of every annotation file that can be read."""
     files = {}
+    passed_over = Counter[str]()
     for path in paths:
         if not is_annotation_file(path) or is_summary(path):
             continue
@@ -149,7 +180,9 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
         report.notes += [printable(f"{name} {note}") for note in file.notes]
         for key in file.malformed:
             report.skip("malformed entry", f"{name}: {key}")
+        passed_over.update(file.passed_over)
         files[path] = file
+    report.notes += [f"{counted(n, 'region')} {reason}, which do not vote" for reason, n in passed_over.items()]
     return files
 
 
@@ -163,17 +196,25 @@ def match_photos(
     moved = Counter[str]()
     for path, file in files.items():
         source = relative_name(path, folder)
+        # Files for one photo each, as LabelMe writes them, are judged together.
+        lot = source if len(file.entries) > 1 else PurePosixPath(source).parent.as_posix()
+        doubtful = are_other_photos(file, matches[path], folder)
         grouped: dict[str, list[Annotated]] = defaultdict(list)
         for entry, match in zip(file.entries, matches[path], strict=True):
-            if match.image_path is None:
-                report.skip(match.reason, f"{source}: {entry.filename}")
+            if match.image_path is None or (doubtful and match.is_elsewhere):
+                report.skip(match.reason or DOUBTFUL, f"{source}: {entry.filename}")
                 continue
             moved[match.found_as] += 1
             own_photo = by_stem.get(path.with_suffix(""), match.image_path)
             problem = OTHER_PHOTO if len(file.entries) == 1 and own_photo != match.image_path else entry.problem
             parts = read_names(entry.parts, reading.meanings, report.spellings)
-            grouped[match.image_path].append(Annotated(parts, source, problem))
-        annotated = {image_path: merge(image_path, found, reading, report) for image_path, found in grouped.items()}
+            parts = swap_sides(parts) if lot in reading.swap_sides else parts
+            one = Annotated(parts, source, problem, lot, entry.size, match.is_elsewhere)
+            grouped[match.image_path].append(one)
+        annotated = {
+            image_path: merge(folder / image_path, image_path, found, reading, report)
+            for image_path, found in grouped.items()
+        }
         if reading.empty == "background":
             warn_of_empty_block([bool(one.parts) for one in annotated.values()], source, len(files), report)
         if reason := refusal(annotated, file.notes):
@@ -183,18 +224,50 @@ def match_photos(
         for image_path, one in annotated.items():
             candidates[image_path].append(one)
     report.notes += [printable(f"{counted(n, 'photo')} {how}") for how, n in moved.items() if how]
-    return {path: merge(path, found, reading, report) for path, found in sorted(candidates.items())}
+    merged = {path: merge(folder / path, path, found, reading, report) for path, found in sorted(candidates.items())}
+    if report.fuller:
+        report.notes.append(
+            f"{counted(report.fuller, 'label')} would be another one after an annotation of the same photo that lacks "
+            "some of the parts; the fuller annotation counts, unless it is in a folder or file named as a backup"
+        )
+    return merged
 
 
-def merge(image_path: str, found: list[Annotated], reading: Reading, report: Report) -> Annotated:
-    """One annotation of several of a photo.
+def are_other_photos(file: AnnotationFile, matches: list[Match], folder: Path) -> bool:
+    """Whether the photos of equal name that were found elsewhere are others than those that a file means.
 
+    They are when their sizes are mostly not those that the file states. Made-up sizes, all the same, say nothing.
+    """
+    sizes = [entry.size for entry in file.entries if entry.size]
+    if len(set(sizes)) < 2 or len(set(sizes)) <= len(sizes) / 2:
+        return False
+    pairs = zip(file.entries, matches, strict=True)
+    found = [
+        (entry.size, folder / match.image_path) for entry, match in pairs if match.image_path and match.is_elsewhere
+    ]
+    return sum(size == size_of(path) for size, path in found) < len(found) / 2
+
+
+def size_of(path: Path) -> int | None:
+    """The size of a file in bytes; None when it cannot be asked for."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def merge(path: Path, image_path: str, found: list[Annotated], reading: Reading, report: Report) -> Annotated:
+    """One annotation of several of the photo at `path`, which `image_path` names.
+
+    Entries for a photo of another size in bytes, and backups, do not count where there is another.
     Entries with one part name each are pieces of one annotation and are joined. Of others, one that
     has all the parts of the others counts, because earlier exports are less complete. Where none has,
-    and their labels differ, --merge decides: the parts of all count, or the entry with the most
-    distinct known parts; without it the photo is left out.
+    or the photo was only found by its name, and their labels differ, --merge decides: the parts of all
+    count, or the entry with the most distinct known parts; without it the photo is left out.
     """
     usable = [one for one in found if not one.problem] or found
+    usable = [one for one in usable if not is_backup(one.source, image_path)] or usable
+    usable = of_its_size(path, usable)
     usable = [one for one in usable if one.parts] or usable
     if len(usable) == 1:
         return usable[0]
@@ -203,13 +276,38 @@ def merge(image_path: str, found: list[Annotated], reading: Reading, report: Rep
     if reading.merge == "union" or all(len(part_names(one.parts)) <= 1 for one in usable):
         return union
     fullest = max(range(len(usable)), key=lambda index: len(names[index]))
-    if len({decide(one.parts) for one in usable}) > 1 and any(not one <= names[fullest] for one in names):
-        if reading.merge is None:
+    if len({decide(one.parts) for one in usable}) > 1:
+        if all(one <= names[fullest] for one in names) and not all(one.is_elsewhere for one in usable):
+            report.fuller += 1
+        elif reading.merge is None:
             return replace(usable[fullest], problem=CONFLICT)
-        report.notes.append(
-            printable(f"{image_path} is annotated twice with different labels; the fuller entry counts")
-        )
+        else:
+            report.notes.append(
+                printable(f"{image_path} is annotated twice with different labels; the fuller entry counts")
+            )
     return usable[fullest]
+
+
+def of_its_size(path: Path, found: list[Annotated]) -> list[Annotated]:
+    """Those of several annotations that are for a photo of this size; one with a problem if a file has only others."""
+    if len({one.size for one in found if one.size}) < 2:
+        return found
+    size = size_of(path)
+    if any(one.size == size for one in found):
+        return [one for one in found if one.size in (size, None)]
+    is_one_file = len({one.source for one in found}) == 1
+    return [replace(found[0], problem=OTHER_SIZE)] if is_one_file else found
+
+
+def is_backup(source: str, image_path: str) -> bool:
+    """Whether an annotation file is a backup by its name or that of a folder in which the photo is not."""
+    own = set(source.lower().split("/")) - set(image_path.lower().split("/"))
+    return any(BACKUP_WORDS.intersection(re.findall("[a-z]+", name)) for name in own)
+
+
+def swap_sides(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """The parts with left and right exchanged in their names."""
+    return tuple(replace(part, names=tuple(OTHER_SIDE.get(name, name) for name in part.names)) for part in parts)
 
 
 def refusal(annotated: dict[str, Annotated], notes: list[str]) -> str:
@@ -269,6 +367,30 @@ def label_photos(
         except ImageError as error:
             return error
 
+    labels = decide_all(annotations, reading, report)
+    photos = {}
+    results = map_in_order(read_photo, labels, cpu_count())
+    for image_path, result in zip(labels, tqdm(results, "Reading photos", len(labels), unit="photo"), strict=True):
+        if isinstance(result, ImageError):
+            reason = str(result).rpartition(f"{image_path}: ")[2]
+            report.leave_out("unreadable", image_path, f" ({reason})")
+        else:
+            photos[image_path] = result
+    leave_out_swapped(labels, photos, annotations, reading, report)
+    report.empty = sum(not photo.parts for photo in photos.values())
+    rows = [[path, labels[path], *count_votes(part_names(photo.parts)).values()] for path, photo in photos.items()]
+    warn_of_missing_votes(rows, report)
+    count_close_votes(rows, report)
+    if report.empty > EMPTY_FRACTION * len(rows):
+        report.warnings.append(
+            f"{report.empty} of {len(rows)} labelled photos are {config.BACKGROUND} because they have no region; "
+            "if nobody came to them yet, leave them out with --empty skip"
+        )
+    return pd.DataFrame(rows, columns=COLUMNS), photos
+
+
+def decide_all(annotations: dict[str, Annotated], reading: Reading, report: Report) -> dict[str, str]:
+    """The label of each photo that was understood; the others are left out."""
     labels = {}
     strays = {path for path, one in annotations.items() if decide(one.parts) != decide(one.parts, strict=True)}
     # Stray clicks are rare; many regions without a name follow a rule, perhaps one that decides labels.
@@ -284,27 +406,45 @@ def label_photos(
         label, reason = decide(one.parts, strict)
         if one.problem or reason or (not one.parts and reading.empty == "skip"):
             report.leave_out(one.problem or reason or EMPTY, image_path)
-        else:
+        elif label:
             labels[image_path] = label
-    rows, photos = [], {}
-    results = map_in_order(read_photo, labels, cpu_count())
-    for (image_path, label), result in zip(
-        labels.items(), tqdm(results, "Reading photos", len(labels), unit="photo"), strict=True
-    ):
-        if isinstance(result, ImageError):
-            reason = str(result).rpartition(f"{image_path}: ")[2]
-            report.leave_out("unreadable", image_path, f" ({reason})")
-            continue
-        photos[image_path] = result
-        report.empty += not result.parts
-        rows.append([image_path, label, *count_votes(part_names(result.parts)).values()])
-    warn_of_missing_votes(rows, report)
-    if report.empty > EMPTY_FRACTION * len(rows):
-        report.warnings.append(
-            f"{report.empty} of {len(rows)} labelled photos are {config.BACKGROUND} because they have no region; "
-            "if nobody came to them yet, leave them out with --empty skip"
-        )
-    return pd.DataFrame(rows, columns=COLUMNS), photos
+    return labels
+
+
+def leave_out_swapped(
+    labels: dict[str, str],
+    photos: dict[str, Photo],
+    annotations: dict[str, Annotated],
+    reading: Reading,
+    report: Report,
+) -> None:
+    """Take the photos from `photos` whose left and right seem to be swapped: whole files, or single mirrored photos."""
+    fits: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    mirrored = []
+    for image_path, photo in photos.items():
+        if config.MIRRORED_CLASS[labels[image_path]] != labels[image_path]:
+            right, wrong = compare_places(photo.parts)
+            fits[annotations[image_path].lot].append((right, wrong))
+            if wrong > 1 and wrong >= SURELY_MIRRORED * right:
+                mirrored.append(image_path)
+    swapped = set()
+    for lot, pairs in fits.items():
+        judged, wrong = sum(a != b for a, b in pairs), sum(a < b for a, b in pairs)
+        if wrong >= max(MIN_SWAPPED, judged / 2 + 0.5):
+            swapped.add(lot)
+            report.annotation_files -= 1
+            remedy = "leave out" if lot in reading.swap_sides else "if they are, add"
+            report.skip(
+                NOT_USED,
+                f"{lot} (in {wrong} of its {judged} photos that show a side, parts are drawn where they would be if "
+                f"left and right were those of somebody who faces the car; {remedy} --swap-sides {shlex.quote(lot)})",
+            )
+    for image_path in [path for path in photos if annotations[path].lot in swapped]:
+        report.leave_out(IN_UNUSED_FILE, image_path)
+        del photos[image_path]
+    for image_path in filter(photos.__contains__, mirrored):
+        report.leave_out(MIRRORED, image_path)
+        del photos[image_path]
 
 
 def warn_of_missing_votes(rows: list[list], report: Report) -> None:
@@ -316,6 +456,22 @@ def warn_of_missing_votes(rows: list[list], report: Report) -> None:
                 f"no part of {len(vehicles)} vehicle photos says {what}; check that the part names do, and not "
                 "another attribute"
             )
+
+
+def count_close_votes(rows: list[list], report: Report) -> None:
+    """Say how many labels hang on a tie, on one vote or on no vote for an end; a warning from CLOSE_FRACTION of all."""
+    vehicles = [row for row in rows if row[1] in ENDED_CLASSES]
+    ties = sum(front == rear > 0 for _, _, front, rear, _, _ in vehicles)
+    endless = sum(front == rear == 0 for _, _, front, rear, _, _ in vehicles)
+    single = sum(front + rear == 1 for _, _, front, rear, _, _ in vehicles)
+    if not (close := ties + endless + single):
+        return
+    text = (
+        f"the end of {close} of {counted(len(vehicles), 'vehicle photo')} is not sure: {ties} have as many front as "
+        f"rear parts and {endless} neither, which makes them Front, and {single} have one such part only; "
+        "--review shows them"
+    )
+    (report.warnings if close > CLOSE_FRACTION * len(vehicles) else report.notes).append(text)
 
 
 def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[tuple[Part, ...], tuple[int, int]]:
