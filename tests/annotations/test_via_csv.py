@@ -9,7 +9,7 @@ import pytest
 from conftest import regions, save_photo, write_via
 
 import config
-from viewpoint.annotations import is_annotation_file, read_annotation_file, via_csv
+from viewpoint.annotations import format_of, read_annotation_file, via_csv
 from viewpoint.data.labeling import part_names
 from viewpoint.data.scan import parse_dataset
 
@@ -71,7 +71,7 @@ TEXT = via_rows({"été.jpg": regions("bonnet", "grille")})
 def test_every_usual_encoding_and_line_end_is_read(tmp_path, content, note):
     path = tmp_path / "via.CSV"
     path.write_bytes(content)
-    assert is_annotation_file(path)
+    assert format_of(path)
     file = read_annotation_file(path)
     assert file.notes == ([note] if note else [])
     assert [(entry.filename, part_names(entry.parts)) for entry in file.entries] == [("été.jpg", {"bonnet", "grille"})]
@@ -149,7 +149,7 @@ def test_the_attribute_that_names_the_parts_is_found_as_in_json():
 def test_other_csv_files_are_no_annotation_files(tmp_path, text):
     path = tmp_path / "table.csv"
     path.write_text(text)
-    assert not is_annotation_file(path)
+    assert not format_of(path)
     assert via_csv.read(text, "identity") is None
     with pytest.raises(ValueError, match="not the CSV that VIA exports"):
         read_annotation_file(path)
@@ -159,21 +159,21 @@ def test_json_files_and_nothing_else_count_without_a_look_inside(tmp_path):
     for name in ("a.json", "b.JSON", "c.txt", "d.csv.bak", "e"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder.json").mkdir()
-    assert [path.name for path in sorted(tmp_path.iterdir()) if is_annotation_file(path)] == ["a.json", "b.JSON"]
+    assert [path.name for path in sorted(tmp_path.iterdir()) if format_of(path)] == ["a.json", "b.JSON"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.parametrize("name", ["via.csv", "via.json"])
 def test_a_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    assert not is_annotation_file(tmp_path / name)
+    assert not format_of(tmp_path / name)
 
 
 def test_large_files_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "MAX_JSON_MEGABYTES", 0.0001)
     path = tmp_path / "via.csv"
     path.write_text(via_rows({"car.jpg": regions("bonnet")}))
-    assert is_annotation_file(path)
+    assert format_of(path)
     with pytest.raises(ValueError, match=r"larger than 0\.0001 MB"):
         read_annotation_file(path)
 

@@ -4,7 +4,7 @@ import json
 
 from conftest import regions, save_photo, write_via
 
-from viewpoint.data.scan import NOT_USED, parse_dataset, read_dataset
+from viewpoint.data.scan import NOT_USED, PERHAPS, parse_dataset, read_dataset
 
 
 def test_all_via_flavours_at_any_depth_give_the_same_rows(tmp_path):
@@ -44,7 +44,7 @@ def test_everything_left_out_is_reported_with_its_reason(tmp_path):
     assert df["image_path"].tolist() == ["good.jpg"]
     assert report.skipped["annotated but missing"] == ["via.json: gone.jpg"]
     assert [item.split()[0] for item in report.skipped["unreadable"]] == ["cut.jpg", "empty.jpg"]
-    assert report.skipped["never annotated"] == ["forgotten.JPG"]
+    assert report.skipped[PERHAPS] == ["forgotten.JPG"]
     assert [item.split()[0] for item in report.skipped[NOT_USED]] == ["broken.json", "other.json"]
     assert sorted(report.skipped["malformed entry"]) == [r"half.json: \udce9.jpg", "odd.json: x", "odd.json: y"]
     assert report.unknown_parts == {"warp coil": 3}

@@ -1,7 +1,7 @@
 """Annotation files: one reader a format, all of which give photos with named parts and their outlines.
 
 A reader is a module with a function read(content, label_key) that takes the content of a file,
-parsed JSON or the text of a CSV, and gives an AnnotationFile, or None when the file has another
+parsed JSON or the text of a CSV or XML file, and gives an AnnotationFile, or None when the file has another
 format. It raises ValueError, with the reason, when the format is its own but the file cannot be used.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import config
-from viewpoint.annotations import coco, labelme, via, via_csv
+from viewpoint.annotations import coco, cvat, labelme, via, via_csv
 from viewpoint.annotations.json_file import read_json, read_text
 from viewpoint.annotations.photo import AnnotationFile
 from viewpoint.annotations.regions import settle
@@ -18,18 +18,31 @@ from viewpoint.common.files import is_file
 Reader = Callable[[object, str], AnnotationFile | None]
 
 # A new format is one file in this folder and one entry here. The first that knows a file reads it.
-READERS: dict[str, tuple[Reader, ...]] = {".json": (coco.read, labelme.read, via.read), ".csv": (via_csv.read,)}
+READERS: dict[str, tuple[Reader, ...]] = {
+    ".json": (coco.read, labelme.read, via.read),
+    ".csv": (via_csv.read,),
+    ".xml": (cvat.read,),
+}
 UNKNOWN = {
     ".json": "neither VIA 1, VIA 2, COCO nor LabelMe; export the annotations as one of these",
     ".csv": "not the CSV that VIA exports",
+    ".xml": "not the XML that CVAT exports for images",
 }
+# Spreadsheets save tables with tabs under these names.
+CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 
 
-def is_annotation_file(path: Path) -> bool:
-    """Whether a file is to be read for annotations: every .json, and a .csv that begins as VIA's CSV does."""
+def format_of(path: Path) -> str | None:
+    """The key of READERS for a file to be read for annotations, None for any other.
+
+    These are every .json, a .csv or other table that begins as VIA's CSV does, and an .xml that begins as CVAT's.
+    """
     suffix = path.suffix.lower()
-    # Opening a pipe of that name would wait forever.
-    return suffix in READERS and is_file(path) and (suffix != ".csv" or via_csv.is_via_csv(path))
+    if suffix not in (".json", ".xml", *CSV_SUFFIXES) or not is_file(path):  # opening a pipe would wait forever
+        return None
+    if suffix in CSV_SUFFIXES:
+        return ".csv" if via_csv.is_via_csv(path) else None
+    return suffix if suffix == ".json" or cvat.is_cvat(path) else None
 
 
 def read_annotation_file(path: Path, label_key: str = config.IDENTITY_KEY) -> AnnotationFile:
@@ -38,9 +51,10 @@ def read_annotation_file(path: Path, label_key: str = config.IDENTITY_KEY) -> An
     `label_key` is the attribute that names the part. Raises ValueError, with the reason, when the
     file is too large or damaged, of no known format, or does not say which attribute names the parts.
     """
-    suffix = ".csv" if path.suffix.lower() == ".csv" else ".json"
+    suffix = path.suffix.lower()
+    suffix = ".csv" if suffix in CSV_SUFFIXES else suffix if suffix in READERS else ".json"
     content: object
-    content, notes = read_text(path) if suffix == ".csv" else read_json(path)
+    content, notes = read_json(path) if suffix == ".json" else read_text(path)
     for read in READERS[suffix]:
         file = read(content, label_key)
         if file is not None:

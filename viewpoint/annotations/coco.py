@@ -83,6 +83,8 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         )
     if lost:
         file.notes.append(f"has {counted(lost, 'annotation')} that lead to no image")
+    if keypoints := sum(bool(annotation.get("keypoints")) for annotation in proper):
+        file.notes.append(f"has {counted(keypoints, 'annotation')} with keypoints, which do not vote")
     file.notes += name_notes
     for target, key in entries.items():
         problem = SHARED_ID if any(target in group for group in shared) else ""

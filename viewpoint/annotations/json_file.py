@@ -40,4 +40,9 @@ def read_json(path: Path) -> tuple[object, list[str]]:
     try:
         return json.loads(text, object_pairs_hook=keep_all), notes
     except (json.JSONDecodeError, RecursionError) as error:
+        if getattr(error, "msg", "") == "Extra data":
+            raise ValueError(
+                "several JSON documents in one file, as in JSON lines or in files joined by hand; export them as one "
+                f"VIA or COCO file (not readable as JSON: {error})"
+            ) from error
         raise ValueError(f"not readable as JSON: {error}") from error

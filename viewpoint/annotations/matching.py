@@ -7,6 +7,7 @@ cameras call the first photo of every car IMG_0001.jpg.
 """
 
 import bisect
+import functools
 import os
 import re
 import unicodedata
@@ -26,6 +27,11 @@ SEVERAL_PHOTOS = "several photos fit the name"
 SEVERAL_NAMES = "several names of its file fit the same photo"
 NAMED_EXACTLY = "only a photo fits that another name leads to exactly"
 DOUBTFUL = "a photo of equal name elsewhere may be another one"
+
+# The names of splits, and what they mean.
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# Of the photos that fit a name, this many are looked at.
+FEW = 20
 
 OTHER_SPELLING = "found under another spelling"
 
@@ -95,24 +101,25 @@ def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[
         for path, texts in names_of.items()
     }
     taken = {name.photo for names in files.values() for name in names.values() if name.photo}
-    for json_folder, names in make_lots(files):
+    for json_file, names in make_lots(files):
         if any(name.is_open for name in names):
-            find_elsewhere(index, json_folder, names, taken)
+            find_elsewhere(index, json_file, names, taken)
     for names_of_file in files.values():
         keep_the_best(list(names_of_file.values()))
     return {path: [make_match(index, files[path][text]) for text in texts] for path, texts in names_of.items()}
 
 
 def make_lots(files: dict[Path, dict[str, Name]]) -> list[tuple[Path, list[Name]]]:
-    """Names that probably belong to one lot of photos, with the folder of their annotation file.
+    """Names that probably belong to one lot of photos, with their annotation file.
 
-    The names of a file are a lot; files with one name each, as LabelMe writes them, are one lot in each folder.
+    The names of a file are a lot; files with one name each, as LabelMe writes them, are one lot in each folder,
+    which gets no name of a file.
     """
-    lots = [(path.parent, list(names.values())) for path, names in files.items() if len(names) > 1]
+    lots = [(path, list(names.values())) for path, names in files.items() if len(names) > 1]
     singles: dict[Path, list[Name]] = defaultdict(list)
     for path, names in files.items():
         if len(names) == 1:
-            singles[path.parent] += names.values()
+            singles[path.parent / "_"] += names.values()
     return [*lots, *singles.items()]
 
 
@@ -333,7 +340,7 @@ def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
 # --- Elsewhere ---------------------------------------------------------------------
 
 
-def find_elsewhere(index: Photos, json_folder: Path, names: list[Name], taken: set[str]) -> None:
+def find_elsewhere(index: Photos, json_file: Path, names: list[Name], taken: set[str]) -> None:
     """Find photos in other places for the open names of a lot, or set the reason why none counts.
 
     A photo fits when it has the same file name and, where folders of photos have the names of the
@@ -343,23 +350,26 @@ def find_elsewhere(index: Photos, json_folder: Path, names: list[Name], taken: s
       there, else below the nearest ancestor with photos for at least half of the names for which
       there are any;
     - no name leads to it exactly;
+    - its folder is not named as another lot or split than the annotation file (lot_2, val);
     - its folder does not look like another lot with the same file names, or like copies, where
       more photos fit a name of the lot without being found for it than with;
     - photos are found for at least half of the lot.
     """
     for name in names:
         name.parts = find_parts(index, name.text)
-    home = find_home(index, json_folder, names)
+    home = find_home(index, json_file.parent, names)
+    is_other = functools.cache(functools.partial(is_named_otherwise, index, json_file))
     for name in names:
         name.ending = index.ending(name.parts[:-1], home)
         fitting = index.fitting(name.file_name, name.ending, home) if name.is_open else iter(())
         if name.original is not None:
             fitting = (photo for photo in fitting if have_equal_size(photo, name.original))
-        first_two = list(islice(fitting, 2))
-        if len(first_two) == 1:
-            [name.elsewhere] = first_two
-        elif first_two:
-            name.reason = SEVERAL_PHOTOS
+        first_few = list(islice(fitting, FEW))
+        likely = [photo for photo in first_few if not is_other(folder_of(photo))]
+        if len(likely) == 1:
+            [name.elsewhere] = likely
+        elif first_few:
+            name.reason = SEVERAL_PHOTOS if likely else DOUBTFUL
     other_lots = find_other_lots(index, names, taken)
     for name in names:
         if name.elsewhere in taken:
@@ -374,6 +384,32 @@ def find_elsewhere(index: Photos, json_folder: Path, names: list[Name], taken: s
                 name.fits, name.meant = name.ending.count("/"), "/".join(name.parts)
             else:
                 name.reason = DOUBTFUL
+
+
+def is_named_otherwise(index: Photos, json_file: Path, folder: str) -> bool:
+    """Whether a folder of photos is named as another lot or split than an annotation file.
+
+    That is where their paths part with names that differ only in numbers, single letters or the names of splits,
+    or where the file is named after another split.
+    """
+    photos_in = index.relative(folder + os.sep).split("/")[:-1]
+    folders = zip(index.relative(str(json_file)).split("/")[:-1], photos_in, strict=False)
+    own, other = next((map(words_of, pair) for pair in folders if pair[0] != pair[1]), ([], []))
+    if own != other and list(map(kind_of_word, own)) == list(map(kind_of_word, other)):
+        return True
+    split = {SPLITS[word] for word in words_of(json_file.stem) if word in SPLITS}
+    split_of_photos = {SPLITS[word] for name in photos_in for word in words_of(name) if word in SPLITS}
+    return bool(split and split_of_photos) and split.isdisjoint(split_of_photos)
+
+
+def words_of(name: str) -> list[str]:
+    """The runs of letters and of digits in a name, in lower case."""
+    return re.findall(r"[^\W\d_]+|\d+", lower(name))
+
+
+def kind_of_word(word: str) -> str:
+    """A word, or "#" for one that tells lots or splits apart."""
+    return "#" if word.isdigit() or len(word) == 1 or word in SPLITS else word
 
 
 def find_parts(index: Photos, text: str) -> list[str]:

@@ -54,7 +54,8 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     names_of, note = find_names(attributes, label_key)
     file.notes += [note] if note else []
     for key, (name, regions) in regions_of.items():
-        file.entries.append(Entry(key, name, make_parts(regions, names_of), "", read_size(entries[key].get("size"))))
+        size = read_size(entries[key].get("size"))
+        file.entries.append(Entry(key, name, make_parts(regions, names_of), size=size))
     return file
 
 

@@ -8,6 +8,7 @@ whose region_count is 0 and whose attributes are "{}". VIA 1.0 begins the header
 import csv
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from viewpoint.annotations import via
@@ -16,29 +17,40 @@ from viewpoint.common.texts import encoding_of
 
 SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"
 INCOMPLETE = "has another number of regions than its region_count says"
-HEADER_BYTES = 1000  # more than a header can have
+HEADER_BYTES = 4000  # more than a header, and what a spreadsheet puts above it, can have
+TITLE_LINES = 5  # lines above the header
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a VIA CSV: the delimiter, the columns, and the number of its line, from 1."""
+
+    delimiter: str
+    columns: list[str]
+    line: int
 
 
 def is_via_csv(path: Path) -> bool:
-    """Whether the first line of a file is the header of VIA's CSV; True when it cannot be read, which is to be told."""
+    """Whether a file begins with the header of VIA's CSV; True when it cannot be read, which is to be told."""
     try:
         with path.open("rb") as file:
-            start = file.readline(HEADER_BYTES)
+            start = file.read(HEADER_BYTES)
     except OSError:
         return True
     return read_header(start.decode(encoding_of(start), errors="ignore")) is not None
 
 
-def read_header(text: str) -> tuple[str, list[str]] | None:
-    """The delimiter and the columns of VIA's CSV, from the beginning of a file; None for any other file.
+def read_header(text: str) -> Header | None:
+    """The header of VIA's CSV, from the beginning of a file; None for any other file.
 
-    Spreadsheets in many countries save a CSV file with semicolons.
+    Spreadsheets in many countries save a CSV file with semicolons or tabs, and some of them write
+    "sep=;" above it; people add a title.
     """
-    line = next(iter(text[:HEADER_BYTES].splitlines()), "")
-    for delimiter in (",", ";"):
-        columns = [column.strip(' "#') for column in line.split(delimiter)]
-        if {"filename", SHAPE, ATTRIBUTES} <= set(columns):
-            return delimiter, columns
+    for number, line in enumerate(text[:HEADER_BYTES].splitlines()[: TITLE_LINES + 1], 1):
+        for delimiter in (",", ";", "\t", "|"):
+            columns = [column.strip(' "#').lower() for column in line.split(delimiter)]
+            if {"filename", SHAPE, ATTRIBUTES} <= set(columns):
+                return Header(delimiter, columns, number)
     return None
 
 
@@ -52,7 +64,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         return None
     file = AnnotationFile()
     try:
-        joined = join_rows(content, *header, file)
+        joined = join_rows(content, header, file)
     except csv.Error as error:
         raise ValueError(f"not readable as CSV: {error}") from error
     regions_of = {photo: via.list_regions(found) for photo, (_, found) in joined.items()}
@@ -62,13 +74,12 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     for (name, size), regions in regions_of.items():
         count, found = joined[name, size]
         problem = INCOMPLETE if count.isdigit() and count != str(len(found)) else ""
-        file.entries.append(Entry(name + size, name, via.make_parts(regions, names_of), problem, via.read_size(size)))
+        parts = via.make_parts(regions, names_of)
+        file.entries.append(Entry(name + size, name, parts, problem, size=via.read_size(size)))
     return file
 
 
-def join_rows(
-    text: str, delimiter: str, columns: list[str], file: AnnotationFile
-) -> dict[tuple[str, str], tuple[str, list[dict]]]:
+def join_rows(text: str, header: Header, file: AnnotationFile) -> dict[tuple[str, str], tuple[str, list[dict]]]:
     """The rows of each photo: {(file name, size): (region_count, regions as in VIA's JSON)}.
 
     As in VIA, photos of one name but different size are different photos. Rows without a file name
@@ -76,11 +87,11 @@ def join_rows(
     """
     joined: dict[tuple[str, str], tuple[str, list[dict]]] = {}
     waiting = 0
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.delimiter)
     for row in reader:
-        if reader.line_num == 1 or not any(row):
+        if reader.line_num <= header.line or not any(row):
             continue
-        cells = cells_of(row, columns, delimiter)
+        cells = cells_of(row, header.columns, header.delimiter)
         name, count = cells.get("filename", ""), cells.get("region_count", "").strip()
         if not name.strip():
             file.malformed.append(f"line {reader.line_num}")

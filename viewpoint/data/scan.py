@@ -11,10 +11,11 @@ import pandas as pd
 from tqdm import tqdm
 
 import config
-from viewpoint.annotations import is_annotation_file, read_annotation_file
+from viewpoint.annotations import format_of, read_annotation_file
 from viewpoint.annotations.matching import DOUBTFUL, MISSING, Match, match_names
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
+from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, printable
 from viewpoint.common.files import list_folder, relative_name
@@ -27,6 +28,8 @@ from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decid
 from viewpoint.data.provenance import photo_hash
 
 NOT_USED = "annotation file not used"
+NOT_READ = "looks like annotations in a format that is not read"
+NEVER, PERHAPS = "never annotated", "perhaps annotated in a file that could not be read"
 IN_UNUSED_FILE = "annotated in a file that was not used"
 EMPTY = "without any region (--empty skip)"
 CONFLICT = "annotated twice with different labels; choose with --merge union or --merge fuller"
@@ -124,9 +127,11 @@ def read_dataset(folder: Path | str, reading: Reading | None = None) -> tuple[pd
     found = [path for path in listing.files if is_photo(path)]
     report.photos_found = len(found)
     annotations = match_photos(files, found, folder, reading, report)
+    unread = find_unread(listing.files, files, folder, report)
     for path in found:
         if relative_name(path, folder) not in annotations:
-            report.leave_out("never annotated", relative_name(path, folder))
+            is_perhaps = path.stem in unread or not unread.isdisjoint(path.parents)
+            report.leave_out(PERHAPS if is_perhaps else NEVER, relative_name(path, folder))
     table, photos = label_photos(annotations, folder, reading, report)
     return table, photos, report
 
@@ -146,13 +151,15 @@ def parse_dataset(folder: Path | str) -> pd.DataFrame:
 
 def nothing_found(folder: Path | str, report: Report) -> str:
     """What to tell people whose folder gave no labelled photo: the reason, and what to do."""
-    reasons = {reason: items for reason, items in report.skipped.items() if reason != "never annotated"}
+    reasons = {reason: items for reason, items in report.skipped.items() if reason not in (NEVER, PERHAPS)}
     if not reasons:
         return (
             f"no annotated photo found below {folder}: {report.annotation_files} annotation files there; put the "
             "annotation files of VIA, COCO or LabelMe into the folder of their photos"
         )
-    first = NOT_USED if NOT_USED in reasons else max(reasons, key=lambda reason: len(reasons[reason]))
+    first = next((reason for reason in (NOT_USED, NOT_READ) if reason in reasons), None) or max(
+        reasons, key=lambda reason: len(reasons[reason])
+    )
     count = f"{len(reasons[first])} x " if len(reasons[first]) > 1 else ""
     advice = "; put the annotation files into the folder of their photos" if first in (MISSING, DOUBTFUL) else ""
     return f"no photo below {folder} could be labelled; {count}{first}: {reasons[first][0]}{advice}"
@@ -166,7 +173,7 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
     files = {}
     passed_over = Counter[str]()
     for path in paths:
-        if not is_annotation_file(path) or is_summary(path):
+        if not format_of(path) or is_summary(path):
             continue
         name = relative_name(path, folder)
         try:
@@ -184,6 +191,29 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
         files[path] = file
     report.notes += [f"{counted(n, 'region')} {reason}, which do not vote" for reason, n in passed_over.items()]
     return files
+
+
+def find_unread(
+    paths: Iterable[Path], files: Mapping[Path, AnnotationFile], folder: Path, report: Report
+) -> set[Path | str]:
+    """Report what looks like annotations but is not read; the folders and the names of photos that it may be about.
+
+    `files` are the annotation files that were read.
+    """
+    about: set[Path | str] = set()
+    found: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for path in paths:
+        if path in files or path.suffix.lower() in config.IMAGE_EXTENSIONS:
+            continue
+        if format_of(path):
+            about.update([] if is_summary(path) else [path.parent])
+        elif what := describe_unread(path):
+            found[path.parent, what].append(path)
+            about.add(path.stem if what in ONE_A_PHOTO else path.parent)
+    for (_, what), same in found.items():
+        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        report.skip(NOT_READ, f"{relative_name(same[0], folder)}{more} ({what})")
+    return about
 
 
 def match_photos(
