@@ -40,10 +40,11 @@ IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", "
 IMAGE_EXTENSIONS += [".heic", ".heif", ".avif", ".mpo"]
 
 # Files that count as videos; compared in lower case.
-VIDEO_EXTENSIONS = [".mp4", ".mov", ".avi", ".mkv"]
+VIDEO_EXTENSIONS = [".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ts", ".mts", ".mpg", ".wmv", ".flv"]
 
-# Photos in formats that are not read: they are reported, so that nobody misses them in silence.
+# Photos and videos in formats that are not read: they are reported, so that nobody misses them in silence.
 UNREAD_EXTENSIONS = [".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2", ".jp2", ".jxl", ".psd"]
+UNREAD_EXTENSIONS += [".3g2", ".m2ts", ".mpeg", ".vob", ".ogv", ".rm", ".mxf", ".asf", ".divx"]
 
 # Larger images are refused before they are decoded, because a file of a few bytes can claim any size.
 MAX_MEGAPIXELS = 200

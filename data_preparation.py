@@ -125,7 +125,9 @@ def describe_dataset(
         "data_dir": relative_path(args.data, args.output),
         "id": data_set_id(args.output),
         "split": split_method(args),
-        "reading": {name: getattr(args, name) for name in ("label_key", "empty", "merge", "follow_links")},
+        "reading": {
+            name: getattr(args, name) for name in ("label_key", "empty", "merge", "follow_links", "swap_sides")
+        },
         "annotation_files": report.annotation_files,
         "photos_found": report.photos_found,
         "images": {name: class_counts(table["label"]) for name, table in tables.items()},
@@ -316,8 +318,8 @@ def main() -> int:
     corrections = read_corrections(args.output / CORRECTIONS_NAME)
     filled_in = read_part_names(args.output / PART_NAMES_NAME)
     meanings = known_meanings(filled_in, args.output / PART_NAMES_NAME)
-    swap = frozenset(name_in_data(path, args.data) for path in args.swap_sides)
-    reading = Reading(args.label_key, args.empty, args.merge, args.follow_links, meanings, swap)
+    args.swap_sides = sorted({name_in_data(path, args.data) for path in args.swap_sides})
+    reading = Reading(args.label_key, args.empty, args.merge, args.follow_links, meanings, frozenset(args.swap_sides))
     labelled, photos, report = read_dataset(args.data, reading)
     if report.unknown_parts or filled_in:
         read = Counter({name: count for (name, _), count in report.spellings.items()})

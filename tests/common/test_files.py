@@ -76,7 +76,7 @@ def test_names_that_only_look_like_junk_are_listed(tmp_path):
 def test_photos_in_formats_that_are_not_read_are_said(tmp_path):
     assert listed(touch(tmp_path, "a.CR2", "a.jpg", "b.nef")) == (
         ["a.jpg"],
-        {"photo in a format that is not read": ["a.CR2", "b.nef"]},
+        {"photo or video in a format that is not read": ["a.CR2", "b.nef"]},
     )
 
 

@@ -91,10 +91,11 @@ def predictor(monkeypatch, tmp_path) -> Predictor:
 # --- Reading -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".ts", ".wmv"])
 def test_frames_are_chosen_by_their_times(tmp_path, suffix):
     frames = [Image.new("RGB", SIZE, (10 * index, 0, 0)) for index in range(20)]
-    path = encode(tmp_path / f"a{suffix}", frames, [index / 10 for index in range(20)])
+    codec = "libvpx" if suffix == ".webm" else "mpeg4"
+    path = encode(tmp_path / f"a{suffix}", frames, [index / 10 for index in range(20)], codec)
     found = list(video.read_frames(path))
     assert [frame.seconds for frame in found] == pytest.approx([index / 5 for index in range(10)], abs=0.02)
     assert [frame.image.getpixel((9, 9))[0] for frame in found] == pytest.approx(range(0, 200, 20), abs=8)
@@ -138,7 +139,9 @@ def test_videos_that_cannot_be_read_are_one_sentence(tmp_path, monkeypatch):
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
-    reasons = {"bad.mp4": "Invalid", "list.mp4": "Invalid", "gone.mp4": "No such file", "sound.mkv": "it has no video"}
+    (tmp_path / "empty.webm").write_bytes(b"")
+    reasons = {"bad.mp4": "not a video", "list.mp4": "not a video", "empty.webm": "an empty file"}
+    reasons |= {"gone.mp4": "No such file", "sound.mkv": "it has no video"}
     for name, reason in reasons.items():
         with pytest.raises(video.VideoError, match=rf"cannot read .*{name}: .*{reason}"):
             next(video.read_frames(tmp_path / name))

@@ -101,6 +101,22 @@ def test_a_csv_with_labels_is_scored(brightness_model, labels, tmp_path):
     assert macro_f1 == pytest.approx(2 / 3)
 
 
+def test_a_spelled_column_and_rows_without_a_label_are_scored_by_the_others(brightness_model, labels, tmp_path):
+    for name, level in (("a.png", 10), ("b.png", 10), ("c.png", 200)):
+        save_grey(tmp_path / name, level)
+    (tmp_path / "some.csv").write_text("image_path, label\na.png,Front\nb.png,\nc.png,Front\na.png,Front\n")
+    outcome, rows = predict(tmp_path / "some.csv", labels)
+    assert [row["prediction"] for row in rows] == ["Front", "Front", "Background", "Front"]
+    assert outcome.labelled == {("Front", "Front"): 2, ("Front", "Background"): 1}
+
+
+def test_a_photo_with_two_labels_is_refused(brightness_model, labels, tmp_path):
+    save_grey(tmp_path / "a.png", 10)
+    (tmp_path / "some.csv").write_text("image_path,label\na.png,Front\na.png,\na.png,Rear\n")
+    with pytest.raises(UserError, match=r"some\.csv names a\.png twice, as Front and as Rear; keep the row"):
+        predict(tmp_path / "some.csv", labels)
+
+
 def test_many_photos_on_many_cores_keep_their_order(brightness_model, labels, tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     levels = [10 if index % 3 else 240 for index in range(40)]
@@ -270,7 +286,7 @@ def test_every_photo_of_a_folder_is_in_the_summary(run_script, tmp_path):
         "  link that leaves the folder; --follow-links reads it: 1\n    linked lot\n"
         "  made by the system or another program: 7\n"
         "    ._0.png\n    ._1.png\n    ._2.png\n    ._3.png\n    ._4.png\n    ... and 2 more\n"
-        "  photo in a format that is not read: 1\n    raw.CR2\n"
+        "  photo or video in a format that is not read: 1\n    raw.CR2\n"
         "Predictions are in"
     )
     names = pd.read_csv(tmp_path / "predictions.csv")["image_name"].tolist()

@@ -122,7 +122,7 @@ def test_a_folder_gives_a_row_for_each_photo_and_each_failure(call, model, tmp_p
     assert len(list((output / "predictions").iterdir())) == 3
     assert "25 photos found: 22 predicted, 3 failed" in printed
     assert "not an image, or damaged at its beginning: 3" in printed
-    assert "photo in a format that is not read" in printed
+    assert "photo or video in a format that is not read" in printed
     assert len((output / "failed.csv").read_text().splitlines()) == 1 + 3
     assert not list((output / "claims").iterdir())
 

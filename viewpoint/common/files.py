@@ -20,7 +20,7 @@ from viewpoint.common.cli import UserError, printable
 
 # Why a file is not listed.
 JUNK = "made by the system or another program"
-UNREAD_FORMAT = "photo in a format that is not read"
+UNREAD_FORMAT = "photo or video in a format that is not read"
 LEAVES = "link that leaves the folder; --follow-links reads it"
 BROKEN = "link that leads nowhere"
 SPECIAL = "neither a file nor a folder"

@@ -27,7 +27,7 @@ def stream_table(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
         with path.open(encoding=encoding, newline="") as file:
             delimiter = max(",;\t", key=file.readline().count)
             file.seek(0)
-            columns = list(csv.DictReader(file, delimiter=delimiter, strict=True).fieldnames or [])
+            columns = [name.strip() for name in csv.DictReader(file, delimiter=delimiter, strict=True).fieldnames or []]
     return columns, read_rows(path, encoding, delimiter)
 
 
@@ -35,6 +35,7 @@ def read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[dict[str, s
     """The rows of a CSV file in this encoding and with this delimiter, as stream_table gives them."""
     with explained(path), path.open(encoding=encoding, newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         for row in reader:
             # DictReader puts surplus cells under the key None, and None into missing cells.
             if None in row or None in row.values():

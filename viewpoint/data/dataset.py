@@ -41,14 +41,18 @@ def class_counts(labels: Iterable[str]) -> dict[str, int]:
 
 
 def stream_rows(
-    csv_path: Path | str, data_dir: Path | str | None = None, name_columns: Sequence[str] = ("image_path",)
+    csv_path: Path | str,
+    data_dir: Path | str | None = None,
+    name_columns: Sequence[str] = ("image_path",),
+    may_lack_labels: bool = False,
 ) -> Iterator[dict[str, str]]:
     """The rows of a split's CSV, each {column: text}, with the full path of the photo added as `file`.
 
     The photo is named by the first of `name_columns` that there is; `image_path` holds it in any case.
     `data_dir` is the folder that it starts from; without it, the one recorded in the summary.json
-    beside the CSV, or else the CSV's own folder. `label` need not be there. Raises UserError when
-    the file is missing, not such a CSV, or has a label that is not a class.
+    beside the CSV, or else the CSV's own folder. `label` need not be there, and with `may_lack_labels`
+    it may be empty in some rows. Raises UserError when the file is missing, not such a CSV, or has a
+    label that is not a class.
     """
     csv_path = Path(csv_path)
     if not csv_path.exists():
@@ -59,6 +63,8 @@ def stream_rows(
         raise UserError(f"{csv_path} has no column {' or '.join(name_columns)}; make it with data_preparation.py")
     root = Path(data_dir) if data_dir else recorded_data_dir(csv_path.parent)
     for row in rows:
+        if may_lack_labels and not row.get("label", "").strip():
+            row.pop("label", None)
         if "label" in row and row["label"] not in config.CLASSES:
             raise UserError(
                 f"{csv_path} has the unknown class {row['label']!r}; "

@@ -141,9 +141,13 @@ def name_of(path: Path, start: Path) -> str:
 
 
 def read_csv(path: Path, data_dir: Path | str | None) -> Iterator[Input]:
-    """The photos of a CSV."""
-    for row in stream_rows(path, data_dir, NAME_COLUMNS):
-        yield Input(row["image_path"], Path(row["file"]), row.get("label"))
+    """The photos of a CSV, some of them perhaps without a label. Raises UserError for a photo with two labels."""
+    labels: dict[int, str] = {}  # by the hash of the name, because there may be very many
+    for row in stream_rows(path, data_dir, NAME_COLUMNS, may_lack_labels=True):
+        name, label = row["image_path"], row.get("label")
+        if label and label != (other := labels.setdefault(hash(name), label)):
+            raise UserError(f"{path} names {name} twice, as {other} and as {label}; keep the row that is right")
+        yield Input(name, Path(row["file"]), label)
 
 
 def add_names(inputs: Inputs, folder: Path) -> None:

@@ -24,7 +24,8 @@ from viewpoint.inference.predictor import Predictor, Result
 from viewpoint.inference.steady import find_stretches, most_probable_path
 
 # FFmpeg reads hundreds of formats, and some of them, such as playlists, open other files.
-OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm", "protocol_whitelist": "file"}
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,asf,flv"
+OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 
 # How a frame is turned upright, by the signs of the first four numbers of its display matrix: a, b, c, d
 # show the stored pixel (x, y) at (a x + c y, b x + d y). Source: ISO/IEC 14496-12, track header box.
@@ -116,13 +117,21 @@ def read_frames(path: Path) -> Iterator[Frame]:
                         yield Frame(seconds, upright(frame), length)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         what = f"{path} after {end:.1f} seconds" if count else path
-        raise VideoError(f"cannot read {what}: {getattr(error, 'strerror', None) or error}") from error
+        raise VideoError(f"cannot read {what}: {reason_of(error, path)}") from error
     if not count:
         raise VideoError(f"cannot read {path}: {'it is damaged' if is_damaged else 'it has no frames'}")
     if end < length - CUT_OFF_SECONDS:
         raise VideoError(f"{path} is cut off: it has {end:.1f} of {length:.1f} seconds")
     if is_damaged:
         raise VideoError(f"{path} is damaged: some of its frames could not be read")
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """Why a video cannot be read; FFmpeg says "Invalid argument" of an empty file and of one that is no video."""
+    reason = str(getattr(error, "strerror", None) or error)
+    if not reason.startswith("Invalid"):
+        return reason
+    return "not a video, or damaged at its beginning" if path.stat().st_size else "an empty file"
 
 
 def upright(frame) -> Image.Image:
