@@ -4,7 +4,7 @@
     python data_preparation.py --data photos
     python data_preparation.py --review             # also a page to look at the labels
 
-Reads every VIA, COCO or LabelMe file at any depth below --data, and the photos that they name.
+Reads every VIA, COCO, LabelMe or CVAT file at any depth below --data, and the photos that they name.
 A photo that was not understood gets no label, and the summary says why. Writes to dataset/:
 
     train.csv, val.csv, test.csv   image_path (relative to --data), label and its votes

@@ -155,7 +155,7 @@ def nothing_found(folder: Path | str, report: Report) -> str:
     if not reasons:
         return (
             f"no annotated photo found below {folder}: {report.annotation_files} annotation files there; put the "
-            "annotation files of VIA, COCO or LabelMe into the folder of their photos"
+            "annotation files of VIA, COCO, LabelMe or CVAT into the folder of their photos"
         )
     first = next((reason for reason in (NOT_USED, NOT_READ) if reason in reasons), None) or max(
         reasons, key=lambda reason: len(reasons[reason])
