@@ -1,5 +1,6 @@
 """What makes a label doubtful: its votes, where its parts are drawn, similar photos, what models say."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -148,10 +149,16 @@ def place_of(part: Part) -> tuple[float, str, str, str] | None:
     xs = [x for outline in part.outlines for x, _ in outline]
     if not xs:
         return None
-    votes = votes_of_names(part.names).split()
+    return (min(xs) + max(xs)) / 2, *what_it_is(part.names)
+
+
+@functools.cache
+def what_it_is(names: tuple[str, ...]) -> tuple[str, str, str]:
+    """Its end's vote, its side's vote, front or rear by name: of a part with these names, as in place_of."""
+    votes = votes_of_names(names).split()
     end, side = (next((vote for vote in pair if vote in votes), "") for pair in (ENDS, SIDES))
-    word = end or next((end for end in ENDS if any(end in name for name in part.names)), "")
-    return (min(xs) + max(xs)) / 2, end, side, word
+    word = end or next((end for end in ENDS if any(end in name for name in names)), "")
+    return end, side, word
 
 
 def neighbours(df: pd.DataFrame) -> list[tuple[Any, Any]]:
