@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
+from viewpoint.annotations.places import place_finder, views_of
 from viewpoint.annotations.regions import group_of, why_ignored
 from viewpoint.annotations.shapes import coco_outlines, is_drawn_in_coco
 from viewpoint.annotations.vocabulary import part_of
@@ -31,6 +32,9 @@ BLANK_FRACTION = 0.01
 LOST = "without annotations in a COCO file whose annotations lead nowhere"
 # Where exporters write the name of a part into an annotation.
 NAME_KEYS = ("category_name", "category", "label", "class", "name")
+READ_KEYS = (*NAME_KEYS, "id", "image_id", "category_id", "file_name", "segmentation")
+# Where tools write what is said of a whole photo, besides the attributes of CVAT and the extras of Roboflow.
+PHOTO_KEYS = ("view", "viewpoint", "label", "class", "tags", "user_tags")
 
 SHARED_ID = "shares its COCO image id with other photos"
 
@@ -48,10 +52,13 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         return None
     file = AnnotationFile()
     entries: dict[Target, str] = {}
+    views: dict[Target, tuple[str, ...]] = defaultdict(tuple)
     for number, image in enumerate(images):
         name = image.get("file_name") or image.get("path") if isinstance(image, dict) else None
         if isinstance(name, str) and name:
-            entries.setdefault((id_text(image.get("id")), name), f"image {number}")
+            target = id_text(image.get("id")), name
+            entries.setdefault(target, f"image {number}")
+            views[target] += views_of(said_of_photo(image))
         else:
             file.malformed.append(f"image {number}")
     proper = [annotation for annotation in annotations if isinstance(annotation, dict)]
@@ -90,7 +97,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         problem = SHARED_ID if any(target in group for group in shared) else ""
         if not parts[target] and lost > LOST_FRACTION * len(annotations):
             problem = LOST
-        file.entries.append(Entry(key, target[1], tuple(parts[target]), problem))
+        file.entries.append(Entry(key, target[1], tuple(parts[target]), problem, views[target]))
     return file
 
 
@@ -99,6 +106,13 @@ def make_part(annotation: dict, name: str) -> Part:
     segmentation, box = annotation.get("segmentation"), annotation.get("bbox")
     ignored = why_ignored(annotation, is_drawn_in_coco(segmentation, box))
     return Part((name,) if name else (), coco_outlines(segmentation, box), group_of(annotation), ignored)
+
+
+def said_of_photo(image: dict) -> dict[str, object]:
+    """The attributes and tags of a whole photo."""
+    more = [found for key in ("attributes", "extra") if isinstance(found := image.get(key), dict)]
+    said = {key: value for found in more for key, value in found.items() if key != "name"}
+    return said | {key: image[key] for key in PHOTO_KEYS if key in image}
 
 
 # --- From an annotation to its image -------------------------------------------------
@@ -184,9 +198,10 @@ def refuse_restarted_ids(annotations: list[dict], unused: float) -> None:
 
 
 def find_names(categories: object, annotations: list[dict]) -> tuple[list[str], list[str]]:
-    """The part name of each annotation, "" when nothing leads to one; and notes for people.
+    """The part name of each annotation, with its place where other attributes say it; and notes for people.
 
-    Raises ValueError when the ids of the categories seem to be off by some number.
+    The name is "" when nothing leads to one. Raises ValueError when the ids of the categories seem to
+    be off by some number.
     """
     ids = [id_text(annotation.get("category_id")) for annotation in annotations]
     names_of = read_categories(categories, set(ids))
@@ -207,7 +222,23 @@ def find_names(categories: object, annotations: list[dict]) -> tuple[list[str], 
         which = f" (category_id {', '.join(lost[:5])})" if any(lost) else ""
         count = counted(nameless, "annotation")
         notes.append(f"has {count} without a category that names a part{which}; export them as VIA JSON")
-    return names, notes
+    above = supercategories(categories)
+    attributes = [said_of_part(one, above.get(id, "")) for id, one in zip(ids, annotations, strict=True)]
+    add_place = place_finder(attributes)
+    return [add_place(name, said) if name else "" for name, said in zip(names, attributes, strict=True)], notes
+
+
+def supercategories(categories: object) -> dict[str, object]:
+    """The supercategory of each category by its id."""
+    proper = [one for one in categories if isinstance(one, dict)] if isinstance(categories, list) else []
+    return {id_text(one.get("id")): one.get("supercategory") for one in proper}
+
+
+def said_of_part(annotation: dict, supercategory: object) -> dict[str, object]:
+    """What an annotation says besides its name: CVAT's attributes, other texts, the supercategory of its category."""
+    attributes = annotation.get("attributes")
+    texts = {key: value for key, value in annotation.items() if isinstance(value, str) and key not in READ_KEYS}
+    return texts | {"supercategory": supercategory} | (attributes if isinstance(attributes, dict) else {})
 
 
 def read_categories(categories: object, used: set[str]) -> dict[str, str]:

@@ -20,28 +20,41 @@ COLUMNS = ["name", "count", "means"]
 BEHAVES_LIKE = {"nothing": "others", "damage": "damage"}
 
 
-def read_part_names(path: Path) -> dict[str, str]:
-    """The meanings that people filled in, "" where they have not yet: {cleaned name: text of `means`}.
+def read_part_names(path: Path) -> dict[str, dict[str, str]]:
+    """The rows that people filled in, also with columns of their own: {cleaned name: {column: text}}.
 
-    {} when the file does not exist. Raises UserError when it is not such a CSV.
+    {} when the file does not exist. Raises UserError when it is not such a CSV, or gives a name two meanings.
     """
     if not path.exists():
         return {}
     columns, rows = read_table(path)
     if not {"name", "means"} <= set(columns):
         raise UserError(f"{path} does not have the columns {', '.join(COLUMNS)}; correct or remove it")
-    return {clean_name(row["name"]): row["means"].strip() for row in rows}
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        name, means = clean_name(row["name"]), row["means"].strip()
+        earlier = found.get(name, {}).get("means", "")
+        if means and earlier and meaning_of(means) != meaning_of(earlier):
+            raise UserError(f"{path} says that {name!r} means both {earlier} and {means}; keep one of them")
+        if means or name not in found:
+            found[name] = row | {"means": means}
+    return found
 
 
-def known_meanings(meanings: dict[str, str], path: Path) -> dict[str, str]:
+def meaning_of(text: str) -> str | None:
+    """The part of config.py that a text of `means` stands for, None when it stands for none."""
+    return BEHAVES_LIKE.get(text.lower()) or part_of(text)
+
+
+def known_meanings(rows: dict[str, dict[str, str]], path: Path) -> dict[str, str]:
     """The part of config.py that each filled-in name means: {cleaned name: known part name}.
 
     Raises UserError when a meaning is neither a part name nor one of BEHAVES_LIKE.
     """
     parts = {}
-    for name, text in meanings.items():
-        if text:
-            part = BEHAVES_LIKE.get(text.lower()) or part_of(text)
+    for name, row in rows.items():
+        if text := row["means"]:
+            part = meaning_of(text)
             if part is None:
                 raise UserError(
                     f"{path} says that {name!r} means {text!r}, which is not a part name in config.py; "
@@ -51,14 +64,24 @@ def known_meanings(meanings: dict[str, str], path: Path) -> dict[str, str]:
     return parts
 
 
-def write_part_names(path: Path, unknown: Counter[str], meanings: dict[str, str], read: Counter[str]) -> None:
+def write_part_names(
+    path: Path, unknown: Counter[str], filled_in: dict[str, dict[str, str]], read: Counter[str]
+) -> None:
     """Write the unknown names, the most frequent first, and below them everything that people filled in.
 
-    `unknown` and `read` count the photos of the names that are not known and of those that are by `meanings`.
+    `unknown` and `read` count the photos of the names that are not known and of those that are by
+    `filled_in`, the rows of read_part_names.
     """
-    rows = [(name, count, "") for name, count in unknown.most_common()]
-    rows += [(name, read[name], text) for name, text in meanings.items() if text]
+    more = {column: "" for row in filled_in.values() for column in row if column not in COLUMNS}
+    rows = [
+        more | filled_in.get(name, {}) | {"name": name, "count": n, "means": ""} for name, n in unknown.most_common()
+    ]
+    rows += [
+        row | {"name": name, "count": read[name]}
+        for name, row in filled_in.items()
+        if name not in unknown and (row["means"] or any(row[column] for column in more))
+    ]
     with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer = csv.DictWriter(file, [*COLUMNS, *more], lineterminator="\n")
+        writer.writeheader()
         writer.writerows(rows)

@@ -44,7 +44,8 @@ class Entry:
 
     `key` is how the file itself calls the entry, for messages. `problem`, if any, says why the
     parts cannot be trusted to be those of this photo. `size` is that of the photo's file in bytes,
-    None where the annotation file does not say it.
+    None where the annotation file does not say it. `views` are the texts that name the view of the
+    whole photo (see places.views_of).
     """
 
     key: str
@@ -52,6 +53,7 @@ class Entry:
     parts: tuple[Part, ...]
     problem: str = ""
     size: int | None = None
+    views: tuple[str, ...] = ()
 
 
 @dataclass

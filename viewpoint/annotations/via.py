@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import config
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
+from viewpoint.annotations.places import place_finder, says_no, texts_of, ticked, views_of
 from viewpoint.annotations.regions import group_of, why_ignored
 from viewpoint.annotations.shapes import is_drawn, via_outline
 from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
@@ -31,7 +32,8 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         return None
     if {"project", "metadata", "view"} <= content.keys():
         raise ValueError("a VIA 3 project; export the photos' annotations with VIA 2")
-    options = read_options(content.get("_via_attributes"))
+    options = read_options(content.get("_via_attributes"), "region")
+    file_options = read_options(content.get("_via_attributes"), "file")
     content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
         return None
@@ -54,8 +56,9 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     names_of, note = find_names(attributes, label_key)
     file.notes += [note] if note else []
     for key, (name, regions) in regions_of.items():
-        size = read_size(entries[key].get("size"))
-        file.entries.append(Entry(key, name, make_parts(regions, names_of), size=size))
+        about_photo, size = entries[key].get("file_attributes"), read_size(entries[key].get("size"))
+        views = views_of(name_options(about_photo, file_options)) if isinstance(about_photo, dict) else ()
+        file.entries.append(Entry(key, name, make_parts(regions, names_of), size=size, views=views))
     return file
 
 
@@ -108,22 +111,6 @@ def make_parts(regions: list[tuple[dict, dict]], names_of: NameFinder) -> tuple[
 # --- Where the part names are ------------------------------------------------------
 
 
-def texts_of(value: object) -> list[str]:
-    """The texts in an attribute: a text, a list of texts, or the ticked keys of a checkbox, {"door": true}."""
-    if isinstance(value, dict):
-        return [key for key, ticked in value.items() if says_yes(ticked)]
-    values = value if isinstance(value, list) else [value]
-    return [text for text in values if isinstance(text, str) and text.strip()]
-
-
-def says_yes(value: object) -> bool:
-    """Whether a value ticks a box: anything but nothing, zero, "false" and "no"."""
-    return bool(value) and str(value).strip().lower() not in NO
-
-
-NO = frozenset({"", "0", "false", "no", "n", "off", "none", "null", "-", "n/a", "not visible", "hidden", "absent"})
-
-
 def find_names(regions: list[dict], label_key: str) -> tuple[NameFinder, str]:
     """How to find the part names in the attributes of a region, and a note on it for people, or "".
 
@@ -140,20 +127,32 @@ def find_names(regions: list[dict], label_key: str) -> tuple[NameFinder, str]:
     as_keys = sum(part_of(key) is not None for key in keys)
     if not keys or wanted:
         note = f'has regions without "{label_key}", which name no part, but with other attributes: {nameless}'
-        return lambda attributes: [t for key in wanted for t in texts_of(attributes.get(key))], note * bool(nameless)
+        return read_from(wanted, regions), note * bool(nameless)
     if as_keys > len(keys) / 2:
         # Where some regions give values, a region without any is one that nobody filled in.
-        blank_counts = not any(says_yes(value) for one in regions for key, value in one.items() if key in keys)
+        blank_counts = all(says_no(value) for one in regions for key, value in one.items() if key in keys)
         return (lambda attributes: filled_keys(attributes, keys, blank_counts)), "has the part names as attribute keys"
     if len(keys) == 1:
         [found] = keys
         note = f'has no attribute "{label_key}"; the part names were read from "{found}"'
-        return lambda attributes: texts_of(attributes.get(found)), note
+        return read_from([found], regions), note
     naming = [key for key in keys if names_parts(key, regions)]
     if len(naming) == 1:
         note = f'has no attribute "{label_key}"; the part names were read from "{naming[0]}", the only one that has any'
-        return lambda attributes: texts_of(attributes.get(naming[0])), note
+        return read_from(naming, regions), note
     raise ValueError(f'no attribute "{label_key}" but {", ".join(sorted(keys))}; give the right one with --label-key')
+
+
+def read_from(keys: list[str], regions: list[dict]) -> NameFinder:
+    """Finds the part names in the attributes `keys`, each with the place that the other attributes give it."""
+
+    def others(attributes: dict) -> dict:
+        return {key: value for key, value in attributes.items() if key not in keys}
+
+    add_place = place_finder(map(others, regions))
+    return lambda attributes: [
+        add_place(text, others(attributes)) for key in keys for text in texts_of(attributes.get(key))
+    ]
 
 
 def names_parts(key: str, regions: list[dict]) -> bool:
@@ -164,18 +163,22 @@ def names_parts(key: str, regions: list[dict]) -> bool:
 
 
 def filled_keys(attributes: dict, keys: Iterable[str], blank_counts: bool) -> list[str]:
-    """Those of `keys` to which a region gives a value; one without a value if it is the only one, or `blank_counts`."""
+    """The `keys` that a region ticks; one without a value counts if it is the only one, or `blank_counts`."""
     present = [key for key in attributes if key in keys]
     blank_counts = blank_counts or len(present) == 1
-    return [key for key in present if says_yes(attributes[key]) or (blank_counts and attributes[key] == "")]
+    return [
+        text
+        for key in present
+        for text in ([key] if blank_counts and attributes[key] == "" else ticked(key, attributes[key]))
+    ]
 
 
 # --- Options of a dropdown, radio button or checkbox ---------------------------------
 
 
-def read_options(attributes: object) -> dict[str, dict[str, str]]:
-    """The names that a project gives the option ids of each region attribute: {attribute: {id: name}}."""
-    regions = attributes.get("region") if isinstance(attributes, dict) else None
+def read_options(attributes: object, of: str) -> dict[str, dict[str, str]]:
+    """The names that a project gives the option ids of "region" or "file" attributes: {attribute: {id: name}}."""
+    regions = attributes.get(of) if isinstance(attributes, dict) else None
     found = {}
     for key, attribute in (regions if isinstance(regions, dict) else {}).items():
         options = attribute.get("options") if isinstance(attribute, dict) else None
@@ -193,7 +196,7 @@ def option_name(id: str, description: str) -> str:
 
 
 def name_options(attributes: dict, options: dict[str, dict[str, str]]) -> dict:
-    """The attributes of a region with names in the place of option ids."""
+    """The attributes of a region or photo with names in the place of option ids."""
 
     def name(key: str, value: object) -> object:
         names = options[key]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
+from viewpoint.annotations.places import views_of
 from viewpoint.common.texts import encoding_of
 
 SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"
@@ -67,25 +68,27 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         joined = join_rows(content, header, file)
     except csv.Error as error:
         raise ValueError(f"not readable as CSV: {error}") from error
-    regions_of = {photo: via.list_regions(found) for photo, (_, found) in joined.items()}
+    regions_of = {photo: via.list_regions(found) for photo, (_, found, _) in joined.items()}
     attributes = [attributes for regions in regions_of.values() for attributes, _ in regions]
     names_of, note = via.find_names(attributes, label_key)
     file.notes += [note] if note else []
     for (name, size), regions in regions_of.items():
-        count, found = joined[name, size]
+        count, found, views = joined[name, size]
         problem = INCOMPLETE if count.isdigit() and count != str(len(found)) else ""
         parts = via.make_parts(regions, names_of)
-        file.entries.append(Entry(name + size, name, parts, problem, size=via.read_size(size)))
+        file.entries.append(Entry(name + size, name, parts, problem, via.read_size(size), views))
     return file
 
 
-def join_rows(text: str, header: Header, file: AnnotationFile) -> dict[tuple[str, str], tuple[str, list[dict]]]:
-    """The rows of each photo: {(file name, size): (region_count, regions as in VIA's JSON)}.
+def join_rows(
+    text: str, header: Header, file: AnnotationFile
+) -> dict[tuple[str, str], tuple[str, list[dict], tuple[str, ...]]]:
+    """The rows of each photo: {(file name, size): (region_count, regions as in VIA's JSON, Entry.views)}.
 
     As in VIA, photos of one name but different size are different photos. Rows without a file name
     are added to the malformed entries of `file`; a note says how many photos nobody annotated yet.
     """
-    joined: dict[tuple[str, str], tuple[str, list[dict]]] = {}
+    joined: dict[tuple[str, str], tuple[str, list[dict], tuple[str, ...]]] = {}
     waiting = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.delimiter)
     for row in reader:
@@ -96,10 +99,11 @@ def join_rows(text: str, header: Header, file: AnnotationFile) -> dict[tuple[str
         if not name.strip():
             file.malformed.append(f"line {reader.line_num}")
             continue
-        if count == "0" and via.is_waiting({"file_attributes": parse(cells.get("file_attributes"))}):
+        about_photo = parse(cells.get("file_attributes"))
+        if count == "0" and via.is_waiting({"file_attributes": about_photo}):
             waiting += 1
             continue
-        _, found = joined.setdefault((name, cells.get("file_size", "")), (count, []))
+        _, found, _ = joined.setdefault((name, cells.get("file_size", "")), (count, [], views_of(about_photo)))
         shape, attributes = parse(cells.get(SHAPE)), parse(cells.get(ATTRIBUTES))
         if shape != {} or attributes != {} or count not in ("", "0"):
             found.append({"shape_attributes": shape, "region_attributes": attributes})

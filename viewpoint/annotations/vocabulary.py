@@ -21,7 +21,7 @@ WORDS = frozenset(
     "defogger dickey door dpillar drl fender fog front fuel glass grille handle head indicator lamp left lid "
     "logo lower mirror number orvm others panel plate qpanel quarter radiator rail rear reflector right rim "
     "rocker roof running screen side silencer skid skirt spoiler stop sun tail tailgate tow trunk tyre upper "
-    "vent wa wheel wiper ws".split()
+    "vent wa wheel window wiper ws".split()
 )
 # Other words for them. Phrases come before the single words in them.
 SYNONYMS = {
@@ -50,6 +50,10 @@ SYNONYMS = {
     "b pillar": "bpillar",
     "c pillar": "cpillar",
     "d pillar": "dpillar",
+    "door window": "door glass",
+    "left window": "left door glass",
+    "right window": "right door glass",
+    "window glass": "window",
     "back": "rear",
     "hood": "bonnet",
     "light": "lamp",
@@ -66,7 +70,6 @@ SYNONYMS = {
     "lhs": "left",
     "rh": "right",
     "rhs": "right",
-    "window": "door glass",
     "emblem": "logo",
     "badge": "logo",
     "exhaust": "silencer",
@@ -90,11 +93,23 @@ ALIASES = {
     "stop lamp": "taillamp",
     "ws wiper": "wiper",
     "ws glass": "windscreen",
-    "rear door glass": "rearws",  # "rear window"; the window of a rear door has a side
+    "rear window": "rearws",  # but see door_windows()
+    "window": "doorglass",
     "door trunk": "bootdoor",
 }
+# Parts of a car that config.py lists under names with other words, and the name that stands for them.
+SAME_PARTS = {
+    "boot": "bootdoor bootlid dickey tailgate trunklid",
+    "frontws": "windscreen",
+    "grille": "frontgrille radiatorgrille",
+    "lefttaillamp": "leftrearlamp",
+    "righttaillamp": "rightrearlamp",
+    "rearspoiler": "bootspoiler spoiler",
+}
 # Parts that are seen from both ends, so that "front" or "rear" before them says nothing about the view.
-SEEN_FROM_BOTH_ENDS = frozenset("door doorhandle fender orvm rim tyre wheel wheelrim leftorvm rightorvm".split())
+SEEN_FROM_BOTH_ENDS = frozenset(
+    "door doorglass doorhandle fender orvm rim tyre wheel wheelrim leftorvm rightorvm".split()
+)
 ENDS = {"front": frozenset(config.FRONT_PARTS), "rear": frozenset(config.REAR_PARTS)}
 
 # What annotators and tools write where nobody named the part.
@@ -102,6 +117,8 @@ PLACEHOLDERS = frozenset(
     "object other notdefined undefined unknown none na nan null nil noname unnamed unlabeled unlabelled untitled "
     "default tbd todo".split()
 )
+# A text with more characters is no name, but a file or a page that was pasted.
+MAX_NAME = 1000
 
 
 # --- From a text to a name ---------------------------------------------------------
@@ -125,22 +142,27 @@ def normalize(text: str) -> str:
 
 
 def is_placeholder(name: str) -> bool:
-    """Whether a cleaned name names no part: empty, a number, punctuation, or a word such as "unknown"."""
+    """Whether a cleaned name names no part: empty, endless, a number, punctuation, or a word such as "unknown"."""
     letters = "".join(character for character in name if character.isalpha())
-    return not letters or re.sub(r"[\W_]", "", name) in PLACEHOLDERS
+    return not letters or len(name) > MAX_NAME or re.sub(r"[\W_]", "", name) in PLACEHOLDERS
 
 
 def is_plate(name: str) -> bool:
-    """Whether a cleaned name looks like the text on a number plate: digits among groups of at most three letters."""
+    """Whether a cleaned name looks like the text on a number plate, and not like a code for a part such as "LFD 01".
+
+    It has at least two groups of at most three letters, and four digits or letters after two digits.
+    """
     digits = sum(character.isdigit() for character in name)
-    letters = re.findall(r"[^\W\d_]+", name)
-    enough = digits > 2 or (digits == 2 and digits + sum(map(len, letters)) > 4)
-    return bool(letters) and enough and len(name) < 16 and all(len(group) <= 3 for group in letters)
+    groups = re.findall(r"[^\W\d_]+", name)
+    short = len(name) < 16 and len(groups) > 1 and all(len(group) <= 3 for group in groups)
+    return short and digits + sum(map(len, groups)) > 6 and (digits > 3 or (digits > 1 and name[-1].isalpha()))
 
 
 @functools.cache
 def part_of(text: str) -> str | None:
     """The name in config.py that a text means, None when it means none of them."""
+    if len(text) > MAX_NAME:
+        return None
     cleaned = clean_name(text)
     if cleaned in KNOWN:
         return cleaned
@@ -164,7 +186,7 @@ def part_of(text: str) -> str | None:
     # "front bonnet" and "rear left taillamp": the end says again what the part says.
     for end, parts in ENDS.items():
         shorter = names.get(words - {end})
-        if end in words and shorter and (shorter in parts or shorter in SEEN_FROM_BOTH_ENDS):
+        if end in words and "window" not in words and shorter and (shorter in parts or shorter in SEEN_FROM_BOTH_ENDS):
             return shorter
     return None
 
@@ -179,9 +201,10 @@ def tokens_of(text: str) -> list[str]:
 def cut_into_words(token: str) -> tuple[str, ...] | None:
     """A token as the fewest known words that it is made of ("frontleftdoor", "wheels"); None if it is not."""
     vocabulary = known_words()
+    longest = max(map(len, vocabulary)) + 1  # one more letter for the plural
     best: list[tuple[str, ...] | None] = [()] + [None] * len(token)
     for end in range(1, len(token) + 1):
-        for start in range(end):
+        for start in range(max(0, end - longest), end):
             before, piece = best[start], token[start:end]
             word = piece if piece in vocabulary else piece.removesuffix("s")
             if before is not None and word in vocabulary and (len(piece) > 1 or piece == token):
@@ -218,3 +241,29 @@ def known_by_words() -> dict[frozenset[str], str]:
     for name, words in sorted(cut.items(), key=lambda item: frozenset(item[1]) != replace_synonyms(item[1])):
         names.setdefault(replace_synonyms(words), name)
     return names | {frozenset(words.split()): name for words, name in ALIASES.items()}
+
+
+@functools.cache
+def one_part(name: str) -> str:
+    """The name that stands for a part of config.py: bonnet for hood, boot for dickey; any other name stays."""
+    words = cut_into_words(name)
+    if name in KNOWN - DAMAGE and words:
+        name = known_by_words().get(replace_synonyms(words), name)
+    return next((part for part, others in SAME_PARTS.items() if name in others.split()), name)
+
+
+def door_windows(texts: Iterable[str]) -> dict[str, str]:
+    """What "rear window" and "front window" mean beside the windscreen of that end: the glass of a door.
+
+    `texts` are all part names of one source. Returns {cleaned name: "doorglass"}, often {}.
+    """
+    ends: dict[str, set[str]] = {"rear": set(), "front": set()}
+    windscreens = set()
+    for text in texts:
+        words = replace_synonyms(word for token in tokens_of(text) for word in cut_into_words(token) or ()) - FILLERS
+        end = next((end for end in ends if words == {end, "window"}), "")
+        if end:
+            ends[end].add(clean_name(text))
+        elif part := part_of(text):
+            windscreens.add(one_part(part))
+    return {name: "doorglass" for end, names in ends.items() if f"{end}ws" in windscreens for name in names}

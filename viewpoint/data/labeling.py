@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import config
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import Part
-from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, clean_name, is_placeholder, is_plate, part_of
+from viewpoint.annotations.places import class_of
+from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, clean_name, is_placeholder, is_plate, one_part, part_of
 
 VOTES = {
     "front": frozenset(config.FRONT_PARTS),
@@ -25,6 +26,8 @@ NAMELESS = "regions without a part name"
 UNKNOWN = "part names that no list knows"
 CAR_ONLY = "a car without parts that say from where it is seen"
 ONE_NAME = "three or more regions that all have one name"
+NO_CLASS = "the view written for the whole photo is none of the classes"
+CONTRADICTED = "the view written for the whole photo is not what its parts say"
 
 PLATE = "numberplate"
 # Names that only say that there is something.
@@ -67,16 +70,26 @@ def read_names(
 
 
 def parts_of(text: str) -> list[str]:
-    """The names in config.py that a text means: one, or all of a list such as "bonnet, grille"; [] when unclear."""
+    """The names in config.py that a text means: one, or all of a list such as "bonnet, grille"; [] when unclear.
+
+    "Boot/Dickey" is one part named twice; "headlight/taillight" is either, so nobody knows which.
+    """
     if known := part_of(text):
         return [known]
-    pieces = [part_of(piece) for piece in re.split(r"[,;/|+&]", text)]
-    return [piece for piece in pieces if piece] if len(pieces) > 1 and all(pieces) else []
+    found = []
+    for piece in re.split(r"[,;|+&]", text):
+        either = [part_of(name) for name in re.split(r"/|\bor\b", piece)]
+        names = [name for name in either if name]
+        is_one = len(set(map(one_part, names))) == 1 or votes_of_names(names) == "nothing"
+        if len(names) < len(either) or not is_one:
+            return []
+        found.append(names[0])
+    return found
 
 
 def part_names(parts: Iterable[Part]) -> set[str]:
-    """The distinct names of a photo's parts."""
-    return {name for part in parts for name in part.names}
+    """The distinct names of a photo's parts; a part that two people call bonnet and hood is one."""
+    return {one_part(name) for part in parts for name in part.names}
 
 
 # --- Votes and labels --------------------------------------------------------------
@@ -118,10 +131,11 @@ def label_parts(names: Iterable[str]) -> str:
     return end + side
 
 
-def decide(parts: tuple[Part, ...], strict: bool = False) -> tuple[str | None, str]:
+def decide(parts: tuple[Part, ...], strict: bool = False, views: tuple[str, ...] = ()) -> tuple[str | None, str]:
     """The label of a photo and "", or None and the reason when its parts do not decide safely.
 
-    Takes parts as read_names gives them. Regions without a name and unknown names could vote for
+    Takes parts as read_names gives them. A view that somebody wrote for the whole photo counts, unless
+    the parts contradict it. Regions without a name and unknown names could vote for
     anything. So with some of them, the named parts must decide by a larger majority than their
     number. A stray region without a name among many named ones is passed over, unless `strict`.
     """
@@ -129,7 +143,10 @@ def decide(parts: tuple[Part, ...], strict: bool = False) -> tuple[str | None, s
     known, unknown = names & KNOWN, names - KNOWN
     nameless = sum(not part.names for part in parts)
     votes = count_votes(known)
-    if parts and names <= VAGUE:
+    if views:
+        return check_view(class_of(views), votes)
+    # A whole car with a dent is no close-up, but nobody said which side of it is seen.
+    if parts and (names <= VAGUE or names - DAMAGE == {"car"}):
         return None, NAMELESS
     if len(parts) > 2 and len(names) == 1 and any(votes.values()):
         return None, ONE_NAME  # the value that a tool gives every new region
@@ -140,6 +157,23 @@ def decide(parts: tuple[Part, ...], strict: bool = False) -> tuple[str | None, s
     if len(known - DAMAGE) >= 2 and min(margins) > nameless + len(unknown):
         return label_parts(known), ""
     return None, UNKNOWN if unknown else NAMELESS
+
+
+def check_view(label: str | None, votes: Mapping[str, int]) -> tuple[str | None, str]:
+    """The class that somebody wrote for a whole photo and "", or None and why it cannot be used.
+
+    The parts contradict it when a majority of them votes for another end or side, or as many for the
+    left as for the right although it names one.
+    """
+    if label is None:
+        return None, NO_CLASS
+    if label == config.BACKGROUND and any(votes.values()):
+        return None, CONTRADICTED
+    ends, sides = votes["rear"] - votes["front"], votes["right"] - votes["left"]
+    end, side = "rear" in label.lower(), ("right" in label.lower()) - ("left" in label.lower())
+    wrong_end = ends != 0 and end != (ends > 0)
+    wrong_side = (votes["left"] or votes["right"]) and side != (sides > 0) - (sides < 0)
+    return (None, CONTRADICTED) if wrong_end or wrong_side else (label, "")
 
 
 def extract_viewpoint_label(regions: list | dict) -> str:

@@ -16,7 +16,7 @@ from viewpoint.annotations.matching import DOUBTFUL, MISSING, Match, match_names
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
-from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
+from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, door_windows
 from viewpoint.common.cli import UserError, counted, printable
 from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
@@ -96,7 +96,8 @@ class Annotated:
     """What all annotation files together say of one photo, and the first file that says it.
 
     `lot` is that file, or its folder where each file is for one photo; `size` is the size of the photo
-    that the file states, in bytes; `is_elsewhere` says that the photo was only found by its name.
+    that the file states, in bytes; `is_elsewhere` says that the photo was only found by its name; `views`
+    is Entry's.
     """
 
     parts: tuple[Part, ...]
@@ -105,6 +106,11 @@ class Annotated:
     lot: str = ""
     size: int | None = None
     is_elsewhere: bool = False
+    views: tuple[str, ...] = ()
+
+    def decide(self, strict: bool = False) -> tuple[str | None, str]:
+        """labeling.decide of the parts and views."""
+        return decide(self.parts, strict, self.views)
 
 
 def read_dataset(folder: Path | str, reading: Reading | None = None) -> tuple[pd.DataFrame, dict[str, Photo], Report]:
@@ -224,8 +230,9 @@ def match_photos(
     by_stem = {path.with_suffix(""): relative_name(path, folder) for path in photos}
     candidates: dict[str, list[Annotated]] = defaultdict(list)
     moved = Counter[str]()
+    meanings = window_meanings(files)
     for path, file in files.items():
-        source = relative_name(path, folder)
+        source, known = relative_name(path, folder), {**meanings[path], **reading.meanings}
         # Files for one photo each, as LabelMe writes them, are judged together.
         lot = source if len(file.entries) > 1 else PurePosixPath(source).parent.as_posix()
         doubtful = are_other_photos(file, matches[path], folder)
@@ -237,16 +244,18 @@ def match_photos(
             moved[match.found_as] += 1
             own_photo = by_stem.get(path.with_suffix(""), match.image_path)
             problem = OTHER_PHOTO if len(file.entries) == 1 and own_photo != match.image_path else entry.problem
-            parts = read_names(entry.parts, reading.meanings, report.spellings)
+            parts = read_names(entry.parts, known, report.spellings)
             parts = swap_sides(parts) if lot in reading.swap_sides else parts
-            one = Annotated(parts, source, problem, lot, entry.size, match.is_elsewhere)
+            one = Annotated(parts, source, problem, lot, entry.size, match.is_elsewhere, entry.views)
             grouped[match.image_path].append(one)
         annotated = {
             image_path: merge(folder / image_path, image_path, found, reading, report)
             for image_path, found in grouped.items()
         }
         if reading.empty == "background":
-            warn_of_empty_block([bool(one.parts) for one in annotated.values()], source, len(files), report)
+            warn_of_empty_block(
+                [bool(one.parts or one.views) for one in annotated.values()], source, len(files), report
+            )
         if reason := refusal(annotated, file.notes):
             report.annotation_files -= 1
             report.skip(NOT_USED, f"{source} ({reason})")
@@ -261,6 +270,16 @@ def match_photos(
             "some of the parts; the fuller annotation counts, unless it is in a folder or file named as a backup"
         )
     return merged
+
+
+def window_meanings(files: dict[Path, AnnotationFile]) -> dict[Path, dict[str, str]]:
+    """What door_windows finds in each file, or in the files of a folder together where each is for one photo."""
+    texts: dict[Path, set[str]] = defaultdict(set)
+    groups = {path: path if len(file.entries) > 1 else path.parent for path, file in files.items()}
+    for path, file in files.items():
+        texts[groups[path]].update(text for entry in file.entries for part in entry.parts for text in part.names)
+    found = {group: door_windows(names) for group, names in texts.items()}
+    return {path: found[group] for path, group in groups.items()}
 
 
 def are_other_photos(file: AnnotationFile, matches: list[Match], folder: Path) -> bool:
@@ -298,7 +317,8 @@ def merge(path: Path, image_path: str, found: list[Annotated], reading: Reading,
     usable = [one for one in found if not one.problem] or found
     usable = [one for one in usable if not is_backup(one.source, image_path)] or usable
     usable = of_its_size(path, usable)
-    usable = [one for one in usable if one.parts] or usable
+    views = tuple(dict.fromkeys(view for one in usable for view in one.views))
+    usable = [replace(one, views=views) for one in usable if one.parts] or [replace(usable[0], views=views)]
     if len(usable) == 1:
         return usable[0]
     names = [part_names(one.parts) & KNOWN for one in usable]
@@ -306,7 +326,7 @@ def merge(path: Path, image_path: str, found: list[Annotated], reading: Reading,
     if reading.merge == "union" or all(len(part_names(one.parts)) <= 1 for one in usable):
         return union
     fullest = max(range(len(usable)), key=lambda index: len(names[index]))
-    if len({decide(one.parts) for one in usable}) > 1:
+    if len({one.decide() for one in usable}) > 1:
         if all(one <= names[fullest] for one in names) and not all(one.is_elsewhere for one in usable):
             report.fuller += 1
         elif reading.merge is None:
@@ -345,7 +365,8 @@ def refusal(annotated: dict[str, Annotated], notes: list[str]) -> str:
 
     `notes` are those of the file, which may say more about the cause.
     """
-    reasons = [one.problem or decide(one.parts)[1] for one in annotated.values() if one.parts or one.problem]
+    used = [one for one in annotated.values() if one.parts or one.views or one.problem]
+    reasons = [one.problem or one.decide()[1] for one in used]
     bad = Counter(filter(None, reasons))
     # A file for a single photo is no more in doubt than its photo.
     if len(reasons) < 2 or bad.total() <= REFUSED_FRACTION * len(reasons):
@@ -407,10 +428,10 @@ def label_photos(
         else:
             photos[image_path] = result
     leave_out_swapped(labels, photos, annotations, reading, report)
-    report.empty = sum(not photo.parts for photo in photos.values())
+    report.empty = sum(not photo.parts and not annotations[path].views for path, photo in photos.items())
     rows = [[path, labels[path], *count_votes(part_names(photo.parts)).values()] for path, photo in photos.items()]
-    warn_of_missing_votes(rows, report)
-    count_close_votes(rows, report)
+    warn_of_missing_votes(rows, {path: annotations[path].lot for path in photos}, report)
+    count_close_votes([row for row in rows if not annotations[row[0]].views], report)
     if report.empty > EMPTY_FRACTION * len(rows):
         report.warnings.append(
             f"{report.empty} of {len(rows)} labelled photos are {config.BACKGROUND} because they have no region; "
@@ -422,7 +443,7 @@ def label_photos(
 def decide_all(annotations: dict[str, Annotated], reading: Reading, report: Report) -> dict[str, str]:
     """The label of each photo that was understood; the others are left out."""
     labels = {}
-    strays = {path for path, one in annotations.items() if decide(one.parts) != decide(one.parts, strict=True)}
+    strays = {path for path, one in annotations.items() if one.decide() != one.decide(strict=True)}
     # Stray clicks are rare; many regions without a name follow a rule, perhaps one that decides labels.
     strict = len(strays) > max(FEW_STRAYS, STRAY_PHOTOS * len(annotations))
     if strays and not strict:
@@ -433,9 +454,10 @@ def decide_all(annotations: dict[str, Annotated], reading: Reading, report: Repo
         report.unknown_parts.update(names - KNOWN)
         report.annotated += bool(one.parts)
         report.without_known_part += bool(one.parts) and not names & KNOWN - DAMAGE - VAGUE
-        label, reason = decide(one.parts, strict)
-        if one.problem or reason or (not one.parts and reading.empty == "skip"):
-            report.leave_out(one.problem or reason or EMPTY, image_path)
+        label, reason = one.decide(strict)
+        if one.problem or reason or (not one.parts and not one.views and reading.empty == "skip"):
+            said = f" ({', '.join(one.views)})" if one.views else ""
+            report.leave_out(one.problem or reason or EMPTY, image_path, said)
         elif label:
             labels[image_path] = label
     return labels
@@ -477,15 +499,28 @@ def leave_out_swapped(
         del photos[image_path]
 
 
-def warn_of_missing_votes(rows: list[list], report: Report) -> None:
-    """Warn when no photo of many has a vote for a side, or for an end: they may be in another attribute."""
-    vehicles = [row for row in rows if row[1] != config.BACKGROUND]
+def warn_of_missing_votes(rows: list[list], lots: dict[str, str], report: Report) -> None:
+    """Warn when no photo of many has a vote for a side, or for an end: they may be in another attribute.
+
+    Judged for all photos together and, unless that says it already, for each lot; `lots` names the lot
+    of each photo (see Annotated).
+    """
+    groups: dict[str, list[list]] = defaultdict(list)
+    for row in rows:
+        if row[1] != config.BACKGROUND:
+            groups[""].append(row)
+            groups[lots[row[0]]].append(row)
     for what, columns in (("left or right", (4, 5)), ("front or rear", (2, 3))):
-        if len(vehicles) >= MIN_VEHICLES and not any(row[column] for row in vehicles for column in columns):
-            report.warnings.append(
-                f"no part of {len(vehicles)} vehicle photos says {what}; check that the part names do, and not "
-                "another attribute"
-            )
+        for lot, vehicles in groups.items():
+            if len(vehicles) >= MIN_VEHICLES and not any(row[column] for row in vehicles for column in columns):
+                report.warnings.append(
+                    printable(
+                        f"no part of {len(vehicles)} vehicle photos{lot and f' in {lot}'} says {what}; check that the "
+                        "part names do, and not another attribute"
+                    )
+                )
+                if not lot:
+                    break
 
 
 def count_close_votes(rows: list[list], report: Report) -> None:
