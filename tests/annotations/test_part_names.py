@@ -29,6 +29,22 @@ def test_a_spreadsheet_may_save_it_with_semicolons_and_a_bom(tmp_path):
     assert known_meanings(read_part_names(path), path) == {"tür vorne links": "leftfrontdoor"}
 
 
+def test_columns_that_people_added_stay(tmp_path):
+    path = tmp_path / "part_names.csv"
+    path.write_text("name,who,means,count\nHaube,Anna,bonnet,5\nteil x,Ben asks the shop,,2\nteil y,,,1\n")
+    write_part_names(path, Counter({"teil x": 3, "neu": 1}), read_part_names(path), Counter({"haube": 6}))
+    assert path.read_text() == ("name,count,means,who\nteil x,3,,Ben asks the shop\nneu,1,,\nhaube,6,bonnet,Anna\n")
+
+
+def test_one_name_with_two_meanings_is_refused_and_with_one_in_two_spellings_read(tmp_path):
+    path = tmp_path / "part_names.csv"
+    path.write_text("name,count,means\nTür VL,5,leftfrontdoor\ntür vl,1,Front left door\nTÜR VL,1,\n")
+    assert known_meanings(read_part_names(path), path) == {"tür vl": "leftfrontdoor"}
+    path.write_text("name,count,means\nTür VL,5,leftfrontdoor\ntür vl,1,rightfrontdoor\n")
+    with pytest.raises(UserError, match="'tür vl' means both leftfrontdoor and rightfrontdoor; keep one of them"):
+        read_part_names(path)
+
+
 def test_odd_content_is_one_sentence(tmp_path):
     path = tmp_path / "part_names.csv"
     assert read_part_names(path) == {}

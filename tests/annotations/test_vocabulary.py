@@ -103,6 +103,15 @@ def test_names_with_the_same_words_vote_alike():
     assert set(known_by_words().values()) <= KNOWN
 
 
+def test_the_time_for_a_name_does_not_grow_with_its_cube():
+    """A page that was pasted as a name: minutes if each end of a word is compared with each beginning."""
+    for text in ("a" * 200_000, "door" * 50_000, "left door, " * 20_000):
+        assert part_of(text) is None
+    assert is_placeholder(clean_name("a" * 200_000))
+    # A long list is cut at once, and its names are short.
+    assert cut_into_words("door" * 200) == ("door",) * 200
+
+
 def test_placeholders_and_numbers_are_no_names():
     for text in ("not_defined", "undefined", "Unknown", "none", "N/A", "n.a.", "-", "?", "12", "3.0", "", " "):
         assert is_placeholder(clean_name(text)), text
@@ -111,7 +120,18 @@ def test_placeholders_and_numbers_are_no_names():
 
 
 def test_the_text_on_a_number_plate_is_told_from_part_names():
-    for text in ("KA01AB1234", "B-MW 4711", "AB12 CDE", "M-XY 77"):
+    for text in ("KA01AB1234", "B-MW 4711", "AB12 CDE", "AB-123-CD"):
         assert is_plate(clean_name(text)), text
-    for text in ("motorhaube_001", "region 1234", "Tür links 001", "door1", "FL1", "2024-05-01", "AB 1"):
+    for text in (
+        "motorhaube_001",
+        "region 1234",
+        "Tür links 001",
+        "door1",
+        "FL1",
+        "2024-05-01",
+        "AB 1",
+        "LFD 01",
+        "RRD_0002",
+        "M-XY 77",
+    ):
         assert not is_plate(clean_name(text)), text

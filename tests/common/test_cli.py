@@ -47,3 +47,5 @@ def test_a_command_can_be_pasted_into_a_shell():
 
 def test_control_characters_are_printed_escaped():
     assert printable("été 車 \r\udce9") == "été 車 \\r\\udce9"
+    # A photo in an address.
+    assert len(printable("data:image/jpeg;base64," + "A" * 40_000)) < 500

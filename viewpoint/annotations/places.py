@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import config
 from viewpoint.annotations.vocabulary import DAMAGE, SEEN_FROM_BOTH_ENDS, part_of, tokens_of
 
+MOST_TEXTS = 100_000  # texts are remembered, because most regions repeat them
+
 Attributes = Mapping[str, object]
 
 PLACES = {
@@ -30,10 +32,10 @@ PLACES = {
 PLACE_OF = {word: place for place, words in PLACES.items() for word in words.split()}
 # Codes that say both; "LH" is the left hand.
 CODES = {
-    "front left": "fl lf vl avg",
-    "front right": "fr rf vr avd",
-    "rear left": "rl lr bl hl arg",
-    "rear right": "rr br rb hr ard",
+    "front left": "fl lf vl avg frontleft leftfront",
+    "front right": "fr rf vr avd frontright rightfront",
+    "rear left": "rl lr bl hl arg rearleft leftrear",
+    "rear right": "rr br rb hr ard rearright rightrear",
 }
 PLACE_OF |= {code: places for places, codes in CODES.items() for code in codes.split()}
 # What single letters mean where an attribute has both of a pair, and no other.
@@ -48,6 +50,7 @@ LETTERS: list[dict[str, str]] = [
     {"v": "front", "h": "rear"},
     {"l": "left", "r": "right", "f": "front", "b": "rear"},
 ]
+PAIRS = ({"left", "right"}, {"front", "rear"})
 SIDE_WORDS = frozenset("side sides seite lado cote côté lato kant".split())
 PLACE_WORDS = SIDE_WORDS | frozenset("position pos posición posição posizione posicion placement end axle lr".split())
 POSE_WORDS = frozenset(
@@ -68,9 +71,12 @@ VIEW_FILLERS = FILLERS | POSE_WORDS | frozenset("photo picture image shot corner
 # Views that are no class unless config.CLASSES has them, and other words for what a whole photo shows.
 OTHER_VIEWS = frozenset("side profile interior inside cabin dashboard odometer top underbody closeup".split())
 
+# "missing" is not here: it may be a damage.
 NO = frozenset(
-    "0 0.0 false no n non nein none null nil nan na n/a n.a n.a. nv n/v - -- off nil not_visible notvisible "
-    "invisible hidden absent not_present nicht_sichtbar nein not_there unchecked ×".split()
+    "0 0.0 0% false no non nein n nil null none nan na <na> n/a n\\a n.a nv n/v n.v - -- – — off nope not "
+    "not_visible notvisible not_there not_present not_seen not_in_photo not_in_view not_applicable no_visible "
+    "non_visible nicht_sichtbar nicht_vorhanden ausente out_of_view out_of_frame invisible hidden occluded absent "
+    "unchecked unticked × ✗ ✘ ✕ ❌".split()
 ) | {""}
 YES = frozenset("1 1.0 true yes y ja si sí oui sim x on ok present visible checked ✓ ✔ ☑ √".split())
 
@@ -80,7 +86,7 @@ YES = frozenset("1 1.0 true yes y ja si sí oui sim x on ok present visible chec
 
 def says_no(value: object) -> bool:
     """Whether a value says that something is not there: nothing, zero, "NA", "not visible" and the like."""
-    text = re.sub(r"[\s_]+", "_", str(value).strip().lower())
+    text = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", "_", str(value).strip().lower()).strip(".")
     return not value or text in NO
 
 
@@ -108,11 +114,11 @@ def texts_of(value: object) -> list[str]:
 # --- The place of a part -----------------------------------------------------------
 
 
-@functools.cache
+@functools.lru_cache(MOST_TEXTS)
 def places_of(text: str, fillers: frozenset[str] = FILLERS) -> frozenset[str]:
-    """The places that a text names, such as {"left"} for "LH side"; empty when it says anything else."""
+    """The places that a text names, such as {"left"} for "L.H. side"; empty when it says anything else."""
     found: set[str] = set()
-    for token in tokens_of(text):
+    for token in tokens_of(re.sub(r"(?<=\b\w)\.", "", text)):
         if token in PLACE_OF:
             found.update(PLACE_OF[token].split())
         elif token not in fillers:
@@ -135,19 +141,29 @@ def place_finder(regions: Iterable[Attributes]) -> Callable[[str, Attributes], s
     def add_place(name: str, attributes: Attributes) -> str:
         places: set[str] = set()
         unclear = []
+        said: dict[str, set[str]] = defaultdict(set)  # by the attribute
         for key, value in attributes.items():
             numbers = [str(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
             for text in texts_of(value) or numbers:
-                found = meanings[key].get(text.strip().lower(), "").split() or places_of(text)
+                found = meanings.get(key, {}).get(text.strip().lower(), "").split() or places_of(text)
                 if found and not POSE_WORDS.intersection(tokens_of(key)):
-                    places.update(found)
+                    said[key].update(found)
                 elif found or may_be_place(key, text):
                     unclear.append(f"{key}: {text.strip()}")
             if places_of(key) and ticked(key, value) == [key]:
-                places.update(places_of(key))
+                said[key].update(places_of(key))
+        for found in said.values():
+            places |= without_pairs(found)
+        if without_pairs(places) != places:
+            unclear.append(" and ".join(said))
         return named_place(name, places, unclear)
 
     return add_place
+
+
+def without_pairs(places: set[str]) -> set[str]:
+    """The places without left and right, or front and rear, where they have both: that is no place."""
+    return places - {place for pair in PAIRS if pair <= places for place in pair}
 
 
 def read_letters(key: str, seen: Collection[str]) -> dict[str, str]:
@@ -158,6 +174,7 @@ def read_letters(key: str, seen: Collection[str]) -> dict[str, str]:
     return {}
 
 
+@functools.lru_cache(MOST_TEXTS)
 def may_be_place(key: str, text: str) -> bool:
     """Whether the value of an attribute may say where a part is, although it is not plain where."""
     words = set(tokens_of(text)) - FILLERS
@@ -168,11 +185,7 @@ def may_be_place(key: str, text: str) -> bool:
 
 def named_place(name: str, places: Collection[str], unclear: list[str]) -> str:
     """A part's name with its place, unless the part is in that place anyway, or has no other (a bonnet's left half)."""
-    known = part_of(name)
-    places = set(places)
-    for pair in ({"left", "right"}, {"front", "rear"}):
-        if pair <= places:
-            places -= pair
+    known, places = part_of(name), set(places)
     if known in DAMAGE or not (places or unclear):
         return name
     placed = " ".join([name, *sorted(places)])
@@ -180,7 +193,7 @@ def named_place(name: str, places: Collection[str], unclear: list[str]) -> str:
     if not part and known and known not in SEEN_FROM_BOTH_ENDS and not known.startswith(("left", "right")):
         end = " ".join([name, *sorted(places & {"front", "rear"})])
         part = part_of(end) or (known if known in config.NEUTRAL_PARTS else None)
-        placed = name
+        placed = name if part else placed
     if not part:
         return placed
     has_sides = part in SEEN_FROM_BOTH_ENDS or part_of(f"{name} left") not in (None, part)
@@ -206,6 +219,7 @@ def views_of(attributes: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@functools.lru_cache(MOST_TEXTS)
 def is_view(text: str) -> bool:
     """Whether a text says from where a photo was taken, also if that is no class."""
     words = set(tokens_of(text))
@@ -221,7 +235,7 @@ def class_of(texts: Iterable[str]) -> str | None:
     if len(named) == 1:
         return named.pop()
     places = [places_of(text, VIEW_FILLERS) for text in texts]
-    return class_of_places(frozenset().union(*places)) if all(len(some) == 1 for some in places) else None
+    return class_of_places(frozenset[str]().union(*places)) if all(len(some) == 1 for some in places) else None
 
 
 def class_of_places(places: Collection[str]) -> str | None:
