@@ -97,7 +97,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         problem = SHARED_ID if any(target in group for group in shared) else ""
         if not parts[target] and lost > LOST_FRACTION * len(annotations):
             problem = LOST
-        file.entries.append(Entry(key, target[1], tuple(parts[target]), problem, views[target]))
+        file.entries.append(Entry(key, target[1], tuple(parts[target]), problem, views=views[target]))
     return file
 
 

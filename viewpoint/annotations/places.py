@@ -152,8 +152,8 @@ def place_finder(regions: Iterable[Attributes]) -> Callable[[str, Attributes], s
                     unclear.append(f"{key}: {text.strip()}")
             if places_of(key) and ticked(key, value) == [key]:
                 said[key].update(places_of(key))
-        for found in said.values():
-            places |= without_pairs(found)
+        for words in said.values():
+            places |= without_pairs(words)
         if without_pairs(places) != places:
             unclear.append(" and ".join(said))
         return named_place(name, places, unclear)

@@ -429,7 +429,9 @@ def label_photos(
             photos[image_path] = result
     leave_out_swapped(labels, photos, annotations, reading, report)
     report.empty = sum(not photo.parts and not annotations[path].views for path, photo in photos.items())
-    rows = [[path, labels[path], *count_votes(part_names(photo.parts)).values()] for path, photo in photos.items()]
+    rows: list[list] = [
+        [path, labels[path], *count_votes(part_names(photo.parts)).values()] for path, photo in photos.items()
+    ]
     warn_of_missing_votes(rows, {path: annotations[path].lot for path in photos}, report)
     count_close_votes([row for row in rows if not annotations[row[0]].views], report)
     if report.empty > EMPTY_FRACTION * len(rows):
