@@ -161,7 +161,7 @@ def test_ends_in_another_attribute_give_the_labels(folder):
 
 
 def test_a_lot_whose_parts_say_no_side_is_told_beside_one_whose_parts_do(tmp_path):
-    for lot, parts in {"plain": ["bonnet", "leftdoor"], "lost": ["bonnet", "door"]}.items():
+    for lot, parts in {"plain": ["bonnet", "grille", "leftdoor"], "lost": ["bonnet", "grille", "door"]}.items():
         entries = {}
         for number in range(20):
             name = save_photo(tmp_path / lot / f"{number}.jpg", seed=number).name
@@ -246,6 +246,7 @@ def test_views_of_whole_photos_are_the_labels_unless_the_parts_contradict_them(f
     _, _, report = read_dataset(folder)
     assert report.left_out == {"Rear0.jpg": CONTRADICTED, "FrontLeft1.jpg": NO_CLASS}
     assert "FrontLeft1.jpg (side)" in report.skipped[NO_CLASS]
+    assert "1 label written for the whole photo, which the parts do not contradict" in report.notes
 
 
 @pytest.mark.parametrize("tool", ["labelme", "via", "coco", "coco tags"])

@@ -432,6 +432,10 @@ def label_photos(
     rows: list[list] = [
         [path, labels[path], *count_votes(part_names(photo.parts)).values()] for path, photo in photos.items()
     ]
+    if written := sum(bool(annotations[path].views) for path in photos):
+        report.notes.append(
+            f"{counted(written, 'label')} written for the whole photo, which the parts do not contradict"
+        )
     warn_of_missing_votes(rows, {path: annotations[path].lot for path in photos}, report)
     count_close_votes([row for row in rows if not annotations[row[0]].views], report)
     if report.empty > EMPTY_FRACTION * len(rows):
