@@ -7,9 +7,11 @@ from viewpoint.annotations.vocabulary import (
     KNOWN,
     clean_name,
     cut_into_words,
+    door_windows,
     is_placeholder,
     is_plate,
     known_by_words,
+    one_part,
     part_of,
 )
 
@@ -107,6 +109,8 @@ def test_the_time_for_a_name_does_not_grow_with_its_cube():
     """A page that was pasted as a name: minutes if each end of a word is compared with each beginning."""
     for text in ("a" * 200_000, "door" * 50_000, "left door, " * 20_000):
         assert part_of(text) is None
+        assert door_windows([text]) == {}
+        assert one_part(text) == text
     assert is_placeholder(clean_name("a" * 200_000))
     # A long list is cut at once, and its names are short.
     assert cut_into_words("door" * 200) == ("door",) * 200

@@ -99,6 +99,15 @@ def coco_attributes(folder: Path, values: dict) -> None:
     coco(folder, values, supercategory=False)
 
 
+def cvat(folder: Path, values: dict) -> None:
+    box = '<box label="{}" xtl="1" ytl="1" xbr="9" ybr="9"><attribute name="side">{}</attribute></box>'
+    images = [
+        f'<image name="{name}">{"".join(box.format(part, values.get(place, "")) for part, place in parts)}</image>'
+        for name, parts in PHOTOS.items()
+    ]
+    (folder / "cvat.xml").write_text(f"<annotations>{''.join(images)}</annotations>")
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     for seed, name in enumerate(PHOTOS):
@@ -111,7 +120,7 @@ def labels(folder: Path) -> dict[str, str]:
     return dict(zip(table["image_path"], table["label"], strict=True))
 
 
-FORMATS = [via, via_csv, labelme, labelme_attributes, coco, coco_attributes]
+FORMATS = [via, via_csv, labelme, labelme_attributes, coco, coco_attributes, cvat]
 
 
 @pytest.mark.parametrize("values", [{"left": "left", "right": "right"}, {"left": "LH", "right": "rechts"}])
@@ -121,7 +130,7 @@ def test_sides_in_another_attribute_give_the_labels(folder, write, values):
     assert labels(folder) == TRUTH
 
 
-@pytest.mark.parametrize("write", [via, via_csv, labelme_attributes, coco_attributes])
+@pytest.mark.parametrize("write", [via, via_csv, labelme_attributes, coco_attributes, cvat])
 def test_sides_that_are_not_plain_are_asked_for(folder, write):
     write(folder, {"left": "driver", "right": "passenger"})
     table, _, report = read_dataset(folder)
@@ -249,7 +258,7 @@ def test_views_of_whole_photos_are_the_labels_unless_the_parts_contradict_them(f
     assert "1 label written for the whole photo, which the parts do not contradict" in report.notes
 
 
-@pytest.mark.parametrize("tool", ["labelme", "via", "coco", "coco tags"])
+@pytest.mark.parametrize("tool", ["labelme", "via", "coco", "coco tags", "cvat"])
 def test_photos_without_regions_get_the_view_that_is_written_for_them_and_are_no_backgrounds(tmp_path, tool):
     save_photo(tmp_path / "car.jpg")
     content = {
@@ -263,8 +272,10 @@ def test_photos_without_regions_get_the_view_that_is_written_for_them_and_are_no
             "images": [{"id": 1, "file_name": "car.jpg", "extra": {"name": "front.jpg", "user_tags": ["RearLeft"]}}],
             "annotations": [],
         },
+        "cvat": '<annotations><image name="car.jpg"><tag label="Rear left"></tag></image></annotations>',
     }[tool]
-    (tmp_path / "car.json").write_text(json.dumps(content))
+    path = tmp_path / ("car.xml" if tool == "cvat" else "car.json")
+    path.write_text(content if tool == "cvat" else json.dumps(content))
     table, _, report = read_dataset(tmp_path, Reading(empty="skip"))
     assert table["label"].tolist() == ["RearLeft"]
     assert not report.empty

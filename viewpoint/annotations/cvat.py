@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
+from viewpoint.annotations.places import views_of
 from viewpoint.common.texts import encoding_of
 
 LABEL = "label"
@@ -56,7 +57,8 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     for number, image in enumerate(images):
         key, name = f"image {image.get('id', number)}", image.get("name", "")
         if name.strip():
-            file.entries.append(Entry(key, name, via.make_parts(regions_of[image], names_of)))
+            views = tuple(view for tag in image.findall(WHOLE_PHOTO) for view in views_of(read_shape(tag)[0]))
+            file.entries.append(Entry(key, name, via.make_parts(regions_of[image], names_of), views=views))
         else:
             file.malformed.append(key)
     return file

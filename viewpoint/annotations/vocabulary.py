@@ -246,9 +246,8 @@ def known_by_words() -> dict[frozenset[str], str]:
 @functools.cache
 def one_part(name: str) -> str:
     """The name that stands for a part of config.py: bonnet for hood, boot for dickey; any other name stays."""
-    words = cut_into_words(name)
-    if name in KNOWN - DAMAGE and words:
-        name = known_by_words().get(replace_synonyms(words), name)
+    if name in KNOWN - DAMAGE:
+        name = known_by_words().get(replace_synonyms(cut_into_words(name) or ()), name)
     return next((part for part, others in SAME_PARTS.items() if name in others.split()), name)
 
 
@@ -260,6 +259,8 @@ def door_windows(texts: Iterable[str]) -> dict[str, str]:
     ends: dict[str, set[str]] = {"rear": set(), "front": set()}
     windscreens = set()
     for text in texts:
+        if len(text) > MAX_NAME:
+            continue
         words = replace_synonyms(word for token in tokens_of(text) for word in cut_into_words(token) or ()) - FILLERS
         end = next((end for end in ends if words == {end, "window"}), "")
         if end:
