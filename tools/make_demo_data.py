@@ -403,7 +403,7 @@ def plant_faults(output: Path) -> list[str]:
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(entries), encoding="utf-8")
     return [
-        f"{swapped}: left and right were swapped. On the review page: the parts are where a mirrored car has them.",
+        f"{swapped}: left and right were swapped. data_preparation.py leaves it out, as it does flipped copies.",
         f"{copy}: a copy of {copied} whose left parts are missing. Both come first on the review page, side by side.",
         f"{cut_off}: the file is cut off. data_preparation.py skips it as unreadable.",
         f"{', '.join(foreign)}: the bonnet is called {UNKNOWN_NAME}. It is in part_names.csv, to fill in.",

@@ -16,7 +16,7 @@ from viewpoint.common.images import open_image
 from viewpoint.data.doubts import find_suspicions
 from viewpoint.data.duplicates import find_conflicts, near_duplicates
 from viewpoint.data.labeling import UNKNOWN, extract_viewpoint_label, part_names
-from viewpoint.data.scan import read_dataset
+from viewpoint.data.scan import MIRRORED, read_dataset
 
 
 def names_in(regions: list[Region]) -> set[str]:
@@ -133,7 +133,7 @@ def test_the_planted_faults_are_found(tmp_path):
     conflicts = find_conflicts(table, near_duplicates({path: hashes[path] for path in table["image_path"]}))
     assert [copy[0]] == [a for a, _ in conflicts]
     found = dict(zip(table["image_path"], find_suspicions(table, photos, {}, {}, conflicts), strict=True))
-    assert [path for path, (_, reasons) in found.items() if "mirrored" in reasons] == swapped
+    assert report.skipped[MIRRORED] == swapped
     labelled = [path for path in foreign if path in found]
     assert labelled and all("unknown" in found[path][1] for path in labelled)
     left_out = [path for path in foreign if path not in found]
