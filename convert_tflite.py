@@ -30,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import COUNT, SEED, UserError, command, counted, number, run
+from viewpoint.common.cli import COUNT, SEED, UserError, command, counted, make_parser, number, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
@@ -224,16 +224,13 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Convert the trained model to TFLite, compare the two, and pack the hand-off.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Convert the trained model to TFLite, compare the two, and pack the hand-off.")
     add = parser.add_argument
     precisions = [*config.PRECISIONS, "all"]
     images = (config.AGREEMENT_IMAGES, config.CALIBRATION_IMAGES)
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of saved_model/, and of the output")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of val.csv and train.csv")
-    add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
+    add("--data", type=Path, help="folder that the CSVs' paths start from; without it, the one recorded beside them")
     add("--quantize", choices=precisions, default=config.PRECISIONS[0], help="how numbers are stored")
     add("--io", choices=["float32", "uint8"], default="float32", help="input and output of an int8 model")
     add("--mirror", action="store_true", help="average the probabilities of a photo and its mirror image in the model")

@@ -65,7 +65,14 @@ from viewpoint.training.batches import (
 )
 from viewpoint.training.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.training.drift import record_photos
-from viewpoint.training.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
+from viewpoint.training.evaluation import (
+    ROBUSTNESS_IMAGES,
+    calibrate,
+    compute_features,
+    measure_robustness,
+    predict,
+    suggest,
+)
 from viewpoint.training.gradcam import compute_heat
 from viewpoint.training.history import add_to_history, changes_since_previous, compare_with_previous
 from viewpoint.training.network import (
@@ -131,7 +138,7 @@ def train(
     batches, val_batches = make_batches(splits, val_images, settings)
     from_random = settings.weights == "none"
     # Both parts share the weights of `model`, and accept images of any size.
-    extractor = feature_extractor(model, backbone, settings.fold_batchnorm and not from_random)
+    extractor = feature_extractor(model, backbone, fold=not from_random)
     head = head_of(model)
     if settings.phase1_epochs and not from_random and not settings.start_from and state.phase < 2:
         print("\nPhase 1: the head on the frozen backbone")
@@ -139,7 +146,7 @@ def train(
         state.kept_weights = model.get_weights()
     if settings.phase2_epochs:
         print("\nPhase 2: backbone and head")
-        unfreeze(backbone, from_random, settings.batchnorm_momentum, 0 if from_random else settings.frozen_share)
+        unfreeze(backbone, from_random, 0 if from_random else settings.frozen_share)
         epochs = train_phase(2, extractor, head, batches, val_batches, settings, state)
         improved = not state.history or kept_result(epochs) > kept_result(state.history)
         for epoch in state.history if improved else epochs:
@@ -271,7 +278,6 @@ def begin(settings: Settings, splits: dict[str, pd.DataFrame]) -> State:
         print(f"Nothing to resume, because {path} has no finished epoch: starting from the beginning")
     elif path.is_file():
         print(f"Replacing {path} of an interrupted training, which --resume would have continued")
-    remove(settings.models / "report" / "tensorboard")
     state = State(description)
     # Saved now, so that a folder that cannot be written is reported before the training.
     save_state(state, path)
@@ -354,6 +360,7 @@ def train_and_report(settings: Settings) -> None:
     save_model(model, settings.models, data)
     without_labels = unlabelled.describe() if unlabelled else None
     found = {"temperature": temperature, "suggestion": suggestion, "learned_without_labels": without_labels}
+    found["robustness_images"] = ROBUSTNESS_IMAGES
     report(model, splits, test_images, hashes["test"], data, history, found, settings)
     remove(settings.models / CHECKPOINT_NAME)
 
@@ -375,8 +382,7 @@ def report(
     """
     test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
-    options = (settings.robustness_images, settings.seed, settings.batch_size, settings.quiet)
-    robustness = measure_robustness(model, test, probabilities, *options)
+    robustness = measure_robustness(model, test, probabilities, settings.seed, settings.batch_size, settings.quiet)
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     predicted = predicted_classes(probabilities)
     earlier = settings.start_from.parent if settings.start_from else settings.models

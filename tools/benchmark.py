@@ -48,7 +48,7 @@ from make_demo_data import draw_car, make_demo_data
 
 import config
 from test_predict import predict_images
-from viewpoint.common.cli import COUNT, UserError, run
+from viewpoint.common.cli import COUNT, UserError, make_parser, run
 from viewpoint.common.images import ImageError, load_batch, open_image, resize, scale
 from viewpoint.common.parallel import cpu_count
 from viewpoint.common.quality import quality_reasons
@@ -364,13 +364,10 @@ def write_untrained_model(path: Path) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Time the project against the straightforward way of doing the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Time the project against the straightforward way of doing the same.")
     add = parser.add_argument
-    add("--data", type=Path, help="folder of photos; None: drawn ones")
-    add("--model", type=Path, help="model.tflite with labels.txt beside it; None: an untrained one")
+    add("--data", type=Path, help="folder of photos; without it, drawn ones")
+    add("--model", type=Path, help="model.tflite with labels.txt beside it; without it, an untrained one")
     add("--weights", default="none", help="weights of the backbone to train from, as in train.py")
     add("--only", nargs="+", choices=PARTS, default=PARTS, help="what to time")
     add("--rounds", type=COUNT, default=5, help="how often each way runs")

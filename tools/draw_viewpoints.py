@@ -6,7 +6,6 @@ Draws a car from each viewpoint and a close-up, with the annotated parts filled 
 their vote.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from make_demo_data import Region, draw_car, draw_close_up, views
 
 import config
 from viewpoint.annotations.via import read_regions
-from viewpoint.common.cli import SEED, run
+from viewpoint.common.cli import SEED, make_parser, run
 from viewpoint.common.files import write_atomically
 from viewpoint.data.labeling import label_parts, part_names, votes_of_names
 
@@ -75,9 +74,7 @@ def draw_viewpoints(path: Path, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Draw each class with its votes.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Draw each class with its votes.")
     parser.add_argument("--output", type=Path, default="docs/viewpoints.png", help="PNG file to write")
     parser.add_argument("--seed", type=SEED, default=11, help="seed of the cars")
     args = parser.parse_args()

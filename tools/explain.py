@@ -26,7 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import UserError, counted, printable, run
+from viewpoint.common.cli import UserError, counted, make_parser, printable, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError, load_image, scale, unscale
 from viewpoint.common.parallel import cpu_count, map_in_order
@@ -131,15 +131,13 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Show where the model looks.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Show where the model looks.")
     add = parser.add_argument
     add("images", type=Path, nargs="*", metavar="PHOTOS", help="photos, folders, or CSVs with the column image_path")
     add("--mistakes", action="store_true", help="explain the mistakes on the test split")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and report/")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of test.csv, for --mistakes")
-    add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
+    add("--data", type=Path, help="folder that a CSV's paths start from; without it, the one recorded beside it")
     add("--output", type=Path, default="explanations.html", help="page to write")
     args = parser.parse_args()
     if not args.images and not args.mistakes:

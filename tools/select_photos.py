@@ -39,8 +39,9 @@ from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 import config
+from viewpoint.annotations.via import NO_PARTS_KEY
 from viewpoint.annotations.vocabulary import known_by_words
-from viewpoint.common.cli import COUNT, UserError, counted, run
+from viewpoint.common.cli import COUNT, UserError, counted, make_parser, run
 from viewpoint.common.files import csv_name, write_atomically
 from viewpoint.common.images import ImageError, open_header, open_image
 from viewpoint.common.metrics import predicted_classes
@@ -64,6 +65,9 @@ VIA_FORMAT = "2.0.10"  # the _via_data_format_version that VIA 2.0.10 to 2.0.12 
 ANNOTATED = "annotated already"
 LEARNED = "learned without labels by train.py --unlabelled"
 NEAR_DUPLICATE = "nearly the same as another photo"
+# Among this many times the photos wanted, the most uncertain ones, those are chosen that differ.
+CANDIDATES = 4
+GUESS_KEY = "guess"  # the file attribute of the VIA project with the guess, which is for people and never read
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,12 @@ def choose(features: np.ndarray, probabilities: np.ndarray, weights: np.ndarray,
     """The rows of `count` photos that are uncertain and differ from each other, the most uncertain first.
 
     Takes features (n, channels), probabilities (n, classes) and a weight of each class. Of the
-    config.CANDIDATES * count photos with the smallest margin between the two best classes, k-means makes
+    CANDIDATES * count photos with the smallest margin between the two best classes, k-means makes
     `count` clusters, and the photo nearest to the centre of each is chosen.
     Source: Zhdanov, Diverse mini-batch Active Learning (2019), https://arxiv.org/abs/1901.05954.
     """
     needed = (1 - margins(probabilities)) * (probabilities @ weights) + 1e-6
-    candidates = np.argsort(-needed, kind="stable")[: config.CANDIDATES * count]
+    candidates = np.argsort(-needed, kind="stable")[: CANDIDATES * count]
     if len(candidates) <= count:
         return candidates.tolist()
     clusters = KMeans(count, n_init=1, random_state=config.SEED)
@@ -184,7 +188,7 @@ def via_project(names: list[str], choices: list[Choice], folder: Path, location:
             "filename": name,
             "size": size,
             "regions": [],
-            "file_attributes": {config.GUESS_KEY: choice.guess, config.NO_PARTS_KEY: {}},
+            "file_attributes": {GUESS_KEY: choice.guess, NO_PARTS_KEY: {}},
         }
         for name, size, choice in zip(names, sizes, choices, strict=True)
     }
@@ -200,7 +204,7 @@ def via_project(names: list[str], choices: list[Choice], folder: Path, location:
         "_via_img_metadata": entries,
         "_via_attributes": {
             "region": {config.IDENTITY_KEY: parts | {"default_options": {}}},
-            "file": {config.GUESS_KEY: guess, config.NO_PARTS_KEY: seen | {"default_options": {}}},
+            "file": {GUESS_KEY: guess, NO_PARTS_KEY: seen | {"default_options": {}}},
         },
         "_via_data_format_version": VIA_FORMAT,
         "_via_image_id_list": list(entries),
@@ -239,7 +243,7 @@ def print_summary(choices: list[Choice], guesses: list[str], left_out: Counter[s
         print(f"{name:<16}{chosen[name]:>8}{found[name]:>8}")
     print(
         f"\nOpen {output / 'via_project.json'} in VIA 2 (Project > Load). In each photo draw the parts, or tick "
-        f'"{config.NO_PARTS_KEY}" among\nthe file annotations; photos with neither are not used. Save the project '
+        f'"{NO_PARTS_KEY}" among\nthe file annotations; photos with neither are not used. Save the project '
         f"into {output}/, put\nthat folder beside your other photos and run data_preparation.py."
     )
 
@@ -278,10 +282,7 @@ def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Choose the photos that are most worth annotating.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Choose the photos that are most worth annotating.")
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
     add("--count", type=COUNT, default=200, help="photos to choose")

@@ -8,7 +8,6 @@ docs/report.png and docs/vehicles.png. For docs/guide.png it serves demo's captu
 walk around a drawn car; this needs playwright (pip install playwright) and, the first time, npm.
 """
 
-import argparse
 import io
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ import make_demo_data
 import serve_demo
 
 import config
-from viewpoint.common.cli import UserError, run
+from viewpoint.common.cli import UserError, make_parser, run
 from viewpoint.common.files import write_atomically
 
 # Each picture: the page in the demo folder, and the size of the window in pixels.
@@ -126,9 +125,7 @@ def take_pictures(demo: Path, output: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Take the pictures in docs/.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Take the pictures in docs/.")
     parser.add_argument("--demo", type=Path, default="demo", help="folder that make demo wrote")
     parser.add_argument("--output", type=Path, default="docs", help="folder to write the pictures to")
     args = parser.parse_args()

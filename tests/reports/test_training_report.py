@@ -74,7 +74,7 @@ def one_hot_with_doubt(labels: list[str]) -> np.ndarray:
 
 
 LOG = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
-SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
+SETTINGS = {"backbone": "MobileNetV2", "temperature": None, "suggestion": None}
 HISTORY = [{"phase": 1, "epoch": 1, **LOG, "kept": False}, {"phase": 2, "epoch": 1, **LOG, "kept": True}]
 
 

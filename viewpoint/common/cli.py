@@ -7,6 +7,9 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import config
 
 
 class UserError(Exception):
@@ -36,7 +39,27 @@ def complain(message: str) -> None:
     print(f"\n{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
 
 
-# --- Option types for argparse -----------------------------------------------------
+# --- Command lines -----------------------------------------------------------------
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Shows the default of each option that has one, as people write it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default, text = action.default, (action.help or "").replace(" (default: %(default)s)", "")
+        if default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+            return text
+        if isinstance(default, (list, tuple)):
+            default = (" " if action.nargs else ",").join(map(str, default))
+        shown = "on" if default is True else f"{default:.4g}" if isinstance(default, float) else str(default)
+        return f"{text} (default: {shown})"
+
+
+def make_parser(description: str, **options: Any) -> argparse.ArgumentParser:
+    """A parser for a script's options that shows their defaults and knows --version."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, **options)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {config.VERSION}", help="print the version")
+    return parser
 
 
 def number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:

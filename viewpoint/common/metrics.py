@@ -7,6 +7,8 @@ import numpy as np
 
 import config
 
+CALIBRATION_BINS = 15
+
 
 def accuracy_and_macro_f1(true: Sequence[str], predicted: Sequence[str]) -> tuple[float, float]:
     """Accuracy and macro F1, 0 to 1; macro F1 is the mean over the classes that occur in `true`.
@@ -46,7 +48,7 @@ def wilson_interval(right: int, count: int) -> list[float] | None:
 # --- Calibration -------------------------------------------------------------------
 
 
-def reliability(scores: np.ndarray, right: np.ndarray, bins: int) -> dict[str, np.ndarray]:
+def reliability(scores: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> dict[str, np.ndarray]:
     """How often a model is right in each of `bins` equal bins of its score; empty bins are left out.
 
     Takes the best scores (n,), 0 to 1, and whether each decision was right (n,). Returns the mean
@@ -65,7 +67,7 @@ def reliability(scores: np.ndarray, right: np.ndarray, bins: int) -> dict[str, n
     }
 
 
-def expected_calibration_error(scores: np.ndarray, right: np.ndarray, bins: int) -> float:
+def expected_calibration_error(scores: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """The mean distance between score and accuracy over the bins of reliability(), weighted by images.
 
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.

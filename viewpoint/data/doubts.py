@@ -18,7 +18,25 @@ from viewpoint.data.labeling import part_names, votes_of_names
 ENDS, SIDES = ("front", "rear"), ("left", "right")
 MIRRORED_REASON = "the parts are where a mirrored car has them: left and right swapped?"
 
-# What the review page calls each key of config.SUSPICIONS that gives a reason.
+# The weight of each reason to doubt a label. "model" is multiplied by the probability that the
+# models of the cross-validation, or else a trained model, give to all other classes together.
+SUSPICIONS = {
+    "conflict": 6.0,  # nearly the same photo as another one with another label
+    "mirrored": 3.0,  # its parts are drawn where those of a mirrored car would be
+    "model": 3.0,
+    "confident": 1.0,  # confident learning calls it wrong
+    "twin": 0.6,  # the photo before or after it in its folder looks alike and has another label
+    "nameless": 0.4,  # regions without a name, too few to change the label
+    "unknown": 0.4,  # part names that no list knows, too few to change the label
+    "no end": 0.3,  # only left or right parts, which make a Front by rule
+    "margin": 0.3,  # one vote decides
+    "sides": 0.15,  # at least two left and two right parts, but not as many of both
+    "tie": 0.15,  # as many front as rear parts, which make a Front by rule
+    "single": 0.1,  # a Background only because it has too few parts
+}
+TWIN_BITS = 24  # photos whose 128-bit perceptual hashes differ in at most this many bits look alike
+
+# What the review page calls each key of SUSPICIONS that gives a reason.
 REASONS = {
     "conflict": "nearly equal photos, different labels",
     "mirrored": "parts look mirrored",
@@ -49,7 +67,7 @@ def find_suspicions(
     out_of_fold: dict[str, dict[str, float]],
     conflicts: Iterable[tuple[str, str]] = (),
 ) -> list[tuple[float, dict[str, str]]]:
-    """How doubtful each label is, and why: (sum of config.SUSPICIONS, reasons by their key), in the rows' order.
+    """How doubtful each label is, and why: (sum of SUSPICIONS, reasons by their key), in the rows' order.
 
     `df` has parse_dataset's columns and order; `photos` maps image_path to parts and hash;
     `out_of_fold` are the probabilities of models that did not learn the photo, `predictions` those
@@ -73,11 +91,11 @@ def find_suspicions(
             reasons["model"] = contradiction
         for other in others:
             if other and other.label != row.label and other.image_path not in same:
-                if (photos[other.image_path].hash ^ photo.hash).bit_count() <= config.TWIN_BITS:
+                if (photos[other.image_path].hash ^ photo.hash).bit_count() <= TWIN_BITS:
                     reasons["twin"] = f"looks like {PurePosixPath(other.image_path).name}, which is {other.label}"
         reasons |= reasons_in_names(photo.parts)
         reasons |= reasons_in_votes(row.label, row.front_votes, row.rear_votes, row.left_votes, row.right_votes)
-        score = doubt + sum(config.SUSPICIONS[reason] for reason in reasons if reason != "model")
+        score = doubt + sum(SUSPICIONS[reason] for reason in reasons if reason != "model")
         found.append((score, reasons))
     return found
 
@@ -95,8 +113,8 @@ def judge_labels(
     given = np.array([config.CLASSES.index(labels[path]) for path in paths])
     probabilities = np.array([[predictions[path].get(name, 0.0) for name in config.CLASSES] for path in paths])
     others = 1 - self_confidence(given, probabilities)
-    scores = config.SUSPICIONS["model"] * others
-    scores += config.SUSPICIONS["confident"] * find_label_errors(given, probabilities)
+    scores = SUSPICIONS["model"] * others
+    scores += SUSPICIONS["confident"] * find_label_errors(given, probabilities)
     best = probabilities.argmax(axis=1)
     reasons = [
         f"{who} {config.CLASSES[best[i]]} ({probabilities[i, best[i]]:.2f})" if best[i] != given[i] else ""
@@ -185,7 +203,7 @@ def reasons_in_names(parts: Iterable[Part]) -> dict[str, str]:
 
 
 def reasons_in_votes(label: str, front: int, rear: int, left: int, right: int) -> dict[str, str]:
-    """What in the votes of a photo speaks against its label: {a key of config.SUSPICIONS: why}.
+    """What in the votes of a photo speaks against its label: {a key of SUSPICIONS: why}.
 
     As many left as right parts are what a straight view has, so they are no reason.
     """

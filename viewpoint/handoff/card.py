@@ -42,7 +42,7 @@ def model_card(
 
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert")]
     parts = [
-        f"# {config.MODEL_NAME} {config.MODEL_VERSION}",
+        f"# {config.MODEL_NAME} {config.VERSION}",
         f"{config.MODEL_DESCRIPTION}{f' {MIRROR_TEXT}' if converted.mirror else ''} "
         f"Author: {config.MODEL_AUTHOR}. License: {config.MODEL_LICENSE}. "
         f"Made on {datetime.date.today():%Y-%m-%d} with {', '.join(versions)}.",

@@ -20,6 +20,11 @@ LOWEST = 1e-3
 
 TICK = 0.01  # seconds; times are rounded to it
 
+VIEW_SECONDS = 3.0  # for how long a view is seen on average
+AWAY_SHARE = 0.1  # fraction of the changes of view that turn away from the car, to Background
+JUMP_SHARE = 0.01  # fraction of the changes to a view that is no neighbour on VIEW_CIRCLE
+FRAME_WEIGHT = 0.5  # what a frame counts, because frames in a row repeat each other's mistakes
+
 
 class Stretch(NamedTuple):
     """Frames in a row that show one class: index of the first, index after the last, the class."""
@@ -34,16 +39,16 @@ def transitions(labels: tuple[str, ...], ticks: int) -> np.ndarray:
     """The probability (from, to) that a class follows another one after some ticks of TICK seconds; rows sum to 1."""
     count = len(labels)
     circle = [name for name in config.VIEW_CIRCLE if name in labels]
-    weights = np.full((count, count), config.JUMP_SHARE / count)
+    weights = np.full((count, count), JUMP_SHARE / count)
     for position, name in enumerate(circle):
         for neighbour in (circle[position - 1], circle[(position + 1) % len(circle)]):
-            weights[labels.index(name), labels.index(neighbour)] += (1 - config.JUMP_SHARE - config.AWAY_SHARE) / 2
+            weights[labels.index(name), labels.index(neighbour)] += (1 - JUMP_SHARE - AWAY_SHARE) / 2
     if config.BACKGROUND in labels:
         background = labels.index(config.BACKGROUND)
-        weights[:, background] += config.AWAY_SHARE
+        weights[:, background] += AWAY_SHARE
         weights[background] = 1.0  # the camera may turn back to any view
     np.fill_diagonal(weights, 0)
-    leave = 1 - np.exp(-TICK / config.VIEW_SECONDS)
+    leave = 1 - np.exp(-TICK / VIEW_SECONDS)
     one_tick = leave * weights / weights.sum(axis=1, keepdims=True)
     np.fill_diagonal(one_tick, 1 - leave)
     # In a long time the view may change more than once.
@@ -60,7 +65,7 @@ def most_probable_path(
     """
     # A classifier gives P(class | frame); with all classes equally likely before, P(frame | class) is proportional.
     # Frames in a row repeat each other's mistakes, so each counts for less than an independent one.
-    scores = config.FRAME_WEIGHT * np.log(np.maximum(probabilities, LOWEST))
+    scores = FRAME_WEIGHT * np.log(np.maximum(probabilities, LOWEST))
     if any(usable):
         scores[~np.asarray(usable, dtype=bool)] = 0
     best = scores[0]

@@ -41,6 +41,7 @@ TURNS = {
 
 # A video is cut off when its last frame ends this many seconds before the length that the file states.
 CUT_OFF_SECONDS = 1.0
+NEAR_BEST = 0.9  # the frame to save has at least this fraction of its view's best score
 
 
 class VideoError(UserError):
@@ -208,7 +209,7 @@ def summarize(watched: Watched, predictor: Predictor) -> list[Result]:
 def best_frames(watched: Watched) -> dict[str, int]:
     """The index of the frame that shows each class best, where a frame and the steady sequence agree on it.
 
-    That is the sharpest of the sure and usable ones whose score is at least config.NEAR_BEST of
+    That is the sharpest of the sure and usable ones whose score is at least NEAR_BEST of
     their best one. Where there is none, it is the frame that comes closest.
     """
     best = {}
@@ -220,7 +221,7 @@ def best_frames(watched: Watched) -> dict[str, int]:
         ]
         sure = [index for index in frames if watched.results[index].is_good]
         if sure:
-            least = config.NEAR_BEST * max(watched.results[index].score for index in sure)
+            least = NEAR_BEST * max(watched.results[index].score for index in sure)
             near = [index for index in sure if watched.results[index].score >= least]
             best[name] = max(near, key=lambda index: watched.sharpness[index])
         elif frames:

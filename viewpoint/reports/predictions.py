@@ -13,6 +13,8 @@ from viewpoint.common.images import ImageError
 from viewpoint.inference.outputs import Prediction
 from viewpoint.reports.pictures import contact_sheet, thumbnail
 
+COLUMNS = 6  # of the contact sheet
+
 
 class LeastCertain:
     """Takes predictions one by one and keeps the config.CONTACT_SHEET_IMAGES with the lowest scores."""
@@ -45,5 +47,5 @@ def draw_predictions(photos: LeastCertain, path: Path) -> None:
     if not tiles:
         raise UserError(f"{path} was not drawn: the predicted photos no longer exist")
     with write_atomically(path) as temporary:
-        contact_sheet(tiles, config.CONTACT_SHEET_COLUMNS).save(temporary)
+        contact_sheet(tiles, COLUMNS).save(temporary)
     print(f"{path} shows {counted(len(tiles), 'prediction')}, the least certain first.")

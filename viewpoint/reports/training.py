@@ -128,7 +128,7 @@ def measure(
 ) -> dict:
     """All figures on the test split, as metrics.json has them; `tested_before` are rows of earlier test photos."""
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
-    right, bins = is_right(test["label"], probabilities), settings["calibration_bins"]
+    right = is_right(test["label"], probabilities)
     *before, scores = scores_by_stage(probabilities, settings["temperature"]).values()
     metrics["accuracy_interval_95"] = wilson_interval(int(right.sum()), len(right))
     metrics["by_folder"] = folder_figures(test["image_path"], right.tolist())
@@ -137,9 +137,9 @@ def measure(
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
-    metrics["calibration_error"] = expected_calibration_error(scores, right, bins)
+    metrics["calibration_error"] = expected_calibration_error(scores, right)
     if before:
-        metrics["calibration_error_before"] = expected_calibration_error(before[0], right, bins)
+        metrics["calibration_error_before"] = expected_calibration_error(before[0], right)
     if robustness:
         metrics["robustness"] = robustness
     if threshold := (settings["suggestion"] or {}).get("threshold"):
@@ -484,7 +484,7 @@ def draw_figures(
     folder: Path,
 ) -> list[tuple[str, Path]]:
     """Draw every chart of the report to a PNG file in `folder`: (title, file) in the page's order."""
-    right, bins = is_right(splits["test"]["label"], probabilities), settings["calibration_bins"]
+    right = is_right(splits["test"]["label"], probabilities)
     scores = scores_by_stage(probabilities, settings["temperature"])
     coverage = coverage_by_threshold(probabilities.max(axis=1), right)
     threshold = (settings["suggestion"] or {}).get("threshold")
@@ -497,7 +497,7 @@ def draw_figures(
     if len(right) >= PHOTOS_FOR_PLOTS:
         drawings["reliability"] = (
             "Can the scores be trusted?",
-            lambda path: draw_reliability(scores, right, bins, path),
+            lambda path: draw_reliability(scores, right, path),
         )
     else:
         remove(folder / "reliability.png")  # of an earlier training with more photos

@@ -19,7 +19,7 @@ PREDICTIONS_FOLDER = Path("report") / "history"
 COLUMNS = [*PREDICTION_COLUMNS, "label", "photo"]
 FIGURES = ("images", "accuracy", "macro_f1", "log_loss", "calibration_error")
 # Options that say nothing about how a model was trained.
-LEFT_OUT = ("models", "resume", "quiet", "tensorboard")
+LEFT_OUT = ("models", "resume", "quiet")
 
 
 @dataclass(frozen=True)

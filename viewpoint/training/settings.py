@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import config
-from viewpoint.common.cli import number
+from viewpoint.common.cli import make_parser, number
 
 STRENGTHS = tuple(config.TRAIN_OPTIONS["strengths of --augment"])
 
@@ -39,14 +39,11 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
     recipe_parser.add_argument(
         "--recipe", choices=config.RECIPES, default="default", help="set of defaults for the options below"
     )
-    recipe = recipe_parser.parse_known_args(options)[0].recipe
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s [options]",  # the full list would fill a screen before the options that matter
-        description=description,
-        parents=[recipe_parser],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    defaults = Settings(recipe)
+    recipe_parser.add_argument("--help-all", action="store_true", help="show all options and exit")
+    known = recipe_parser.parse_known_args(options)[0]
+    # The full list would fill screens before the options that matter.
+    parser = make_parser(description, usage="%(prog)s [options]", parents=[recipe_parser])
+    defaults = Settings(known.recipe)
     for title, rows in config.TRAIN_OPTIONS.items():
         group = parser.add_argument_group(title)
         for name, (value, accepts, meaning) in rows.items():
@@ -61,8 +58,12 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
                 keywords["type"] = number(type(value), low, float("inf") if high is None else high)
             else:
                 keywords["type"] = accepts
+            if title != "common options" and not known.help_all:
+                keywords["help"] = argparse.SUPPRESS
             group.add_argument("--" + name.replace("_", "-"), **keywords)
-    settings = Settings(**vars(parser.parse_args(options)))
+    values = vars(parser.parse_args(["--help"] if known.help_all else options))
+    del values["help_all"]
+    settings = Settings(**values)
     if settings.ema and settings.early_stopping_patience:
         parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
     if settings.unlabelled and not settings.start_from:
