@@ -52,8 +52,9 @@ from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.parts import PARTS_NAME, read_drawn
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
+from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import Source, write_report
+from viewpoint.reports.training import write_report
 from viewpoint.training.batches import (
     FeatureBatches,
     ImageBatches,

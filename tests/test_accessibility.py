@@ -8,10 +8,11 @@ from PIL import Image
 import config
 from viewpoint.data.scan import read_dataset
 from viewpoint.reports.drift import Unusual, render_page
+from viewpoint.reports.mistakes import Source
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import write_review
-from viewpoint.reports.training import Source, write_report
+from viewpoint.reports.training import write_report
 from viewpoint.training.drift import Photos, compare
 
 

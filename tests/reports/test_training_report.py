@@ -14,6 +14,7 @@ from viewpoint.common.comparison import compare
 from viewpoint.data.out_of_fold import write_out_of_fold
 from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import photo_hash
+from viewpoint.reports import mistakes
 from viewpoint.reports import training as report
 from viewpoint.training.history import Previous
 
@@ -203,12 +204,12 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
         asked.extend(classes)
         return np.zeros((len(rows), 2, 2))
 
-    source = report.Source(
+    source = mistakes.Source(
         dataset, tmp_path / "photos", "a date", {"test": "0123456789"}, "epochs 3 instead of 2", heat
     )
     probabilities = one_hot_with_doubt(["Rear"] * 7)
     probabilities[4] = np.eye(7)[rear]
-    judged = report.judge_mistakes(test, probabilities, source)
+    judged = mistakes.judge_mistakes(test, probabilities, source)
     assert {test["image_path"][row]: one.verdict for row, one in judged.items()} == {
         "lot/mirrored.jpg": "label looks wrong",
         "lot/twin.jpg": "label looks wrong",

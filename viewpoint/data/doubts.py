@@ -16,7 +16,6 @@ from viewpoint.data.confident_learning import find_label_errors, self_confidence
 from viewpoint.data.labeling import part_names, votes_of_names
 
 ENDS, SIDES = ("front", "rear"), ("left", "right")
-MIRRORED_REASON = "the parts are where a mirrored car has them: left and right swapped?"
 
 # The weight of each reason to doubt a label. "model" is multiplied by the probability that the
 # models of the cross-validation, or else a trained model, give to all other classes together.
@@ -76,32 +75,44 @@ def find_suspicions(
     """
     labels = dict(zip(df["image_path"], df["label"], strict=True))
     judged = judge_labels(labels, predictions, "the model says")
-    judged |= judge_labels(labels, out_of_fold, "models that did not learn this photo say")
+    judged |= judge_labels(labels, out_of_fold)
     counterparts = counterparts_of(conflicts)
     found = []
     for row, others in zip(df.itertuples(index=False), neighbours(df), strict=True):
         photo, same = photos[row.image_path], counterparts.get(row.image_path, [])
-        reasons = {}
+        conflict = twin = ""
         if same:
-            reasons["conflict"] = "nearly the same photo as " + "; ".join(f"{it}, which is {labels[it]}" for it in same)
-        if looks_mirrored(photo.parts):
-            reasons["mirrored"] = MIRRORED_REASON
-        doubt, contradiction = judged.get(row.image_path, (0.0, ""))
-        if contradiction:
-            reasons["model"] = contradiction
+            conflict = "nearly the same photo as " + "; ".join(f"{it}, which is {labels[it]}" for it in same)
         for other in others:
             if other and other.label != row.label and other.image_path not in same:
                 if (photos[other.image_path].hash ^ photo.hash).bit_count() <= TWIN_BITS:
-                    reasons["twin"] = f"looks like {PurePosixPath(other.image_path).name}, which is {other.label}"
-        reasons |= reasons_in_names(photo.parts)
-        reasons |= reasons_in_votes(row.label, row.front_votes, row.rear_votes, row.left_votes, row.right_votes)
+                    twin = f"looks like {PurePosixPath(other.image_path).name}, which is {other.label}"
+        doubt, contradiction = judged.get(row.image_path, (0.0, ""))
+        votes = (row.front_votes, row.rear_votes, row.left_votes, row.right_votes)
+        reasons = reasons_against(row.label, votes, photo.parts, conflict, contradiction, twin)
         score = doubt + sum(SUSPICIONS[reason] for reason in reasons if reason != "model")
         found.append((score, reasons))
     return found
 
 
+def reasons_against(
+    label: str, votes: tuple[int, ...], parts: Iterable[Part], conflict: str, contradiction: str, twin: str = ""
+) -> dict[str, str]:
+    """What speaks against a label: {a key of SUSPICIONS: why}.
+
+    `votes` are those for front, rear, left and right. `conflict` and `twin` say what of similar photos speaks
+    against it, `contradiction` what a model says; "" where nothing does.
+    """
+    mirrored = "the parts are where a mirrored car has them: left and right swapped?" if looks_mirrored(parts) else ""
+    reasons = {"conflict": conflict, "mirrored": mirrored, "model": contradiction, "twin": twin}
+    given = {key: reason for key, reason in reasons.items() if reason}
+    return given | reasons_in_names(parts) | reasons_in_votes(label, *votes)
+
+
 def judge_labels(
-    labels: dict[str, str], predictions: dict[str, dict[str, float]], who: str
+    labels: dict[str, str],
+    predictions: dict[str, dict[str, float]],
+    who: str = "models that did not learn this photo say",
 ) -> dict[str, tuple[float, str]]:
     """What predictions say of the labels: {image_path: (share of the score, reason)}.
 

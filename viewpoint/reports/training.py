@@ -1,25 +1,20 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
-import contextlib
 import csv
 import dataclasses
 import json
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
-from viewpoint.annotations.photo import Part
-from viewpoint.common.cli import UserError, counted
-from viewpoint.common.files import relative_path, remove, write_atomically
-from viewpoint.common.images import ImageError, upright_size
+from viewpoint.common.cli import counted
+from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.metrics import (
     accuracy_and_macro_f1,
     coverage_by_threshold,
@@ -30,38 +25,16 @@ from viewpoint.common.metrics import (
     threshold_effect,
     wilson_interval,
 )
-from viewpoint.data.corrections import read_corrections
-from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
-from viewpoint.data.doubts import (
-    MIRRORED_REASON,
-    counterparts_of,
-    looks_mirrored,
-    reasons_in_names,
-    reasons_in_votes,
-)
-from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.data.parts import PARTS_NAME, read_parts
-from viewpoint.data.provenance import hash_photos
+from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
-from viewpoint.reports.charts import (
-    draw_class_distribution,
-    draw_confusion_matrix,
-    draw_coverage,
-    draw_learning_curves,
-    draw_reliability,
-    draw_robustness,
-    overlay,
-)
+from viewpoint.reports import charts
+from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_changes, show_photos
 from viewpoint.reports.pages import render
-from viewpoint.reports.pictures import data_uri, thumbnail
-from viewpoint.reports.review import CANVAS, drawn_parts
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 from viewpoint.training.figures import (
-    VOTE_COLUMNS,
     age_figures,
     class_figures,
     class_table,
-    clearness,
     folder_figures,
     label_figures,
     with_interval,
@@ -70,32 +43,6 @@ from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
 PHOTOS_FOR_PLOTS = 200
-# When this model and those of a cross-validation are this sure of the same class, the label looks wrong.
-CERTAIN = 0.9
-# What a mistake on the test split is, and how a sentence counts it.
-VERDICTS = {
-    "label looks wrong": "where the label looks wrong",
-    "ambiguous view": "of ambiguous views",
-    "model's error": "that are the model's",
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the labels and the figures came from.
-
-    `dataset` is the folder that data_preparation.py wrote, `data` that of the photos, `date` when
-    the training ended, `fingerprints` the hash of each split's photos and labels, `changes` what
-    differs from the previous training. `heat` takes rows of the test split and class indices,
-    and returns Grad-CAM maps (n, height, width), 0 to 1.
-    """
-
-    dataset: Path | None = None
-    data: Path | None = None
-    date: str = ""
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    changes: str = ""
-    heat: Callable[[Sequence[int], list[int]], np.ndarray] | None = None
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
@@ -211,155 +158,6 @@ def write_test_predictions(test: pd.DataFrame, probabilities: np.ndarray, path: 
         writer.writerow([*PREDICTION_COLUMNS, "label"])
         scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
         writer.writerows(zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True))
-
-
-# --- Mistakes ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What is known of a test photo and its label: its parts, votes, the reasons to doubt it, and a verdict.
-
-    The verdict on a mistake is one of VERDICTS; "" when the split has no votes, so that nobody knows.
-    """
-
-    parts: tuple[Part, ...] = ()
-    votes: tuple[int, ...] = ()
-    reasons: tuple[str, ...] = ()
-    verdict: str = ""
-
-
-def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source) -> dict[int, Judged]:
-    """What speaks against the label of each test photo that the model gets wrong, by its row."""
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities)).tolist()
-    paths = {row: test["image_path"].iloc[row] for row in wrong}
-    parts: dict[str, tuple[Part, ...]] = {}
-    others: dict[str, dict[str, float]] = {}
-    counterparts: dict[str, list[str]] = {}
-    marked: dict[str, str] = {}
-    if source.dataset and source.data:
-        wanted = set(paths.values())
-        parts = read_parts(source.dataset / PARTS_NAME, wanted)
-        contents = dict(zip(paths.values(), hash_photos(source.data / path for path in paths.values()), strict=True))
-        others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, contents)
-        counterparts = counterparts_of(read_conflicts(source.dataset))
-        with contextlib.suppress(UserError):  # damaged since data_preparation.py read it
-            marked = read_corrections(source.dataset / CORRECTIONS_NAME)
-    predicted = predicted_classes(probabilities)
-    judged = {}
-    for row, path in paths.items():
-        votes = votes_of_row(test.iloc[row])
-        if not votes:
-            judged[row] = Judged(parts.get(path, ()))
-            continue
-        label, reasons = test["label"].iloc[row], {}
-        if marked.get(path) == label:
-            judged[row] = Judged(
-                parts.get(path, ()), votes, ("a person gave or confirmed this label",), "model's error"
-            )
-            continue
-        if path in counterparts:
-            reasons["conflict"] = f"nearly the same photo as {counterparts[path][0]}, which has another label"
-        if looks_mirrored(parts.get(path, ())):
-            reasons["mirrored"] = MIRRORED_REASON
-        if others.get(path):
-            best = max(others[path], key=lambda name: others[path][name])
-            if best != label:
-                reasons["model"] = f"models that did not learn this photo say {best} ({others[path][best]:.2f})"
-        reasons |= reasons_in_names(parts.get(path, ())) | reasons_in_votes(label, *votes)
-        agrees = others.get(path, {}).get(predicted[row], 0) >= CERTAIN and probabilities[row].max() >= CERTAIN
-        if {"conflict", "mirrored"} & reasons.keys() or (agrees and clearness(label, *votes) != "ambiguous"):
-            verdict = "label looks wrong"
-        elif clearness(label, *votes) == "ambiguous":
-            verdict = "ambiguous view"
-        else:
-            verdict = "model's error"
-        judged[row] = Judged(parts.get(path, ()), votes, tuple(reasons.values()), verdict)
-    return judged
-
-
-def votes_of_row(row: pd.Series) -> tuple[int, ...]:
-    """The votes of a row of a split; () when the split has none, because it is a CSV of someone else."""
-    try:
-        return tuple(int(row[column]) for column in VOTE_COLUMNS)
-    except (KeyError, ValueError):
-        return ()
-
-
-def read_conflicts(dataset: Path) -> list[tuple[str, str]]:
-    """The pairs of nearly equal photos with different labels that data_preparation.py found."""
-    pairs = read_summary(dataset / SUMMARY_NAME).get("conflicts", [])
-    return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
-
-
-def list_changes(
-    test: pd.DataFrame,
-    probabilities: np.ndarray,
-    previous: Previous | None,
-    judged: dict[int, Judged],
-    source: Source,
-    folder: Path,
-) -> dict[str, list[dict]]:
-    """The photos on which the model and the previous one differ, by title, for the page."""
-    if previous is None or previous.comparison is None:
-        return {}
-    found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
-    return {
-        title: show_photos(
-            test, probabilities, np.array([previous.rows[index] for index in positions]), judged, source, folder
-        )
-        for title, positions in found.items()
-        if positions
-    }
-
-
-def show_photos(
-    test: pd.DataFrame,
-    probabilities: np.ndarray,
-    rows: np.ndarray,
-    judged: dict[int, Judged],
-    source: Source,
-    folder: Path,
-) -> list[dict]:
-    """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
-    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN].tolist()
-    predicted = predicted_classes(probabilities)
-    heats: np.ndarray | list[np.ndarray] = []
-    if source.heat and order:
-        with contextlib.suppress(ImageError):  # a photo vanished after it was predicted
-            heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
-    review = relative_path(source.dataset / REVIEW_NAME, folder) if source.dataset else None
-    photos = []
-    for number, row in enumerate(order):
-        label, path, about = test["label"].iloc[row], test["image_path"].iloc[row], judged.get(row, Judged())
-        picture = heat = None
-        size, parts = (1, 1), []
-        try:
-            image = thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE)
-            size, picture = image.size, data_uri(image)
-            parts = drawn_parts(about.parts, CANVAS / max(upright_size(test["file"].iloc[row])))
-            if len(heats):
-                heat = data_uri(overlay(image, heats[number]))
-        except ImageError:  # the file vanished after it was decoded
-            pass
-        photos.append(
-            {
-                "path": path,
-                "picture": picture,
-                "heat": heat,
-                "size": [CANVAS * side / max(size) for side in size],
-                "parts": parts,
-                "votes": about.votes,
-                "reasons": about.reasons,
-                "verdict": about.verdict,
-                "review": f"{quote(review)}#photo={quote(path, safe='')}" if review else None,
-                "label": label,
-                "label_score": float(probabilities[row, config.CLASSES.index(label)]),
-                "predicted": predicted[row],
-                "score": float(probabilities[row].max()),
-            }
-        )
-    return photos
 
 
 # --- What a team lead asks ---------------------------------------------------------
@@ -489,20 +287,20 @@ def draw_figures(
     coverage = coverage_by_threshold(probabilities.max(axis=1), right)
     threshold = (settings["suggestion"] or {}).get("threshold")
     drawings: dict[str, tuple[str, Callable[[Path], None]]] = {
-        "confusion_matrix": ("Confusion matrix", lambda path: draw_confusion_matrix(metrics, path)),
-        "learning_curves": ("Learning curves", lambda path: draw_learning_curves(history, path)),
-        "answered": ("Fewer answers, more of them right", lambda path: draw_coverage(coverage, threshold, path)),
-        "class_distribution": ("Photos per class", lambda path: draw_class_distribution(splits, path)),
+        "confusion_matrix": ("Confusion matrix", lambda path: charts.draw_confusion_matrix(metrics, path)),
+        "learning_curves": ("Learning curves", lambda path: charts.draw_learning_curves(history, path)),
+        "answered": ("Fewer answers, more of them right", lambda path: charts.draw_coverage(coverage, threshold, path)),
+        "class_distribution": ("Photos per class", lambda path: charts.draw_class_distribution(splits, path)),
     }
     if len(right) >= PHOTOS_FOR_PLOTS:
         drawings["reliability"] = (
             "Can the scores be trusted?",
-            lambda path: draw_reliability(scores, right, path),
+            lambda path: charts.draw_reliability(scores, right, path),
         )
     else:
         remove(folder / "reliability.png")  # of an earlier training with more photos
     if "robustness" in metrics:
-        drawings["robustness"] = ("Changed photos", lambda path: draw_robustness(metrics["robustness"], path))
+        drawings["robustness"] = ("Changed photos", lambda path: charts.draw_robustness(metrics["robustness"], path))
     figures = []
     for name, (title, draw) in drawings.items():
         with write_atomically(folder / f"{name}.png") as path:

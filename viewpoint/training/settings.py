@@ -1,6 +1,7 @@
 """The options of train.py, from config.TRAIN_OPTIONS to a command line and to a settings object."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,11 +40,12 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
     recipe_parser.add_argument(
         "--recipe", choices=config.RECIPES, default="default", help="set of defaults for the options below"
     )
-    recipe_parser.add_argument("--help-all", action="store_true", help="show all options and exit")
-    known = recipe_parser.parse_known_args(options)[0]
+    recipe = recipe_parser.parse_known_args(options)[0].recipe
     # The full list would fill screens before the options that matter.
+    shows_all = "--help-all" in (sys.argv if options is None else options)
     parser = make_parser(description, usage="%(prog)s [options]", parents=[recipe_parser])
-    defaults = Settings(known.recipe)
+    parser.add_argument("--help-all", action="help", help="show all options and exit")
+    defaults = Settings(recipe)
     for title, rows in config.TRAIN_OPTIONS.items():
         group = parser.add_argument_group(title)
         for name, (value, accepts, meaning) in rows.items():
@@ -58,12 +60,10 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
                 keywords["type"] = number(type(value), low, float("inf") if high is None else high)
             else:
                 keywords["type"] = accepts
-            if title != "common options" and not known.help_all:
+            if title != "common options" and not shows_all:
                 keywords["help"] = argparse.SUPPRESS
             group.add_argument("--" + name.replace("_", "-"), **keywords)
-    values = vars(parser.parse_args(["--help"] if known.help_all else options))
-    del values["help_all"]
-    settings = Settings(**values)
+    settings = Settings(**vars(parser.parse_args(options)))
     if settings.ema and settings.early_stopping_patience:
         parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
     if settings.unlabelled and not settings.start_from:
