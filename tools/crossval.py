@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 import config
 from viewpoint.common.cli import SEED, UserError, counted, make_parser, number, run
 from viewpoint.common.files import list_folder
-from viewpoint.common.images import ImageError, is_photo, load_batch
+from viewpoint.common.images import is_photo
 from viewpoint.common.metrics import expected_calibration_error
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
@@ -52,7 +52,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.data.parts import PARTS_NAME
 from viewpoint.data.provenance import fingerprint, hash_photos, read_data
 from viewpoint.data.splits import assign, in_path_order
-from viewpoint.inference.model import in_mirror, load_model
+from viewpoint.inference.predictor import Predictor
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.training.settings import parse_settings
@@ -117,22 +117,10 @@ def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
 
     "plain" is the model's answer, "mirrored" the mean of its answers for the photo and its mirror image.
     """
-    runner, size, labels = load_model(model)
-    mirrored = in_mirror(runner, labels)
-
-    def predict(file: str) -> dict[str, np.ndarray] | None:
-        try:
-            batch = load_batch([file], size)
-        except ImageError:
-            return None
-        plain = runner(batch)[0]
-        return {"plain": plain, "mirrored": (plain + mirrored(batch)[0]) / 2}
-
-    answers: dict[str, list] = {"plain": [], "mirrored": []}
-    results = map_in_order(predict, other["file"], cpu_count())
-    for found, true in zip(results, other["label"], strict=True):
-        for way, values in (found or {}).items():
-            answers[way].append([labels[int(values.argmax())], round(float(values.max()), 6), true])
+    answers = {}
+    for way, tta in (("plain", False), ("mirrored", True)):
+        results = zip(Predictor(model, tta=tta).batch(other["file"]), other["label"], strict=True)
+        answers[way] = [[one.best_class, round(one.score, 6), true] for one, true in results if one.error is None]
     return answers
 
 

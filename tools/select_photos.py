@@ -17,7 +17,6 @@ dataset/ and run data_preparation.py. docs/selecting.md says how photos are chos
 
 import argparse
 import contextlib
-import csv
 import itertools
 import json
 import re
@@ -47,7 +46,7 @@ from viewpoint.common.images import ImageError, open_header, open_image
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
-from viewpoint.common.tables import read_table
+from viewpoint.common.tables import read_table, write_csv
 from viewpoint.data.dataset import SPLITS, recorded_data_dir
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.labeling import VAGUE
@@ -224,12 +223,11 @@ def write_project(choices: list[Choice], output: Path) -> None:
         # CVAT's raw labels are JSON, but not a file that data_preparation.py should try to read.
         labels = [{"name": name, "attributes": []} for name in options]
         (folder / "cvat_labels.txt").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
-        with (folder / SELECTION_NAME).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["copy", "image_name", "guess", "margin", "content"])
-            for name, choice in zip(names, choices, strict=True):
-                found = (choice.photo.name, choice.guess, f"{choice.margin:.4f}", photo_hash(choice.photo.file))
-                writer.writerow([csv_name(name), *found])
+        rows = [
+            (csv_name(name), one.photo.name, one.guess, f"{one.margin:.4f}", photo_hash(one.photo.file))
+            for name, one in zip(names, choices, strict=True)
+        ]
+        write_csv(folder / SELECTION_NAME, ["copy", "image_name", "guess", "margin", "content"], rows)
 
 
 def print_summary(choices: list[Choice], guesses: list[str], left_out: Counter[str], output: Path) -> None:

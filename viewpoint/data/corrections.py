@@ -1,6 +1,5 @@
 """What people said of labels on the review page: read and write corrections.csv, and apply it."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,7 @@ import pandas as pd
 import config
 from viewpoint.annotations.photo import Report
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import write_atomically
-from viewpoint.common.tables import read_table
+from viewpoint.common.tables import read_table, write_csv
 from viewpoint.data.dataset import CORRECTIONS_NAME
 
 WRONG = "Wrong"  # marks a photo whose label is wrong and whose right class nobody gave
@@ -42,10 +40,7 @@ def read_corrections(path: Path | str) -> dict[str, str]:
 
 def write_corrections(corrections: Mapping[str, str], path: Path) -> None:
     """Write {image_path: a class or WRONG} to a CSV, sorted. Raises UserError when it cannot be written."""
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image_path", "label"])
-        writer.writerows(sorted(corrections.items()))
+    write_csv(path, ["image_path", "label"], sorted(corrections.items()))
 
 
 def apply_corrections(df: pd.DataFrame, corrections: dict[str, str], report: Report) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Which vehicles are completely photographed, each a folder or a video: what test_predict.py --per-folder writes."""
 
 import contextlib
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import config
 from viewpoint.common.cli import counted
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
+from viewpoint.common.tables import write_csv
 from viewpoint.inference.inputs import is_video
 from viewpoint.inference.outputs import Prediction
 from viewpoint.reports.pictures import data_uri, thumbnail
@@ -111,10 +111,7 @@ def write_vehicles(vehicles: Vehicles, output: Path, threshold: float) -> None:
     views, listed = vehicles.views, vehicles.sorted()
     path = output.with_name(f"{output.stem}_per_folder.csv")
     rows = [csv_row(vehicle, views) for vehicle in listed]
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, list(rows[0]), (row.values() for row in rows))
     content = {"views": views, "unknown_below": threshold, "vehicles": [json_entry(one, views) for one in listed]}
     with write_atomically(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

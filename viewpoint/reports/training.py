@@ -1,6 +1,5 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
-import csv
 import dataclasses
 import json
 from base64 import b64encode
@@ -25,6 +24,7 @@ from viewpoint.common.metrics import (
     threshold_effect,
     wilson_interval,
 )
+from viewpoint.common.tables import write_csv
 from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports import charts
@@ -123,7 +123,9 @@ def write_report(
         if previous:
             content["previous"] = dataclasses.asdict(previous)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_test_predictions(test, probabilities, folder / "test_predictions.csv")
+    scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
+    rows = zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True)
+    write_csv(folder / "test_predictions.csv", [*PREDICTION_COLUMNS, "label"], rows)
     figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
     wrong = np.flatnonzero(~is_right(test["label"], probabilities))
     judged = judge_mistakes(test, probabilities, source)
@@ -149,15 +151,6 @@ def write_report(
     with write_atomically(folder / "index.html") as path:
         path.write_text(render("training.html", **values), encoding="utf-8")
     return metrics | {"text": text}
-
-
-def write_test_predictions(test: pd.DataFrame, probabilities: np.ndarray, path: Path) -> None:
-    """Write image_name, prediction, score and label of the test split to a CSV."""
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*PREDICTION_COLUMNS, "label"])
-        scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
-        writer.writerows(zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True))
 
 
 # --- What a team lead asks ---------------------------------------------------------
