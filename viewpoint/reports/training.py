@@ -132,17 +132,24 @@ def write_report(
     values = {
         "metrics": metrics,
         "settings": settings,
-        "answers": answer_questions(splits, metrics, settings, [judged[row].verdict for row in wrong]),
+        "sizes": {name: len(split) for name, split in splits.items()},
+        "folders": count_folders(splits),
+        "confused": most_frequent_mistake(metrics),
+        "verdicts": Counter(judged[row].verdict for row in wrong if judged[row].verdict),
+        "meanings": VERDICTS,
+        "counted": counted,
+        "describe_suggestion": describe_suggestion,
+        "describe_effect": describe_effect,
         "kept": next(log for log in history if log["kept"]),
         "seconds": sum(log.get("mean_seconds", 0) for log in history),
         "source": source,
-        "corrections": describe_corrections(source.dataset),
+        "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
         "classes": worst_classes(metrics["per_class"]),
         "thresholds": threshold_rows(probabilities, is_right(test["label"], probabilities), settings),
         "with_interval": with_interval,
         "folders_shown": config.FOLDERS_SHOWN,
         "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
-        "too_few": few_photos(len(test), metrics),
+        "photos_for_plots": PHOTOS_FOR_PLOTS,
         "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
         "wrong": len(wrong),
         "previous": previous.describe() if previous else None,
@@ -156,62 +163,20 @@ def write_report(
 # --- What a team lead asks ---------------------------------------------------------
 
 
-def answer_questions(
-    splits: dict[str, pd.DataFrame], metrics: dict, settings: dict, verdicts: list[str]
-) -> dict[str, str]:
-    """How good, on what, how sure, where it fails, what threshold: a sentence or two each."""
-    photos, right = metrics["images"], round(metrics["accuracy"] * metrics["images"])
-    low, high = metrics["accuracy_interval_95"]
-    folders = {
-        name: {str(PurePosixPath(path).parent) for path in split["image_path"]} for name, split in splits.items()
-    }
-    shared = sum(str(PurePosixPath(path).parent) in folders["train"] for path in splits["test"]["image_path"])
-    on_what = (
-        f"On {counted(photos, 'test photo')} in {counted(len(folders['test']), 'folder')}, which took no part in the "
-        f"training or in any choice; trained on {len(splits['train'])} photos, validated on {len(splits['val'])}."
+def count_folders(splits: dict[str, pd.DataFrame]) -> tuple[int, int]:
+    """How many folders the test photos are in, and how many of these photos share theirs with training photos."""
+    test, train = (
+        [str(PurePosixPath(path).parent) for path in splits[name]["image_path"]] for name in ("test", "train")
     )
-    if shared:
-        on_what += (
-            f" {shared} of the test photos are from folders that also have training photos, so expect less on photos "
-            "of other vehicles and places."
-        )
-    if settings.get("start_from"):
-        on_what += f" The training continued from {settings['start_from']}, which may have learned others as well."
-    if settings.get("learned_without_labels"):
-        on_what += f" It also learned from photos that nobody labelled. {settings['learned_without_labels']}."
-    fails = "It makes no mistake on these photos."
-    if right < photos:
-        fails = describe_failures(metrics, verdicts)
-    answers = {
-        "How good": f"{right} of {counted(photos, 'test photo')} get the right class: accuracy "
-        f"{metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}.",
-        "On what": on_what,
-        "How sure": f"The accuracy on many more photos of the same kind would be between {low:.2f} and {high:.2f} "
-        f"(95 % interval); scores and accuracy differ by {metrics['calibration_error']:.3f} on average.",
-        "Where it fails": fails,
-    }
-    if settings["suggestion"]:
-        effect = f" {describe_effect(metrics['threshold_effect'])}." if "threshold_effect" in metrics else ""
-        answers["What threshold"] = f"{describe_suggestion(settings['suggestion'])}.{effect}"
-    return answers
+    return len(set(test)), sum(folder in set(train) for folder in test)
 
 
-def describe_failures(metrics: dict, verdicts: list[str]) -> str:
-    """The class with the lowest recall, the most frequent confusion, and what the mistakes are."""
-    worst, row = next(iter(worst_classes(metrics["per_class"]).items()))
+def most_frequent_mistake(metrics: dict) -> tuple[str, str, int]:
+    """The true class and the prediction that were confused most often, and how often."""
     matrix = np.array(metrics["confusion_matrix"])
     np.fill_diagonal(matrix, 0)
     true, guess = (config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape))
-    text = (
-        f"The lowest recall is that of {worst}, {with_interval(row['recall'], row['recall_interval_95'])} on "
-        f"{counted(row['support'], 'photo')}; the most frequent mistake is {guess} instead of {true} "
-        f"({counted(int(matrix.max()), 'photo')})."
-    )
-    counts = Counter(verdict for verdict in verdicts if verdict)
-    if counts:
-        found = ", ".join(f"{counts[name]} {meaning}" for name, meaning in VERDICTS.items() if counts[name])
-        text += f" Of {counted(len(verdicts), 'mistake')}: {found}."
-    return text
+    return true, guess, int(matrix.max())
 
 
 def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
@@ -222,17 +187,6 @@ def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
         return recall is None, recall, -support
 
     return dict(sorted(per_class.items(), key=key))
-
-
-def describe_corrections(dataset: Path | None) -> str | None:
-    """The corrections that data_preparation.py applied, in words; None when there were none."""
-    counts = read_summary(dataset / SUMMARY_NAME).get("corrections") if dataset else None
-    if not isinstance(counts, dict) or not any(counts.values()):
-        return None
-    return (
-        f"{counted(counts.get('changed', 0), 'label')} changed, {counts.get('confirmed', 0)} confirmed, "
-        f"{counted(counts.get('left_out', 0), 'photo')} left out as wrong"
-    )
 
 
 def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
@@ -250,17 +204,6 @@ def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> lis
         | {"interval": wilson_interval(int(row["right"]), int(row["answered"]))}
         for row in rows
     ]
-
-
-def few_photos(photos: int, metrics: dict) -> str | None:
-    """A sentence that stands for the plots that few photos cannot fill; None when there are enough."""
-    if photos >= PHOTOS_FOR_PLOTS:
-        return None
-    return (
-        f"No reliability diagram: its bins would hold a few of the {counted(photos, 'test photo')} each and show "
-        f"chance; from {PHOTOS_FOR_PLOTS} photos on there is one. The calibration error over all scores is "
-        f"{metrics['calibration_error']:.3f}, itself a rough figure with so few photos."
-    )
 
 
 # --- Figures -----------------------------------------------------------------------
