@@ -285,8 +285,7 @@ def main() -> int:
     reports: list[Any] = []
     if args.per_folder or args.contact_sheet:
         # Imported here so that predictions alone start fast.
-        from viewpoint.reports.folders import Vehicles, write_vehicles
-        from viewpoint.reports.predictions import LeastCertain, draw_predictions
+        from viewpoint.reports.folders import LeastCertain, Vehicles, draw_predictions, write_vehicles
 
         vehicles, least_certain = Vehicles(args.views), LeastCertain()
         if args.per_folder:

@@ -55,6 +55,7 @@ from viewpoint.data.provenance import ModelData, also_seen, describe_training, h
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import write_report
+from viewpoint.training import optimization
 from viewpoint.training.batches import (
     FeatureBatches,
     ImageBatches,
@@ -74,7 +75,7 @@ from viewpoint.training.evaluation import (
     predict,
     suggest,
 )
-from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.features import compute_heat
 from viewpoint.training.history import add_to_history, changes_since_previous, compare_with_previous
 from viewpoint.training.network import (
     build_model,
@@ -84,13 +85,6 @@ from viewpoint.training.network import (
     load_trained,
     save_model,
     unfreeze,
-)
-from viewpoint.training.optimization import (
-    make_callbacks,
-    make_loss,
-    make_optimizer,
-    make_progress_callbacks,
-    share_batches,
 )
 from viewpoint.training.self_training import label_unlabelled
 from viewpoint.training.settings import Settings, parse_settings
@@ -229,18 +223,18 @@ def train_phase(
     else:
         network = keras.Sequential([extractor, head])
     network.compile(
-        optimizer=make_optimizer(phase, epochs * len(phase_batches), settings),
-        loss=make_loss(settings),
+        optimizer=optimization.make_optimizer(phase, epochs * len(phase_batches), settings),
+        loss=optimization.make_loss(settings),
         metrics=["accuracy"],
     )
-    callbacks = make_callbacks(phase, settings)
+    callbacks = optimization.make_callbacks(phase, settings)
     checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks)
     network.fit(
         phase_batches,
         validation_data=validation,
         initial_epoch=len(state.epochs),
         epochs=len(state.epochs) if state.stopped else epochs,
-        callbacks=[*callbacks, *make_progress_callbacks(phase, settings), checkpoint],
+        callbacks=[*callbacks, *optimization.make_progress_callbacks(phase, settings), checkpoint],
         shuffle=False,  # the batches shuffle themselves; Keras's shuffling could not be resumed
         verbose=2 if settings.quiet else 0,  # without progress bars, Keras prints a line an epoch
     )
@@ -331,7 +325,7 @@ def train_and_report(settings: Settings) -> None:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     if settings.devices == "all":
-        share_batches()
+        optimization.share_batches()
     splits = load_splits(settings.dataset, settings.data)
     hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
     model, backbone = build_and_load(settings)

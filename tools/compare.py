@@ -20,7 +20,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 from viewpoint.common.cli import UserError, counted, make_parser, printable, run
-from viewpoint.common.comparison import compare, describe_comparison
+from viewpoint.common.metrics import compare, describe_comparison
 from viewpoint.data.provenance import count_known, find_data, hash_photos
 from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.inference.predictor import Predictor

@@ -33,8 +33,7 @@ from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
-from viewpoint.training.features import read_batches
-from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.features import compute_heat, read_batches
 from viewpoint.training.network import load_model
 
 PANEL = config.IMAGE_SIZE  # width and height of a panel, whatever the model's input

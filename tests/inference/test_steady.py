@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import config
-from viewpoint.inference.steady import (
+from viewpoint.inference.video import (
     AWAY_SHARE,
     JUMP_SHARE,
     TICK,

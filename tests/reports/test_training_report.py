@@ -10,7 +10,7 @@ from conftest import save_photo
 import config
 from viewpoint.annotations.photo import Part
 from viewpoint.common import metrics
-from viewpoint.common.comparison import compare
+from viewpoint.common.metrics import compare
 from viewpoint.data.out_of_fold import write_out_of_fold
 from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import photo_hash

@@ -31,14 +31,7 @@ from viewpoint.reports import charts
 from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_changes, show_photos
 from viewpoint.reports.pages import render
 from viewpoint.reports.summary import describe_effect, describe_suggestion
-from viewpoint.training.figures import (
-    age_figures,
-    class_figures,
-    class_table,
-    folder_figures,
-    label_figures,
-    with_interval,
-)
+from viewpoint.training import figures
 from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
@@ -52,7 +45,7 @@ def compute_metrics(true: list[str], predicted: list[str]) -> dict:
     classes as rows.
     """
     accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-    per_class = class_figures(true, predicted)
+    per_class = figures.class_figures(true, predicted)
     return {
         "images": len(true),
         "accuracy": accuracy,
@@ -62,7 +55,7 @@ def compute_metrics(true: list[str], predicted: list[str]) -> dict:
         "classes": config.CLASSES,
         "confusion_matrix": confusion_matrix(true, predicted, labels=config.CLASSES).tolist(),
         "per_class": per_class,
-        "text": class_table(per_class),
+        "text": figures.class_table(per_class),
     }
 
 
@@ -78,9 +71,9 @@ def measure(
     right = is_right(test["label"], probabilities)
     *before, scores = scores_by_stage(probabilities, settings["temperature"]).values()
     metrics["accuracy_interval_95"] = wilson_interval(int(right.sum()), len(right))
-    metrics["by_folder"] = folder_figures(test["image_path"], right.tolist())
-    metrics["by_label"] = label_figures(test, right.tolist())
-    metrics["by_age"] = age_figures(tested_before, right.tolist())
+    metrics["by_folder"] = figures.folder_figures(test["image_path"], right.tolist())
+    metrics["by_label"] = figures.label_figures(test, right.tolist())
+    metrics["by_age"] = figures.age_figures(tested_before, right.tolist())
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
@@ -146,7 +139,7 @@ def write_report(
         "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
         "classes": worst_classes(metrics["per_class"]),
         "thresholds": threshold_rows(probabilities, is_right(test["label"], probabilities), settings),
-        "with_interval": with_interval,
+        "with_interval": figures.with_interval,
         "folders_shown": config.FOLDERS_SHOWN,
         "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
         "photos_for_plots": PHOTOS_FOR_PLOTS,

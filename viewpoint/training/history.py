@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from viewpoint.common.cli import UserError
-from viewpoint.common.comparison import Comparison, compare, describe_comparison
+from viewpoint.common.metrics import Comparison, compare, describe_comparison
 from viewpoint.common.tables import write_csv
 from viewpoint.data.provenance import ModelData
 from viewpoint.inference.model import PREDICTION_COLUMNS
