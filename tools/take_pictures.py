@@ -44,7 +44,7 @@ PICTURES = {
     "report.png": ("models/report/index.html", (1280, 1300)),
     "vehicles.png": ("predictions_per_folder.html", (1340, 450)),
 }
-COLOURS = 256  # of a palette; the files stay small
+PALETTE = 256  # colours of a picture; the files stay small
 PHONE = (390, 844)  # the screen of the capture guide, in pixels
 GAP = 24  # between its two screens, in pixels
 CAR_SEED = 5  # draws one car, the same from every side
@@ -161,9 +161,9 @@ def take_guide_picture(chromium: str, models: Path) -> Image.Image:
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Write a picture with a palette of COLOURS."""
+    """Write a picture with a palette of PALETTE colours."""
     with write_atomically(path) as part:
-        image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
+        image.quantize(PALETTE, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
 
 
 def take_pictures(demo: Path, output: Path) -> None:

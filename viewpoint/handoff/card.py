@@ -70,8 +70,23 @@ def model_card(
             f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert")
         ),
         checksum=hashlib.sha256(converted.model).hexdigest(),
-        counted=counted,
-        right=lambda accuracy: round(accuracy * converted.photos),
+        agreement=describe_agreement(converted),
+    )
+
+
+def describe_agreement(converted: Converted) -> str:
+    """How the model's answers compare with the Keras model's on the validation photos."""
+    averaged = " (both averaged with the mirror image)" if converted.mirror else ""
+    text = (
+        f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
+        f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}{averaged}."
+    )
+    if converted.accuracy is None or converted.without_mirror is None:
+        return text
+    right, without = (round(value * converted.photos) for value in (converted.accuracy, converted.without_mirror))
+    return (
+        f"{text} It gets {right} of them right, and the Keras model without the mirror image {without}: measure on "
+        "photos of your own which is better."
     )
 
 
