@@ -79,7 +79,8 @@ def describe_agreement(converted: Converted) -> str:
     averaged = " (both averaged with the mirror image)" if converted.mirror else ""
     text = (
         f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
-        f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}{averaged}."
+        f"{converted.agreement:.2%} of them, and no probability differs by more than "
+        f"{converted.difference:.4f}{averaged}."
     )
     if converted.accuracy is None or converted.without_mirror is None:
         return text
