@@ -173,12 +173,8 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "optimization": {
         "phase1_learning_rate": (1e-3, (0.0, None), "learning rate of phase 1"),
         "phase2_learning_rate": (5e-4, (0.0, None), "learning rate of phase 2"),
-        "phase1_views": (
-            3,
-            (0, None),
-            "random variants of each photo whose features are computed once for phase 1; "
-            "0 runs every image through the frozen backbone in every epoch",
-        ),
+        # Random variants of each photo whose features are computed once for phase 1.
+        "phase1_views": (3, (0, None), "variants of each photo for phase 1; 0 computes every image in every epoch"),
         "frozen_share": (0.35, (0.0, 1.0), "fraction of the backbone's layers, from its input, that stays frozen"),
         "schedule": ("cosine", ["cosine", "plateau"], "how the learning rate falls"),
         "warmup_share": (0.1, (0.0, 0.9999), "fraction of a phase's steps in which the cosine's rate rises from zero"),
@@ -186,12 +182,8 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "lr_patience": (3, (0, None), "epochs without a better val_loss that make a plateau"),
         "min_learning_rate": (1e-7, (0.0, None), "lowest learning rate of the plateau schedule"),
         "ema": (0.995, (0.0, 1.0), "longest momentum of the moving average of the weights in phase 2, 0 for none"),
-        "early_stopping_patience": (
-            0,
-            (0, None),
-            "epochs without a better val_accuracy before a phase stops and its best epoch is restored; "
-            "0 trains all epochs and keeps the last",
-        ),
+        # Epochs without a better val_accuracy before a phase stops and its best epoch is restored.
+        "early_stopping_patience": (0, (0, None), "epochs without a better val_accuracy that end a phase; 0 for none"),
         "loss": ("crossentropy", ["crossentropy", "focal"], "loss function"),
         "label_smoothing": (0.1, (0.0, 1.0), "fraction of each target that is spread over all classes"),
         "calibrate": (True, bool, "fit a temperature on the validation split and fold it into the model"),
@@ -215,11 +207,7 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "strengths of --augment": {
         "cache_scale": (1.25, (1.0, 4.0), "size of the cached photos relative to the training images cut from them"),
         "min_crop_area": (0.6, (0.01, 1.0), "smallest fraction of a photo that a crop keeps"),
-        "framed_share": (
-            0.6,
-            (0.0, 1.0),
-            "fraction of images that show their vehicle larger, smaller or elsewhere, if parts.jsonl says where it is",
-        ),
+        "framed_share": (0.6, (0.0, 1.0), "fraction of images that show their vehicle larger, smaller or elsewhere"),
         "min_vehicle_share": (0.4, (0.05, 1.0), "smallest fraction of such an image's width or height for its vehicle"),
         "max_vehicle_share": (1.05, (0.05, 1.2), "largest such fraction; above 1 the ends of the vehicle are cut off"),
         "max_crop_stretch": (1.6, (1.0, 10.0), "largest change of a photo's aspect ratio by a crop"),

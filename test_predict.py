@@ -44,7 +44,7 @@ from typing import Any
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import FRACTION, UserError, counted, make_parser, printable, run
+from viewpoint.common.cli import FRACTION, UserError, counted, make_parser, print_first, printable, run
 from viewpoint.common.metrics import accuracy_and_macro_f1
 from viewpoint.data.labeling import VIEWPOINTS
 from viewpoint.data.provenance import (
@@ -170,10 +170,7 @@ def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
         print("Not read:")
     for reason, names in outcome.inputs.left_out.items():
         print(f"  {reason}: {len(names)}")
-        for name in names[:NAMES_SHOWN]:
-            print(f"    {name}")
-        if len(names) > NAMES_SHOWN:
-            print(f"    ... and {len(names) - NAMES_SHOWN} more")
+        print_first(names, NAMES_SHOWN, indent="    ")
     if outcome.unknown:
         print(f"{config.UNKNOWN}: {counted(outcome.unknown, 'photo')}; best_class says what they would have been")
     if outcome.unusable:

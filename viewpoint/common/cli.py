@@ -100,6 +100,14 @@ def counted(count: int, singular: str, plural: str = "") -> str:
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
+def print_first(items: Sequence[str], most: int, indent: str = "  ", rest: str = "") -> None:
+    """Print the first `most` of a list, a line each, and how many more there are, or `rest`, which says where."""
+    for item in items[:most]:
+        print(f"{indent}{item}")
+    if len(items) > most:
+        print(f"{indent}... {rest or f'and {len(items) - most} more'}")
+
+
 def command(script: str, options: Sequence[tuple[str, Path | str | None, Path | str | None]] = ()) -> str:
     """A shell command that people can paste: `python SCRIPT` and those options that differ from their default.
 

@@ -119,7 +119,7 @@ def write_report(
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True)
     write_csv(folder / "test_predictions.csv", [*PREDICTION_COLUMNS, "label"], rows)
-    figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
+    pictures = draw_figures(splits, probabilities, history, settings, metrics, folder)
     wrong = np.flatnonzero(~is_right(test["label"], probabilities))
     judged = judge_mistakes(test, probabilities, source)
     values = {
@@ -141,7 +141,7 @@ def write_report(
         "thresholds": threshold_rows(probabilities, is_right(test["label"], probabilities), settings),
         "with_interval": figures.with_interval,
         "folders_shown": config.FOLDERS_SHOWN,
-        "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
+        "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in pictures},
         "photos_for_plots": PHOTOS_FOR_PLOTS,
         "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
         "wrong": len(wrong),

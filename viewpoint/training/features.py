@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from viewpoint.common.cli import counted, printable
+from viewpoint.common.cli import counted, print_first, printable
 from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
 
@@ -56,10 +56,7 @@ def backbone_features(model: keras.Model, files: Sequence[Path | str], quiet: bo
         features[rows] = extractor(batch, training=False)
     if failed:
         print(f"{counted(len(failed), 'photo')} could not be read:")
-        for error in failed[:REASONS_SHOWN]:
-            print(f"  {printable(error)}")
-        if len(failed) > REASONS_SHOWN:
-            print(f"  ... and {len(failed) - REASONS_SHOWN} more")
+        print_first(list(map(printable, failed)), REASONS_SHOWN)
     return features
 
 
