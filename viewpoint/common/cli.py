@@ -47,7 +47,8 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         default, text = action.default, (action.help or "").replace(" (default: %(default)s)", "")
-        if default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+        is_none = default is None or default is False or default in ([], argparse.SUPPRESS)  # 0 is a default
+        if is_none or not action.option_strings:
             return text
         if isinstance(default, (list, tuple)):
             default = (" " if action.nargs else ",").join(map(str, default))
