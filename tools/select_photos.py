@@ -38,6 +38,7 @@ from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 import config
+from viewpoint.annotations.places import GUESS_KEY
 from viewpoint.annotations.via import NO_PARTS_KEY
 from viewpoint.annotations.vocabulary import known_by_words
 from viewpoint.common.cli import COUNT, UserError, counted, make_parser, run
@@ -66,7 +67,6 @@ LEARNED = "learned without labels by train.py --unlabelled"
 NEAR_DUPLICATE = "nearly the same as another photo"
 # Among this many times the photos wanted, the most uncertain ones, those are chosen that differ.
 CANDIDATES = 4
-GUESS_KEY = "guess"  # the file attribute of the VIA project with the guess, which is for people and never read
 
 
 @dataclass(frozen=True)
