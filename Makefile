@@ -60,5 +60,4 @@ demo: $(INSTALLED)
 	@echo "To correct labels with every mark saved at once: $(PY) tools/review.py --dataset demo/dataset"
 
 pictures: $(INSTALLED)
-	$(PY) tools/draw_viewpoints.py --output docs/viewpoints.png
 	$(PY) tools/take_pictures.py --demo demo --output docs

@@ -30,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import COUNT, SEED, UserError, command, counted, number, run
+from viewpoint.common.cli import UserError, command, counted, make_parser, number, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
@@ -224,24 +224,17 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Convert the trained model to TFLite, compare the two, and pack the hand-off.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Convert the trained model to TFLite, compare the two, and pack the hand-off.")
     add = parser.add_argument
     precisions = [*config.PRECISIONS, "all"]
-    images = (config.AGREEMENT_IMAGES, config.CALIBRATION_IMAGES)
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of saved_model/, and of the output")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of val.csv and train.csv")
-    add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
+    add("--data", type=Path, help="folder that the CSVs' paths start from; without it, the one recorded beside them")
     add("--quantize", choices=precisions, default=config.PRECISIONS[0], help="how numbers are stored")
     add("--io", choices=["float32", "uint8"], default="float32", help="input and output of an int8 model")
     add("--mirror", action="store_true", help="average the probabilities of a photo and its mirror image in the model")
     limits = number(float, 0)
     add("--min-agreement", type=limits, default=config.MIN_AGREEMENT, help="lowest fraction of equal classes")
-    add("--agreement-images", type=COUNT, default=images[0], help="most validation photos to compare on")
-    add("--calibration-images", type=COUNT, default=images[1], help="most training photos for int8")
-    add("--seed", type=SEED, default=config.SEED, help="seed for drawing these photos")
     args = parser.parse_args()
     if args.io == "uint8" and args.quantize not in ("int8", "all"):
         parser.error(f"--io uint8 is for --quantize int8; {args.quantize} takes float32")
@@ -251,13 +244,15 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     precisions = config.PRECISIONS if args.quantize == "all" else [args.quantize]
-    draw = (args.data, args.agreement_images, args.seed)
+    draw = (args.data, config.AGREEMENT_IMAGES, config.SEED)
     val = read_validation(args.models / "saved_model", args.dataset / "val.csv", *draw, args.mirror)
     size = val.photos[0].shape[0]
     data = find_data(args.models / "saved_model")
     calibration = None
     if "int8" in precisions:
-        calibration = read_calibration(args.dataset / "train.csv", args.data, args.calibration_images, args.seed, size)
+        calibration = read_calibration(
+            args.dataset / "train.csv", args.data, config.CALIBRATION_IMAGES, config.SEED, size
+        )
     converted = [
         convert_and_check(args.models, precision, calibration, args.io, val, args.min_agreement, data, args.mirror)
         for precision in precisions

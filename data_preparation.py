@@ -36,7 +36,7 @@ import pandas as pd
 import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.annotations.photo import Photo, Report
-from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, number, run
+from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, make_parser, number, run
 from viewpoint.common.files import relative_name, relative_path, write_together
 from viewpoint.common.images import CHART_NAME
 from viewpoint.data.corrections import apply_corrections, read_corrections
@@ -244,10 +244,7 @@ def regular_expression(text: str) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Turn photos with part annotations into labelled splits.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Turn photos with part annotations into labelled splits.")
     add = parser.add_argument
     add("--data", type=Path, default=config.DATA_DIR, help="folder of photos and annotation files, at any depth")
     add("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
@@ -268,7 +265,7 @@ def parse_arguments() -> argparse.Namespace:
         "--merge",
         choices=["fuller", "union"],
         help="of annotations of one photo that contradict each other, use the one with most parts, or all parts; "
-        "None: leave the photo out",
+        "without it, leave the photo out",
     )
     add(
         "--swap-sides",

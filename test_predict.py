@@ -44,7 +44,7 @@ from typing import Any
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import FRACTION, UserError, counted, printable, run
+from viewpoint.common.cli import FRACTION, UserError, counted, make_parser, print_first, printable, run
 from viewpoint.common.metrics import accuracy_and_macro_f1
 from viewpoint.data.labeling import VIEWPOINTS
 from viewpoint.data.provenance import (
@@ -170,10 +170,7 @@ def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
         print("Not read:")
     for reason, names in outcome.inputs.left_out.items():
         print(f"  {reason}: {len(names)}")
-        for name in names[:NAMES_SHOWN]:
-            print(f"    {name}")
-        if len(names) > NAMES_SHOWN:
-            print(f"    ... and {len(names) - NAMES_SHOWN} more")
+        print_first(names, NAMES_SHOWN, indent="    ")
     if outcome.unknown:
         print(f"{config.UNKNOWN}: {counted(outcome.unknown, 'photo')}; best_class says what they would have been")
     if outcome.unusable:
@@ -230,10 +227,7 @@ def views(text: str) -> list[str]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Predict the viewpoint of photos and videos.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Predict the viewpoint of photos and videos.")
     add = parser.add_argument
     add(
         "--images",
@@ -243,19 +237,19 @@ def parse_arguments() -> argparse.Namespace:
         "standard input",
     )
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file or SavedModel folder")
-    add("--labels", type=Path, help="file of class names; None: labels.txt with the model, or inside it")
+    add("--labels", type=Path, help="file of class names; without it, labels.txt with the model, or inside it")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="file to write; -: standard output")
     add("--format", choices=FORMATS, default=FORMATS[0], help="rows as CSV, or as a JSON object a line")
     add(
         "--data",
         type=Path,
-        help="folder that names in a CSV or on standard input start from; None: the one "
+        help="folder that names in a CSV or on standard input start from; without it, the one "
         "recorded beside the CSV, or the CSV's own",
     )
     add(
         "--unknown-below",
         type=FRACTION,
-        help="best score, 0 to 1, below which a photo is Unknown; None: none, or with "
+        help="best score, 0 to 1, below which a photo is Unknown; without it, none, or with "
         "--per-folder and --best-frames the one that the model suggests",
     )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
@@ -288,8 +282,7 @@ def main() -> int:
     reports: list[Any] = []
     if args.per_folder or args.contact_sheet:
         # Imported here so that predictions alone start fast.
-        from viewpoint.reports.folders import Vehicles, write_vehicles
-        from viewpoint.reports.predictions import LeastCertain, draw_predictions
+        from viewpoint.reports.folders import LeastCertain, Vehicles, draw_predictions, write_vehicles
 
         vehicles, least_certain = Vehicles(args.views), LeastCertain()
         if args.per_folder:

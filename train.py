@@ -52,8 +52,10 @@ from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.parts import PARTS_NAME, read_drawn
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
+from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import Source, write_report
+from viewpoint.reports.training import write_report
+from viewpoint.training import optimization
 from viewpoint.training.batches import (
     FeatureBatches,
     ImageBatches,
@@ -65,8 +67,15 @@ from viewpoint.training.batches import (
 )
 from viewpoint.training.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.training.drift import record_photos
-from viewpoint.training.evaluation import calibrate, compute_features, measure_robustness, predict, suggest
-from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.evaluation import (
+    ROBUSTNESS_IMAGES,
+    calibrate,
+    compute_features,
+    measure_robustness,
+    predict,
+    suggest,
+)
+from viewpoint.training.features import compute_heat
 from viewpoint.training.history import add_to_history, changes_since_previous, compare_with_previous
 from viewpoint.training.network import (
     build_model,
@@ -76,13 +85,6 @@ from viewpoint.training.network import (
     load_trained,
     save_model,
     unfreeze,
-)
-from viewpoint.training.optimization import (
-    make_callbacks,
-    make_loss,
-    make_optimizer,
-    make_progress_callbacks,
-    share_batches,
 )
 from viewpoint.training.self_training import label_unlabelled
 from viewpoint.training.settings import Settings, parse_settings
@@ -131,7 +133,7 @@ def train(
     batches, val_batches = make_batches(splits, val_images, settings)
     from_random = settings.weights == "none"
     # Both parts share the weights of `model`, and accept images of any size.
-    extractor = feature_extractor(model, backbone, settings.fold_batchnorm and not from_random)
+    extractor = feature_extractor(model, backbone, fold=not from_random)
     head = head_of(model)
     if settings.phase1_epochs and not from_random and not settings.start_from and state.phase < 2:
         print("\nPhase 1: the head on the frozen backbone")
@@ -139,7 +141,7 @@ def train(
         state.kept_weights = model.get_weights()
     if settings.phase2_epochs:
         print("\nPhase 2: backbone and head")
-        unfreeze(backbone, from_random, settings.batchnorm_momentum, 0 if from_random else settings.frozen_share)
+        unfreeze(backbone, from_random, 0 if from_random else settings.frozen_share)
         epochs = train_phase(2, extractor, head, batches, val_batches, settings, state)
         improved = not state.history or kept_result(epochs) > kept_result(state.history)
         for epoch in state.history if improved else epochs:
@@ -221,18 +223,18 @@ def train_phase(
     else:
         network = keras.Sequential([extractor, head])
     network.compile(
-        optimizer=make_optimizer(phase, epochs * len(phase_batches), settings),
-        loss=make_loss(settings),
+        optimizer=optimization.make_optimizer(phase, epochs * len(phase_batches), settings),
+        loss=optimization.make_loss(settings),
         metrics=["accuracy"],
     )
-    callbacks = make_callbacks(phase, settings)
+    callbacks = optimization.make_callbacks(phase, settings)
     checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks)
     network.fit(
         phase_batches,
         validation_data=validation,
         initial_epoch=len(state.epochs),
         epochs=len(state.epochs) if state.stopped else epochs,
-        callbacks=[*callbacks, *make_progress_callbacks(phase, settings), checkpoint],
+        callbacks=[*callbacks, *optimization.make_progress_callbacks(phase, settings), checkpoint],
         shuffle=False,  # the batches shuffle themselves; Keras's shuffling could not be resumed
         verbose=2 if settings.quiet else 0,  # without progress bars, Keras prints a line an epoch
     )
@@ -271,7 +273,6 @@ def begin(settings: Settings, splits: dict[str, pd.DataFrame]) -> State:
         print(f"Nothing to resume, because {path} has no finished epoch: starting from the beginning")
     elif path.is_file():
         print(f"Replacing {path} of an interrupted training, which --resume would have continued")
-    remove(settings.models / "report" / "tensorboard")
     state = State(description)
     # Saved now, so that a folder that cannot be written is reported before the training.
     save_state(state, path)
@@ -324,7 +325,7 @@ def train_and_report(settings: Settings) -> None:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     if settings.devices == "all":
-        share_batches()
+        optimization.share_batches()
     splits = load_splits(settings.dataset, settings.data)
     hashes = {name: hash_photos(split["file"]) for name, split in splits.items()}
     model, backbone = build_and_load(settings)
@@ -354,6 +355,7 @@ def train_and_report(settings: Settings) -> None:
     save_model(model, settings.models, data)
     without_labels = unlabelled.describe() if unlabelled else None
     found = {"temperature": temperature, "suggestion": suggestion, "learned_without_labels": without_labels}
+    found["robustness_images"] = ROBUSTNESS_IMAGES
     report(model, splits, test_images, hashes["test"], data, history, found, settings)
     remove(settings.models / CHECKPOINT_NAME)
 
@@ -375,8 +377,7 @@ def report(
     """
     test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
-    options = (settings.robustness_images, settings.seed, settings.batch_size, settings.quiet)
-    robustness = measure_robustness(model, test, probabilities, *options)
+    robustness = measure_robustness(model, test, probabilities, settings.seed, settings.batch_size, settings.quiet)
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
     predicted = predicted_classes(probabilities)
     earlier = settings.start_from.parent if settings.start_from else settings.models

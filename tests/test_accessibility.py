@@ -8,10 +8,11 @@ from PIL import Image
 import config
 from viewpoint.data.scan import read_dataset
 from viewpoint.reports.drift import Unusual, render_page
+from viewpoint.reports.mistakes import Source
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import write_review
-from viewpoint.reports.training import Source, write_report
+from viewpoint.reports.training import write_report
 from viewpoint.training.drift import Photos, compare
 
 
@@ -55,7 +56,7 @@ def test_the_report_of_a_training(browser, axe, tmp_path):
         tmp_path / "dataset", tmp_path, "a date", {"test": "1234"}, "", lambda rows, _: np.ones((len(rows), 2, 2))
     )
     log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0, "phase": 1, "epoch": 1, "kept": True}
-    settings = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
+    settings = {"backbone": "MobileNetV2", "temperature": None, "suggestion": None}
     splits = dict.fromkeys(("train", "val", "test"), split)
     write_report(splits, probabilities, [log], settings, tmp_path / "report", {"clean": 0.9}, source=source)
     for width in (1280, 390):

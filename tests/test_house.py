@@ -75,3 +75,15 @@ def test_the_package_does_not_import_the_tools():
     for path in FILES.values():
         names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
         assert not {name for name in names if name and (name in tools or name.startswith("tools"))}
+
+
+def test_every_command_line_is_made_in_one_place():
+    makers = ("make_parser(", "parse_settings(")
+    for path in [*PROJECT.glob("*.py"), *(PROJECT / "tools").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert "ArgumentParser(" not in text, path
+        assert "run(main)" not in text or any(maker in text for maker in makers), path
+
+
+def test_the_settings_fit_on_a_few_screens():
+    assert len((PROJECT / "config.py").read_text(encoding="utf-8").splitlines()) <= 350

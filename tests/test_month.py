@@ -13,7 +13,7 @@ import pytest
 import tiny_train
 
 import config
-from viewpoint.annotations.via import read_regions
+from viewpoint.annotations.via import NO_PARTS_KEY, read_regions
 from viewpoint.data.labeling import label_parts, part_names
 
 PAGE = Path(__file__).parents[1] / "docs" / "month.md"
@@ -71,7 +71,7 @@ def annotate(folder: Path, truth: dict[str, list]) -> None:
     for entry in project["_via_img_metadata"].values():
         entry["regions"] = truth[source[entry["filename"]]]
         if not entry["regions"]:
-            entry["file_attributes"][config.NO_PARTS_KEY] = {"yes": True}
+            entry["file_attributes"][NO_PARTS_KEY] = {"yes": True}
     path.write_text(json.dumps(project), encoding="utf-8")
 
 

@@ -1,22 +1,18 @@
 """Time the project against the straightforward way of doing the same.
 
-    python tools/benchmark.py                                      # on drawn photos
-    python tools/benchmark.py --data photos --model models/model.tflite --weights mobilenet_v2_no_top.weights.h5
     python tools/benchmark.py --only start prediction
+    python tools/benchmark.py --only training --weights mobilenet_v2_no_top.weights.h5
+    python tools/benchmark.py --data demo/photos --model demo/models/model.tflite    # after make demo
 
 The two run alternately, so that a busy machine slows both down; only their ratio is worth quoting.
 Prints the median seconds of each, and the median ratio with the lowest and the highest one:
 
     start        test_predict.py on one photo, against a script that imports TensorFlow
     prediction   a folder of photos of 512x512 pixels, and one of 12 megapixels, against full
-                 decoding and one interpreter, one photo after the other; also how close that comes
-                 to the machine's limit, and how far the answers differ
-    python       a Predictor called for one photo after the other, and its batch, in photos a second;
-                 how much of a prediction's time the quality reasons take; and a drawn walk-around in
-                 full HD, in frames a second (needs PyAV)
-    growth       data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with 2.3 annotated
-                 parts each, against reading, decoding and hashing one photo after the other; also
-                 the time and the peak memory of test_predict.py on the same photos
+                 decoding and one interpreter, one photo after the other; also how far
+                 the answers differ
+    growth       data_preparation.py and test_predict.py on 1,000, 10,000 and 100,000 tiny photos with 2.3
+                 annotated parts each: seconds, and MiB of memory
     training     train.py with the reference and the default recipe: phase 1, an epoch of phase 2
                  and the whole run, the validation accuracy of each, and how long the default
                  would take on 1,000, 10,000 and 100,000 photos
@@ -27,41 +23,30 @@ The photos of --data are copied to temporary folders and are not changed.
 import argparse
 import contextlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import imagehash
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from make_demo_data import draw_car, make_demo_data
-
 import config
-from test_predict import predict_images
-from viewpoint.common.cli import COUNT, UserError, run
+from viewpoint.common.cli import COUNT, UserError, make_parser, run
 from viewpoint.common.images import ImageError, load_batch, open_image, resize, scale
-from viewpoint.common.parallel import cpu_count
-from viewpoint.common.quality import quality_reasons
-from viewpoint.data.labeling import extract_viewpoint_label
 from viewpoint.inference.inputs import find_inputs
-from viewpoint.inference.model import LABELS_NAME, load_runner
-from viewpoint.inference.predictor import Predictor
+from viewpoint.inference.model import load_runner
 
 PROJECT = Path(__file__).parents[1]
-PARTS = ["start", "prediction", "python", "growth", "training"]
-SMALL = 512 * 512  # pixels of a photo that was sent by messenger
-LARGE = 4032 * 3024  # pixels of a phone's photo
-GROWTH_SIZES = [1_000, 10_000, 100_000]
+PARTS = ["start", "prediction", "growth", "training"]
+# How many photos are predicted, and their pixels: as sent by messenger, and as a phone takes them.
+SIZES = {"512x512 pixels": (200, 512 * 512), "12 megapixels": (24, 4032 * 3024)}
+COUNTS = [1_000, 10_000, 100_000]
 
 # The cold start is compared with the usual way to run one photo through a TFLite model.
 TENSORFLOW_SCRIPT = """
@@ -89,8 +74,6 @@ if exit_code:
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 
-# --- Timing ------------------------------------------------------------------------
-
 
 def seconds_of(action: Callable[[], object]) -> float:
     """How long an action takes."""
@@ -99,11 +82,11 @@ def seconds_of(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def compare(name: str, reference: Callable[[], object], project: Callable[[], object], rounds: int) -> list[float]:
-    """Run the two alternately, print their times and ratios, and return the project's times."""
-    times = [(seconds_of(reference), seconds_of(project)) for _ in tqdm(range(rounds), name, leave=False)]
-    print_comparison(name, times)
-    return [project_time for _, project_time in times]
+def compare(name: str, reference: Callable[[], object], project: Callable[[], object], rounds: int) -> None:
+    """Run the two alternately, and print their times and ratios."""
+    print_comparison(
+        name, [(seconds_of(reference), seconds_of(project)) for _ in tqdm(range(rounds), name, leave=False)]
+    )
 
 
 def print_comparison(name: str, times: list[tuple[float, float]]) -> None:
@@ -112,16 +95,6 @@ def print_comparison(name: str, times: list[tuple[float, float]]) -> None:
     ratios = [reference / project for reference, project in times]
     print(f"{name:<42}{before:>9.2f} s{after:>10.2f} s", end="   ")
     print(f"{np.median(ratios):.2f} times faster ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
-
-
-def silently(action: Callable[..., object], *arguments: object) -> Callable[[], None]:
-    """The action with these arguments, without its progress bars and messages."""
-
-    def call() -> None:
-        with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-            action(*arguments)
-
-    return call
 
 
 def run_script(*command: str | Path) -> str:
@@ -145,9 +118,6 @@ def peak_memory(*command: str | Path) -> float:
     return float(run_script("-c", MEASURING_SCRIPT, *command).split()[-1])
 
 
-# --- Start-up ----------------------------------------------------------------------
-
-
 def benchmark_start(model: Path, photo: Path, folder: Path, rounds: int) -> None:
     """Compare the time from the command to the answer for one photo."""
     script = folder / "reference.py"
@@ -161,90 +131,31 @@ def benchmark_start(model: Path, photo: Path, folder: Path, rounds: int) -> None
     )
 
 
-# --- Prediction --------------------------------------------------------------------
-
-
-def predict_plainly(model: Path, files: list[Path]) -> np.ndarray:
-    """The probabilities of photos, each decoded at full size, one after the other."""
+def predict(model: Path, files: list[Path], load: Callable[[Path, int], np.ndarray]) -> np.ndarray:
+    """The probabilities of photos, one after the other; `load` gives a file as model input (1, size, size, 3)."""
     runner, size, _ = load_runner(model)
-    return np.concatenate([runner(scale(np.asarray(resize(open_image(file), size)))[np.newaxis]) for file in files])
+    return np.concatenate([runner(load(file, size)) for file in files])
 
 
-def predict_reduced(model: Path, files: list[Path]) -> np.ndarray:
-    """The probabilities of photos as test_predict.py computes them, decoded at reduced scale."""
-    runner, size, _ = load_runner(model)
-    return np.concatenate([runner(load_batch([file], size)) for file in files])
-
-
-def limit_seconds(model: Path, files: list[Path]) -> float:
-    """How many seconds decoding and inference alone would take if they used all cores perfectly."""
-    runner, size, _ = load_runner(model)
-    batch = load_batch(files[:1], size)
-    runner(batch)
-    decoding = seconds_of(lambda: [load_batch([file], size) for file in files])
-    inference = seconds_of(lambda: [runner(batch) for _ in files])
-    return (decoding + inference) / cpu_count()
+def load_plainly(file: Path, size: int) -> np.ndarray:
+    """A photo as model input, decoded at full size."""
+    return scale(np.asarray(resize(open_image(file), size)))[np.newaxis]
 
 
 def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> None:
     """Compare the time to predict a folder of photos, and the answers."""
     files = [item.file for item in find_inputs(folder)]
-    output = folder.parent / "predictions.csv"
-    times = compare(
+    options = ("--model", model, "--images", folder, "--output", folder.parent / "predictions.csv")
+    compare(
         f"prediction, {len(files)} photos, {name}",
-        lambda: predict_plainly(model, files),
-        silently(predict_images, model, None, folder, output),
+        lambda: predict(model, files, load_plainly),
+        lambda: run_script(PROJECT / "test_predict.py", *options),
         rounds,
     )
-    limits = [limit_seconds(model, files) for _ in range(rounds)]
-    plain, reduced = predict_plainly(model, files), predict_reduced(model, files)
-    print(f"  fraction of the limit reached {np.median(limits) / np.median(times):.2f}", end=", ")
-    print(f"equal predictions {np.mean(plain.argmax(axis=1) == reduced.argmax(axis=1)):.4f}", end=", ")
+    plain = predict(model, files, load_plainly)
+    reduced = predict(model, files, lambda file, size: load_batch([file], size))
+    print(f"  equal predictions {np.mean(plain.argmax(axis=1) == reduced.argmax(axis=1)):.4f}", end=", ")
     print(f"largest difference of a score {np.abs(plain - reduced).max():.4f}")
-
-
-def benchmark_python(name: str, model: Path, folder: Path, rounds: int) -> None:
-    """Measure a Predictor on a folder of photos, and its quality reasons."""
-    files = [item.file for item in find_inputs(folder)]
-    predictor = Predictor(model)
-    list(predictor.batch(files))  # loads the interpreters of all cores
-    images = [open_image(file, predictor.size) for file in files]
-    actions = {
-        "one after the other": lambda: [predictor(file) for file in files],
-        "batch": lambda: list(predictor.batch(files)),
-        "quality": lambda: [quality_reasons(image) for image in images],
-    }
-    one, batch, quality = (
-        float(np.median([seconds_of(action) for _ in range(rounds)])) / len(files) for action in actions.values()
-    )
-    print(f"Predictor, {len(files)} photos, {name}: {1 / one:.0f} a second one after the other", end=", ")
-    print(
-        f"{1 / batch:.0f} as a batch; quality {1000 * quality:.2f} ms, {quality / one:.1%} of a prediction", flush=True
-    )
-
-
-def benchmark_video(model: Path, folder: Path, rounds: int) -> None:
-    """Time a drawn walk-around of 10 seconds in full HD, from decoding to the steady views."""
-    try:
-        import av
-    except ImportError:
-        print("Video: left out, because PyAV is not installed (pip install av)")
-        return
-    from viewpoint.inference.video import watch
-
-    path, count = folder / "walk.mp4", 300
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=30)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 1920, 1080, "yuv420p", 12_000_000
-        for index in tqdm(range(count), "Encoding", unit="frame", leave=False):
-            image = draw_car(index * 360 / count, np.random.default_rng(1))[0].resize((1920, 1080))
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode())
-    predictor = Predictor(model)
-    predicted = len(watch(predictor, path).results)
-    seconds = float(np.median([seconds_of(silently(watch, predictor, path)) for _ in range(rounds)]))
-    print(f"Video, 1920x1080 pixels: {count / seconds:.0f} frames a second read, ", end="")
-    print(f"{predicted / seconds:.0f} of them predicted, {10 / seconds:.1f} times as fast as it plays", flush=True)
 
 
 def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
@@ -256,9 +167,6 @@ def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
             factor = np.sqrt(pixels / (photo.width * photo.height))
             size = (round(photo.width * factor), round(photo.height * factor))
             photo.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index:05}.jpg", quality=90)
-
-
-# --- Data preparation --------------------------------------------------------------
 
 
 def write_annotated_photos(count: int, folder: Path) -> None:
@@ -277,106 +185,54 @@ def write_annotated_photos(count: int, folder: Path) -> None:
     (folder / "via_region_data.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def prepare_plainly(folder: Path) -> list[tuple[str, str, imagehash.ImageHash]]:
-    """(photo, label, perceptual hash) of every entry, one photo after the other; the hashes are not compared."""
-    prepared = []
-    for path in folder.rglob("*.json"):
-        for entry in json.loads(path.read_text(encoding="utf-8")).values():
-            photo = open_image(path.parent / entry["filename"])
-            prepared.append((entry["filename"], extract_viewpoint_label(entry["regions"]), imagehash.dhash(photo)))
-    return prepared
-
-
 def benchmark_growth(model: Path, folder: Path) -> None:
-    """Compare the time to prepare more and more photos, and measure their prediction."""
-    output = folder / "predictions.csv"
-    for count in GROWTH_SIZES:
+    """Measure time and memory of preparing and predicting more and more photos."""
+    for count in COUNTS:
         photos = folder / f"annotated {count}"
         write_annotated_photos(count, photos)
-        prepare = (PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "dataset")
-        name = f"data preparation, {count:,} photos"
-        compare(name, partial(prepare_plainly, photos), partial(run_script, *prepare), rounds=1)
-        started = time.perf_counter()
-        memory = peak_memory(PROJECT / "test_predict.py", "--model", model, "--images", photos, "--output", output)
-        seconds = time.perf_counter() - started
-        print(f"prediction, {count:,} photos: {seconds:.1f} s, {1000 * seconds / count:.2f} ms a photo", end=", ")
-        print(f"{memory:.0f} MiB of memory", flush=True)
+        for script, options in (
+            ("data_preparation.py", ("--data", photos, "--output", folder / "dataset")),
+            ("test_predict.py", ("--model", model, "--images", photos, "--output", folder / "predictions.csv")),
+        ):
+            started = time.perf_counter()
+            memory = peak_memory(PROJECT / script, *options)
+            seconds = time.perf_counter() - started
+            print(f"{script}, {count:,} photos: {seconds:.1f} s, {memory:.0f} MiB", flush=True)
 
 
-# --- Training ----------------------------------------------------------------------
-
-
-def benchmark_training(photos: Path, weights: str, folder: Path, rounds: int) -> None:
-    """Compare the default recipe with the reference recipe."""
+def benchmark_training(photos: Path, weights: str, folder: Path) -> None:
+    """Compare the default recipe with the reference recipe, once."""
     run_script(PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "splits")
-
-    def train(recipe: str) -> dict[str, float]:
+    found = {}
+    for recipe in ("reference", "default"):
         command: list[str | Path] = [PROJECT / "train.py", "--dataset", folder / "splits", "--models", folder / recipe]
         started = time.perf_counter()
-        memory = peak_memory(*command, "--weights", weights, "--recipe", recipe)
+        run_script(*command, "--weights", weights, "--recipe", recipe)
         seconds = time.perf_counter() - started
         history = json.loads((folder / recipe / "report" / "metrics.json").read_text(encoding="utf-8"))["history"]
-        times = {phase: [log["mean_seconds"] for log in history if log["phase"] == phase] for phase in (1, 2)}
+        phases = [[log["mean_seconds"] for log in history if log["phase"] == phase] for phase in (1, 2)]
         [accuracy] = [log["val_accuracy"] for log in history if log["kept"]]
-        return {
-            "phase 1": sum(times[1]),
-            "an epoch of phase 2": float(np.mean(times[2])),
-            "train.py": seconds,
-            "memory": memory,
-            "all epochs": sum(times[1]) + sum(times[2]),
-            "accuracy": accuracy,
-        }
-
-    results = []
-    for _ in tqdm(range(rounds), "training", leave=False):
-        # Each round decodes the photos again, as a first training does.
-        shutil.rmtree(folder / "splits" / "cache", ignore_errors=True)
-        results.append((train("reference"), train("default")))
+        found[recipe] = {"phase 1": sum(phases[0]), "an epoch of phase 2": float(np.mean(phases[1]))}
+        found[recipe] |= {"train.py": seconds, "all epochs": sum(map(sum, phases)), "accuracy": accuracy}
+    reference, default = found["reference"], found["default"]
     # With random weights train.py leaves phase 1 out.
     for name in ("phase 1", "an epoch of phase 2", "train.py")[weights == "none" :]:
-        print_comparison(name, [(reference[name], default[name]) for reference, default in results])
-    reference, default = np.mean([[one["accuracy"] for one in pair] for pair in results], axis=0)
-    print(f"  validation accuracy: reference {reference:.3f}, default {default:.3f}", end="; ")
-    reference, default = np.max([[one["memory"] for one in pair] for pair in results], axis=0)
-    print(f"peak memory: reference {reference:.0f} MiB, default {default:.0f} MiB")
-    whole, epochs = np.median([[default["train.py"], default["all epochs"]] for _, default in results], axis=0)
-    count = len(find_inputs(folder / "splits" / "train.csv"))
-    print(f"  default: {epochs / count:.3f} s a photo in all epochs, {whole - epochs:.0f} s besides", end="; ")
-    print(", ".join(f"{(whole - epochs + epochs / count * n) / 3600:.1f} h for {n:,} photos" for n in GROWTH_SIZES))
-
-
-# --- The whole ---------------------------------------------------------------------
-
-
-def write_untrained_model(path: Path) -> None:
-    """Write a TFLite file of the project's network with random weights, which is as fast as a trained one."""
-    # Imported here because TensorFlow takes seconds, and is not needed with --model.
-    from viewpoint.common.tensorflow import import_tensorflow
-
-    import_tensorflow()
-    from viewpoint.handoff.quantization import convert
-    from viewpoint.training.network import build_model
-
-    model, _ = build_model()
-    model.export(path.parent / "saved_model", verbose=False)
-    path.write_bytes(convert(path.parent / "saved_model"))
-    (path.parent / LABELS_NAME).write_text("\n".join(config.CLASSES) + "\n", encoding="utf-8")
+        print_comparison(name, [(reference[name], default[name])])
+    print(f"  validation accuracy: reference {reference['accuracy']:.3f}, default {default['accuracy']:.3f}")
+    a_photo = default["all epochs"] / len(find_inputs(folder / "splits" / "train.csv"))
+    besides = default["train.py"] - default["all epochs"]
+    print(f"  default: {a_photo:.3f} s a photo in all epochs, {besides:.0f} s besides", end="; ")
+    print(", ".join(f"{(besides + a_photo * count) / 3600:.1f} h for {count:,} photos" for count in COUNTS))
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Time the project against the straightforward way of doing the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Time the project against the straightforward way of doing the same.")
     add = parser.add_argument
-    add("--data", type=Path, help="folder of photos; None: drawn ones")
-    add("--model", type=Path, help="model.tflite with labels.txt beside it; None: an untrained one")
+    add("--data", type=Path, default=config.DATA_DIR, help="folder of photos, annotated ones for training")
+    add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help="model with labels.txt beside it")
     add("--weights", default="none", help="weights of the backbone to train from, as in train.py")
     add("--only", nargs="+", choices=PARTS, default=PARTS, help="what to time")
-    add("--rounds", type=COUNT, default=5, help="how often each way runs")
-    add("--training-rounds", type=COUNT, default=1, help="how often each recipe trains")
-    add("--small-photos", type=COUNT, default=200, help="how many photos of 512x512 pixels to predict")
-    add("--large-photos", type=COUNT, default=40, help="how many photos of 12 megapixels to predict")
+    add("--rounds", type=COUNT, default=3, help="how often each way starts and predicts")
     return parser.parse_args()
 
 
@@ -384,33 +240,18 @@ def main() -> None:
     args = parse_arguments()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if args.data is None:
-            make_demo_data(folder / "drawn", images=args.small_photos, seed=config.SEED)
-        photos = args.data or folder / "drawn"
-        files = [item.file for item in find_inputs(photos)]
-        # Spread over all of them, because the first ones may all look alike.
-        small = files[:: max(1, len(files) // args.small_photos)][: args.small_photos]
-        large = files[:: max(1, len(files) // args.large_photos)][: args.large_photos]
+        files = [item.file for item in find_inputs(args.data)]
         print(f"{'':<42}{'reference':>11}{'project':>12}")
-        model = args.model or folder / "model.tflite"
-        if not args.model and set(args.only) != {"training"}:
-            write_untrained_model(model)
-        if {"start", "prediction", "python"} & set(args.only):
-            copy_photos(small, folder / "small", SMALL)
-            copy_photos(large, folder / "large", LARGE)
         if "start" in args.only:
-            benchmark_start(model, find_inputs(folder / "small")[0].file, folder, args.rounds)
-        if "prediction" in args.only:
-            benchmark_prediction("512x512 pixels", model, folder / "small", args.rounds)
-            benchmark_prediction("12 megapixels", model, folder / "large", args.rounds)
-        if "python" in args.only:
-            benchmark_python("512x512 pixels", model, folder / "small", args.rounds)
-            benchmark_python("12 megapixels", model, folder / "large", args.rounds)
-            benchmark_video(model, folder, args.rounds)
+            benchmark_start(args.model, files[0], folder, args.rounds)
+        for name, (count, pixels) in SIZES.items() if "prediction" in args.only else ():
+            # Spread over all of them, because the first ones may all look alike.
+            copy_photos(files[:: max(1, len(files) // count)][:count], folder / name, pixels)
+            benchmark_prediction(name, args.model, folder / name, args.rounds)
         if "growth" in args.only:
-            benchmark_growth(model, folder)
+            benchmark_growth(args.model, folder)
         if "training" in args.only:
-            benchmark_training(photos, args.weights, folder, args.training_rounds)
+            benchmark_training(args.data, args.weights, folder)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from viewpoint.common.cli import UserError, counted, printable, run
-from viewpoint.common.comparison import compare, describe_comparison
+from viewpoint.common.cli import UserError, counted, make_parser, printable, run
+from viewpoint.common.metrics import compare, describe_comparison
 from viewpoint.data.provenance import count_known, find_data, hash_photos
 from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.inference.predictor import Predictor
@@ -70,14 +70,12 @@ def print_photos(title: str, inputs: list[Input], old: list[str], new: list[str]
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Compare two models on the same photos.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Compare two models on the same photos.")
     add = parser.add_argument
     add("old", type=Path, metavar="OLD", help=".tflite file or SavedModel folder of the model in use")
     add("new", type=Path, metavar="NEW", help=".tflite file or SavedModel folder of the model to release")
     add("--images", type=Path, required=True, metavar="CSV", help="photos that neither was trained on, with labels")
-    add("--data", type=Path, help="folder that the CSV's paths start from; None: the one recorded beside it")
+    add("--data", type=Path, help="folder that the CSV's paths start from; without it, the one recorded beside it")
     return parser.parse_args()
 
 

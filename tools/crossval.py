@@ -41,9 +41,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from viewpoint.common.cli import SEED, UserError, counted, number, run
+from viewpoint.common.cli import SEED, UserError, counted, make_parser, number, run
 from viewpoint.common.files import list_folder
-from viewpoint.common.images import ImageError, is_photo, load_batch
+from viewpoint.common.images import is_photo
 from viewpoint.common.metrics import expected_calibration_error
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
@@ -52,7 +52,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
 from viewpoint.data.parts import PARTS_NAME
 from viewpoint.data.provenance import fingerprint, hash_photos, read_data
 from viewpoint.data.splits import assign, in_path_order
-from viewpoint.inference.model import in_mirror, load_model
+from viewpoint.inference.predictor import Predictor
 from viewpoint.reports.review import predict_classes
 from viewpoint.reports.training import compute_metrics
 from viewpoint.training.settings import parse_settings
@@ -117,22 +117,10 @@ def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
 
     "plain" is the model's answer, "mirrored" the mean of its answers for the photo and its mirror image.
     """
-    runner, size, labels = load_model(model)
-    mirrored = in_mirror(runner, labels)
-
-    def predict(file: str) -> dict[str, np.ndarray] | None:
-        try:
-            batch = load_batch([file], size)
-        except ImageError:
-            return None
-        plain = runner(batch)[0]
-        return {"plain": plain, "mirrored": (plain + mirrored(batch)[0]) / 2}
-
-    answers: dict[str, list] = {"plain": [], "mirrored": []}
-    results = map_in_order(predict, other["file"], cpu_count())
-    for found, true in zip(results, other["label"], strict=True):
-        for way, values in (found or {}).items():
-            answers[way].append([labels[int(values.argmax())], round(float(values.max()), 6), true])
+    answers = {}
+    for way, tta in (("plain", False), ("mirrored", True)):
+        results = zip(Predictor(model, tta=tta).batch(other["file"]), other["label"], strict=True)
+        answers[way] = [[one.best_class, round(one.score, 6), true] for one, true in results if one.error is None]
     return answers
 
 
@@ -215,11 +203,8 @@ def mean_probabilities(rows: list[dict]) -> dict[str, list[float]]:
     return {image_path: np.mean(values, axis=0).tolist() for image_path, values in of_photo.items()}
 
 
-def print_results(rows: list[dict], bins: int) -> None:
-    """Print mean and standard deviation over folds and seeds, and the figures of each seed's folds together.
-
-    `bins` is for the calibration error, as in metrics.reliability.
-    """
+def print_results(rows: list[dict]) -> None:
+    """Print mean and standard deviation over folds and seeds, and the figures of each seed's folds together."""
     figures = {name: [row[name] for row in rows] for name in [*NUMBERS, "seconds"]}
     figures |= {name: [row["robustness"][name] for row in rows] for name in rows[0]["robustness"]}
     print(f"\n{counted(len(rows), 'training')}, mean ± standard deviation over them:")
@@ -230,13 +215,13 @@ def print_results(rows: list[dict], bins: int) -> None:
         _, predicted, scores, true = zip(*predictions, strict=True)
         metrics = compute_metrics(list(true), list(predicted))
         right = np.array(true) == np.array(predicted)
-        error = expected_calibration_error(np.array(scores), right, bins)
+        error = expected_calibration_error(np.array(scores), right)
         print(f"\nSeed {seed}, all folds together: {len(right) - right.sum()} of {len(right)} wrong, ", end="")
         print(f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, calibration error {error:.3f}")
         print(metrics["text"])
 
 
-def print_other(rows: list[dict], bins: int) -> None:
+def print_other(rows: list[dict]) -> None:
     """Print the figures on the photos of --other: each seed's mean over its folds, and the spread over the seeds."""
     if "other" not in rows[0]:
         return
@@ -246,7 +231,7 @@ def print_other(rows: list[dict], bins: int) -> None:
     seeds = list(dict.fromkeys(row["key"]["seed"] for row in rows))
     for way, meaning in (("plain", "the model"), ("mirrored", "the mean of a photo and its mirror image")):
         print(f"  {meaning}")
-        figures = [figures_on_other(row["other"][way], bins) for row in rows]
+        figures = [figures_on_other(row["other"][way]) for row in rows]
         for name in figures[0]:
             of_seeds = [
                 np.mean([one[name] for one, row in zip(figures, rows, strict=True) if row["key"]["seed"] == seed])
@@ -256,7 +241,7 @@ def print_other(rows: list[dict], bins: int) -> None:
             print(f"    {name:<24}{np.mean(of_seeds):.3f}  (by seed: {each})")
 
 
-def figures_on_other(predictions: list[list], bins: int) -> dict[str, float]:
+def figures_on_other(predictions: list[list]) -> dict[str, float]:
     """Figures of predictions as predict_other gives them, fractions from 0 to 1.
 
     "opposite end" counts vehicles taken for the view from the opposite side, such as FrontLeft for
@@ -269,7 +254,7 @@ def figures_on_other(predictions: list[list], bins: int) -> dict[str, float]:
     return {
         "accuracy": float(np.mean(predicted == true)),
         "macro F1": compute_metrics(true.tolist(), predicted.tolist())["macro_f1"],
-        "calibration error": expected_calibration_error(scores.astype(float), predicted == true, bins),
+        "calibration error": expected_calibration_error(scores.astype(float), predicted == true),
         "opposite end": float(np.mean([opposite.get(name) == one for name, one in zip(true, predicted, strict=True)])),
         "vehicles as Background": float(np.mean(predicted[vehicles] == config.BACKGROUND)),
     }
@@ -296,12 +281,10 @@ def print_other_data(
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Cross-validate train.py.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Cross-validate train.py.")
     add = parser.add_argument
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of the splits to join")
-    add("--data", type=Path, help="folder that the CSVs' paths start from; None: the one recorded beside them")
+    add("--data", type=Path, help="folder that the CSVs' paths start from; without it, the one recorded beside them")
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
     add("--other", type=Path, help="labelled photos of another source to predict as well: a CSV or a folder")
     add("--folds", type=number(int, 2), default=5, help="how many folds to cut the photos into")
@@ -338,8 +321,8 @@ def main() -> None:
                     file.write(json.dumps(row) + "\n")
                 done[json.dumps(fold_key)] = row
             rows.append(done[json.dumps(fold_key)])
-    print_results(rows, settings.calibration_bins)
-    print_other(rows, settings.calibration_bins)
+    print_results(rows)
+    print_other(rows)
     print_other_data(done, key, args.output, splits, args.dataset, settings.models)
     out_of_fold = args.dataset / OUT_OF_FOLD_NAME
     write_out_of_fold(mean_probabilities(rows), contents, out_of_fold)

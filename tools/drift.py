@@ -33,7 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import UserError, counted, run
+from viewpoint.common.cli import UserError, counted, make_parser, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.tables import stream_table
@@ -44,6 +44,10 @@ from viewpoint.reports.drift import Unusual, describe, render_page
 from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.training.drift import Change, Photos, compare, distances, open_photos, read_reference
 from viewpoint.training.network import load_model
+
+# Below this agreement of model.keras with the predictions, they are of another model or of other photos.
+MIN_AGREEMENT = 0.7
+PHOTOS_SHOWN = 24  # the page shows this many of the photos that are least like the earlier ones
 
 
 class Row(NamedTuple):
@@ -124,7 +128,7 @@ def look_at(model: keras.Model, photos: Photos, drawn: list[Row], folder: Path) 
     rows = [drawn[index] for index in readable]
     says = predicted_classes(probabilities)
     agreement = np.mean([row.best_class == best for row, best in zip(rows, says, strict=True)])
-    if agreement < config.DRIFT_MIN_AGREEMENT:
+    if agreement < MIN_AGREEMENT:
         raise UserError(
             f"model.keras gives only {agreement:.0%} of the photos the class in the predictions: these are of another "
             "model, or --data leads to other photos; run test_predict.py with this model"
@@ -136,7 +140,7 @@ def find_unusual(before: Photos, now: Photos, rows: list[Row], folder: Path) -> 
     """The photos least like the earlier ones, and the fraction that is less like them than 95 % of these are."""
     away = distances(now.features, before.features)
     far = float(np.mean(away > np.quantile(distances(before.features, before.features), 0.95)))
-    most = np.argsort(-away)[: config.DRIFT_PHOTOS_SHOWN]
+    most = np.argsort(-away)[:PHOTOS_SHOWN]
     shown = []
     for index in tqdm(most, "Thumbnails", unit="photo"):
         row, picture = rows[index], data_uri(thumbnail(folder / rows[index].name, config.THUMBNAIL_SIZE))
@@ -157,17 +161,14 @@ def print_summary(changes: list[Change], before: Photos, now: Photos, output: Pa
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Have the photos changed since the model was handed over?",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Have the photos changed since the model was handed over?")
     add = parser.add_argument
     add("predictions", type=Path, metavar="PREDICTIONS", help="file that test_predict.py wrote, CSV or JSON lines")
     add("--against", type=Path, default=config.MODELS_DIR, metavar="MODELS", help="folder of model.keras")
     add(
         "--data",
         type=Path,
-        help="folder that the names in PREDICTIONS start from; None: the one recorded beside it, or its own",
+        help="folder that the names in PREDICTIONS start from; without it, the one recorded beside it, or its own",
     )
     add("--output", type=Path, default="drift.html", help="page to write")
     return parser.parse_args()

@@ -23,22 +23,19 @@ import_tensorflow()
 import keras
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import UserError, counted, printable, run
+from viewpoint.common.cli import UserError, counted, make_parser, printable, run
 from viewpoint.common.files import write_atomically
-from viewpoint.common.images import ImageError, load_image, scale, unscale
-from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.images import unscale
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
-from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.features import compute_heat, read_batches
 from viewpoint.training.network import load_model
 
-BATCH_SIZE = 16
 PANEL = config.IMAGE_SIZE  # width and height of a panel, whatever the model's input
 
 
@@ -96,32 +93,16 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
 
     Raises UserError when none of the photos could be read.
     """
-    size = model.input_shape[1]
-
-    def read(item: Input) -> np.ndarray | ImageError:
-        try:
-            return load_image(item.file, size)
-        except ImageError as error:
-            return error
-
     shown: list[tuple[float, dict]] = []
-    waiting: list[tuple[Input, np.ndarray]] = []
     skipped: list[str] = []
-    done = 0
-    images = tqdm(map_in_order(read, inputs, cpu_count()), "Explaining", len(inputs), unit="photo")
-    for number, (item, image) in enumerate(zip(inputs, images, strict=True), 1):
-        if isinstance(image, ImageError):
-            skipped.append(str(image))
-        else:
-            waiting.append((item, image))
-        if waiting and (len(waiting) == BATCH_SIZE or number == len(inputs)):
-            items, batch = zip(*waiting, strict=True)
-            explained = explain(model, scale(np.stack(batch)), [item.label for item in items])
-            for item, (panels, score) in zip(items, explained, strict=True):
-                shown.append((score, {"name": item.name, "file": str(item.file), "panels": panels}))
-            done += len(items)
-            shown = sorted(shown, key=lambda photo: photo[0])[: config.CONTACT_SHEET_IMAGES]
-            waiting = []
+    files = [item.file for item in inputs]
+    for rows, batch in read_batches(files, model.input_shape[1], skipped, "Explaining"):
+        items = [inputs[row] for row in rows]
+        explained = explain(model, batch, [item.label for item in items])
+        for item, (panels, score) in zip(items, explained, strict=True):
+            shown.append((score, {"name": item.name, "file": str(item.file), "panels": panels}))
+        shown = sorted(shown, key=lambda photo: photo[0])[: config.CONTACT_SHEET_IMAGES]
+    done = len(inputs) - len(skipped)
     if not shown:
         raise UserError(f"none of {counted(len(inputs), 'photo')} could be read: {skipped[0]}")
     with write_atomically(output) as path:
@@ -131,15 +112,13 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Show where the model looks.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Show where the model looks.")
     add = parser.add_argument
     add("images", type=Path, nargs="*", metavar="PHOTOS", help="photos, folders, or CSVs with the column image_path")
     add("--mistakes", action="store_true", help="explain the mistakes on the test split")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and report/")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of test.csv, for --mistakes")
-    add("--data", type=Path, help="folder that a CSV's paths start from; None: the one recorded beside it")
+    add("--data", type=Path, help="folder that a CSV's paths start from; without it, the one recorded beside it")
     add("--output", type=Path, default="explanations.html", help="page to write")
     args = parser.parse_args()
     if not args.images and not args.mistakes:

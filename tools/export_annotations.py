@@ -34,7 +34,7 @@ import config
 from viewpoint.annotations.photo import Outline, Part, Report
 from viewpoint.annotations.shapes import box_points
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
-from viewpoint.common.cli import UserError, counted, run
+from viewpoint.common.cli import UserError, counted, make_parser, run
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
@@ -246,10 +246,7 @@ def print_summary(
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Export annotations for the training of a detector.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Export annotations for the training of a detector.")
     add = parser.add_argument
     add("--what", choices=list(NAMES), required=True, help="regions to export")
     add("--format", choices=["coco", "yolo"], required=True, help="format to write")

@@ -13,7 +13,6 @@ Axes in metres: x to the car's front, y to its left, z up; the ground is z = 0. 
 of 0 degrees looks at the front, 90 at the car's left side, 180 at the rear.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -30,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.annotations.via import read_regions
-from viewpoint.common.cli import COUNT, SEED, command, counted, run
+from viewpoint.common.cli import COUNT, SEED, command, counted, make_parser, run
 from viewpoint.common.files import write_atomically
 from viewpoint.data.labeling import label_parts, part_names
 
@@ -426,9 +425,7 @@ def swap_sides(name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Draw a small annotated data set.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Draw a small annotated data set.")
     add = parser.add_argument
     add("--output", type=Path, default="demo/photos", help="folder to write to")
     add("--images", type=COUNT, default=1000, help="how many images to draw")

@@ -36,7 +36,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))  # the scripts are one folder up
 
 import config
-from viewpoint.common.cli import FRACTION, UserError, complain, counted, printable, run
+from viewpoint.common.cli import FRACTION, UserError, complain, counted, make_parser, printable, run
 from viewpoint.common.parallel import cpu_count
 from viewpoint.inference.model import load_model
 from viewpoint.inference.outputs import FAILED_COLUMNS
@@ -149,14 +149,12 @@ def report(store: storage.Store) -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Predict very many photos.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Predict very many photos.")
     add = parser.add_argument
     add("source", metavar="SOURCE", help="folder, glob, address, or a CSV or Parquet file that names the photos")
     add("destination", metavar="DESTINATION", help="folder or address for the predictions")
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file")
-    add("--labels", type=Path, help="file of class names; None: labels.txt beside the model, or inside it")
+    add("--labels", type=Path, help="file of class names; without it, labels.txt beside the model, or inside it")
     add("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
     add("--unknown-below", type=FRACTION, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")

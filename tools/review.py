@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from viewpoint.common.cli import UserError, counted, number, run
+from viewpoint.common.cli import UserError, counted, make_parser, number, run
 from viewpoint.common.images import ImageError
 from viewpoint.common.tables import read_table
 from viewpoint.data.corrections import read_corrections, write_corrections
@@ -201,12 +201,10 @@ def make_server(dataset: Path, data: Path | None, port: int) -> ThreadingHTTPSer
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Review the labels in a browser.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Review the labels in a browser.")
     add = parser.add_argument
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of review.html and corrections.csv")
-    add("--data", type=Path, help="folder of the photos; None: the one recorded in the folder of --dataset")
+    add("--data", type=Path, help="folder of the photos; without it, the one recorded in the folder of --dataset")
     add("--port", type=number(int, 1, 65535), default=8001, help="port to serve on")
     return parser.parse_args()
 

@@ -17,7 +17,6 @@ dataset/ and run data_preparation.py. docs/selecting.md says how photos are chos
 
 import argparse
 import contextlib
-import csv
 import itertools
 import json
 import re
@@ -39,14 +38,16 @@ from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 import config
+from viewpoint.annotations.places import GUESS_KEY
+from viewpoint.annotations.via import NO_PARTS_KEY
 from viewpoint.annotations.vocabulary import known_by_words
-from viewpoint.common.cli import COUNT, UserError, counted, run
+from viewpoint.common.cli import COUNT, UserError, counted, make_parser, run
 from viewpoint.common.files import csv_name, write_atomically
 from viewpoint.common.images import ImageError, open_header, open_image
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
-from viewpoint.common.tables import read_table
+from viewpoint.common.tables import read_table, write_csv
 from viewpoint.data.dataset import SPLITS, recorded_data_dir
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.labeling import VAGUE
@@ -64,6 +65,8 @@ VIA_FORMAT = "2.0.10"  # the _via_data_format_version that VIA 2.0.10 to 2.0.12 
 ANNOTATED = "annotated already"
 LEARNED = "learned without labels by train.py --unlabelled"
 NEAR_DUPLICATE = "nearly the same as another photo"
+# Among this many times the photos wanted, the most uncertain ones, those are chosen that differ.
+CANDIDATES = 4
 
 
 @dataclass(frozen=True)
@@ -125,12 +128,12 @@ def choose(features: np.ndarray, probabilities: np.ndarray, weights: np.ndarray,
     """The rows of `count` photos that are uncertain and differ from each other, the most uncertain first.
 
     Takes features (n, channels), probabilities (n, classes) and a weight of each class. Of the
-    config.CANDIDATES * count photos with the smallest margin between the two best classes, k-means makes
+    CANDIDATES * count photos with the smallest margin between the two best classes, k-means makes
     `count` clusters, and the photo nearest to the centre of each is chosen.
     Source: Zhdanov, Diverse mini-batch Active Learning (2019), https://arxiv.org/abs/1901.05954.
     """
     needed = (1 - margins(probabilities)) * (probabilities @ weights) + 1e-6
-    candidates = np.argsort(-needed, kind="stable")[: config.CANDIDATES * count]
+    candidates = np.argsort(-needed, kind="stable")[: CANDIDATES * count]
     if len(candidates) <= count:
         return candidates.tolist()
     clusters = KMeans(count, n_init=1, random_state=config.SEED)
@@ -184,7 +187,7 @@ def via_project(names: list[str], choices: list[Choice], folder: Path, location:
             "filename": name,
             "size": size,
             "regions": [],
-            "file_attributes": {config.GUESS_KEY: choice.guess, config.NO_PARTS_KEY: {}},
+            "file_attributes": {GUESS_KEY: choice.guess, NO_PARTS_KEY: {}},
         }
         for name, size, choice in zip(names, sizes, choices, strict=True)
     }
@@ -200,7 +203,7 @@ def via_project(names: list[str], choices: list[Choice], folder: Path, location:
         "_via_img_metadata": entries,
         "_via_attributes": {
             "region": {config.IDENTITY_KEY: parts | {"default_options": {}}},
-            "file": {config.GUESS_KEY: guess, config.NO_PARTS_KEY: seen | {"default_options": {}}},
+            "file": {GUESS_KEY: guess, NO_PARTS_KEY: seen | {"default_options": {}}},
         },
         "_via_data_format_version": VIA_FORMAT,
         "_via_image_id_list": list(entries),
@@ -220,12 +223,11 @@ def write_project(choices: list[Choice], output: Path) -> None:
         # CVAT's raw labels are JSON, but not a file that data_preparation.py should try to read.
         labels = [{"name": name, "attributes": []} for name in options]
         (folder / "cvat_labels.txt").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
-        with (folder / SELECTION_NAME).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["copy", "image_name", "guess", "margin", "content"])
-            for name, choice in zip(names, choices, strict=True):
-                found = (choice.photo.name, choice.guess, f"{choice.margin:.4f}", photo_hash(choice.photo.file))
-                writer.writerow([csv_name(name), *found])
+        rows = [
+            (csv_name(name), one.photo.name, one.guess, f"{one.margin:.4f}", photo_hash(one.photo.file))
+            for name, one in zip(names, choices, strict=True)
+        ]
+        write_csv(folder / SELECTION_NAME, ["copy", "image_name", "guess", "margin", "content"], rows)
 
 
 def print_summary(choices: list[Choice], guesses: list[str], left_out: Counter[str], output: Path) -> None:
@@ -239,7 +241,7 @@ def print_summary(choices: list[Choice], guesses: list[str], left_out: Counter[s
         print(f"{name:<16}{chosen[name]:>8}{found[name]:>8}")
     print(
         f"\nOpen {output / 'via_project.json'} in VIA 2 (Project > Load). In each photo draw the parts, or tick "
-        f'"{config.NO_PARTS_KEY}" among\nthe file annotations; photos with neither are not used. Save the project '
+        f'"{NO_PARTS_KEY}" among\nthe file annotations; photos with neither are not used. Save the project '
         f"into {output}/, put\nthat folder beside your other photos and run data_preparation.py."
     )
 
@@ -278,10 +280,7 @@ def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Choose the photos that are most worth annotating.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("Choose the photos that are most worth annotating.")
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
     add("--count", type=COUNT, default=200, help="photos to choose")

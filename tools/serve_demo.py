@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
-from viewpoint.common.cli import UserError, number, run
+from viewpoint.common.cli import UserError, make_parser, number, run
 from viewpoint.common.files import write_atomically
 from viewpoint.handoff.guide import RUNTIME_NAME, SOURCE, write_worker
 
@@ -118,9 +118,7 @@ def make_certificate(address: str) -> ssl.SSLContext:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Serve the capture guide.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Serve the capture guide.")
     parser.add_argument("--models", type=Path, default=config.MODELS_DIR, help="folder of handoff/web/")
     parser.add_argument("--port", type=number(int, 1, 65535), default=8000, help="port to serve on")
     parser.add_argument("--phone", action="store_true", help="serve by HTTPS to the whole network, for phones")

@@ -1,14 +1,14 @@
-"""Take the pictures of the review page, the report, the vehicles and the capture guide in docs/.
+"""Make the pictures in docs/: each class, the review page, the report, the vehicles, the capture guide.
 
     make demo
-    python tools/take_pictures.py              # or make pictures, which also draws docs/viewpoints.png
+    python tools/take_pictures.py              # or make pictures
 
-Opens the pages of demo/, which make demo wrote, in a headless Chromium and writes docs/review.png,
+Draws a car from each viewpoint, and a close-up, with the annotated parts in the colour of their vote, as
+docs/viewpoints.png. Opens the pages of demo/, which make demo wrote, in a headless Chromium and writes docs/review.png,
 docs/report.png and docs/vehicles.png. For docs/guide.png it serves demo's capture guide and shows it a
 walk around a drawn car; this needs playwright (pip install playwright) and, the first time, npm.
 """
 
-import argparse
 import io
 import shutil
 import subprocess
@@ -17,7 +17,14 @@ import tempfile
 import threading
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")  # draws to a file, so it needs no screen
+
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Patch, Polygon
+from matplotlib.typing import HashableList
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
@@ -26,8 +33,10 @@ import make_demo_data
 import serve_demo
 
 import config
-from viewpoint.common.cli import UserError, run
+from viewpoint.annotations.via import read_regions
+from viewpoint.common.cli import UserError, make_parser, run
 from viewpoint.common.files import write_atomically
+from viewpoint.data.labeling import label_parts, part_names, votes_of_names
 
 # Each picture: the page in the demo folder, and the size of the window in pixels.
 PICTURES = {
@@ -35,10 +44,54 @@ PICTURES = {
     "report.png": ("models/report/index.html", (1280, 1300)),
     "vehicles.png": ("predictions_per_folder.html", (1340, 450)),
 }
-COLOURS = 256  # of a palette; the files stay small
+PALETTE = 256  # colours of a picture; the files stay small
 PHONE = (390, 844)  # the screen of the capture guide, in pixels
 GAP = 24  # between its two screens, in pixels
 CAR_SEED = 5  # draws one car, the same from every side
+VIEWPOINTS_SEED = 11  # draws the car of viewpoints.png
+
+# Where each class is drawn, so that a class and its mirror image are in the same row.
+PLACES: list[HashableList[str]] = [
+    ["FrontLeft", "Front", "FrontRight", config.BACKGROUND],
+    ["Left", ".", "Right", "."],
+    ["RearLeft", "Rear", "RearRight", "key"],
+]
+
+# Colours that colour-blind readers can tell apart (Okabe and Ito). A lamp votes twice: it is
+# filled with the colour of its end and outlined with that of its side.
+COLOURS = {"front": "#0072B2", "rear": "#D55E00", "left": "#009E73", "right": "#CC79A7"}
+
+
+def draw_example(axes: plt.Axes, image: Image.Image, regions: list[make_demo_data.Region]) -> None:
+    """Draw an image with its parts coloured by their votes, and its label as title."""
+    axes.imshow(np.asarray(image))
+    parts = read_regions(regions)
+    for part in parts:
+        colours = [COLOURS[vote] for vote in votes_of_names(part.names).split() if vote in COLOURS]
+        fill, rim = (colours[0], colours[-1]) if colours else ("white", "white")
+        for outline in part.outlines:
+            axes.add_patch(Polygon(outline, facecolor=fill, alpha=0.65 if colours else 0.25))
+            axes.add_patch(Polygon(outline, fill=False, edgecolor=rim, linewidth=2))
+    axes.set_title(label_parts(part_names(parts)), fontsize=15)
+    axes.axis("off")
+
+
+def draw_viewpoints(path: Path) -> None:
+    """Draw the README's picture into a PNG file: each class, with the colour of the votes in its parts."""
+    places = [row for row in PLACES if row[0] in config.CLASSES]
+    figure, panels = plt.subplot_mosaic(places, figsize=(14, 3 * len(places)), layout="constrained")
+    for name, view in make_demo_data.views().items():
+        random = np.random.default_rng(VIEWPOINTS_SEED)
+        image, regions, _ = make_demo_data.draw_car(float(np.mean(view.azimuths)), random, view.heights)
+        draw_example(panels[name], image, regions)
+    draw_example(panels[config.BACKGROUND], *make_demo_data.draw_close_up(np.random.default_rng(VIEWPOINTS_SEED)))
+    panels["key"].axis("off")
+    key = [Patch(color=colour, label=f"votes {vote}") for vote, colour in COLOURS.items()]
+    key.append(Patch(facecolor="white", edgecolor="grey", label="votes for nothing"))
+    panels["key"].legend(handles=key, loc="center", fontsize=14, frameon=False)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=60)
+    plt.close(figure)
 
 
 def find_chromium() -> str:
@@ -108,13 +161,14 @@ def take_guide_picture(chromium: str, models: Path) -> Image.Image:
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Write a picture with a palette of COLOURS."""
+    """Write a picture with a palette of PALETTE colours."""
     with write_atomically(path) as part:
-        image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
+        image.quantize(PALETTE, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
 
 
 def take_pictures(demo: Path, output: Path) -> None:
-    """Write all PICTURES and guide.png into `output`. Raises UserError when a page is missing."""
+    """Write viewpoints.png, all PICTURES and guide.png into `output`. Raises UserError when a page is missing."""
+    draw_viewpoints(output / "viewpoints.png")
     chromium = find_chromium()
     for name, (page, size) in PICTURES.items():
         if not (demo / page).is_file():
@@ -126,9 +180,7 @@ def take_pictures(demo: Path, output: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Take the pictures in docs/.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser("Take the pictures in docs/.")
     parser.add_argument("--demo", type=Path, default="demo", help="folder that make demo wrote")
     parser.add_argument("--output", type=Path, default="docs", help="folder to write the pictures to")
     args = parser.parse_args()

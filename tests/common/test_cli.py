@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from viewpoint.common.cli import COUNT, FRACTION, UserError, command, counted, number, printable, run
+import config
+from viewpoint.common.cli import COUNT, FRACTION, UserError, command, counted, make_parser, number, printable, run
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,30 @@ def test_control_characters_are_printed_escaped():
     assert printable("été 車 \r\udce9") == "été 車 \\r\\udce9"
     # A photo in an address.
     assert len(printable("data:image/jpeg;base64," + "A" * 40_000)) < 500
+
+
+def test_the_help_shows_defaults_as_people_write_them_and_version_the_one_of_the_config(capsys):
+    parser = make_parser("Does it.")
+    parser.add_argument("photos", nargs="*", default=[], help="photos to look at")
+    parser.add_argument("--data", help="folder of photos")
+    parser.add_argument("--share", type=FRACTION, default=6 / 7, help="fraction to take")
+    parser.add_argument("--mixup", type=float, default=0.0, help="alpha")
+    parser.add_argument("--more", nargs="+", default=[], help="others")
+    parser.add_argument("--views", default=("Front", "Rear"), help="with commas")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half")
+    parser.add_argument("--strict", action="store_true", help="complain")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "--data DATA folder of photos" in lines
+    assert "--share SHARE fraction to take (default: 0.8571)" in lines
+    assert "--views VIEWS with commas (default: Front,Rear)" in lines
+    assert "--mixup MIXUP alpha (default: 0)" in lines
+    assert "--more MORE [MORE ...]" in lines
+    assert "others" in lines
+    assert "--flip, --no-flip mirror half (default: on)" in lines
+    assert "--strict complain" in lines
+    assert "photos photos to look at" in lines
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--version"])
+    assert capsys.readouterr().out.endswith(f" {config.VERSION}\n")

@@ -8,7 +8,7 @@ import pytest
 from conftest import save_photo
 
 from viewpoint.common.cli import run
-from viewpoint.common.comparison import compare, describe_comparison
+from viewpoint.common.metrics import compare, describe_comparison
 from viewpoint.data.provenance import describe_training, hash_photos
 from viewpoint.inference.predictor import Result
 

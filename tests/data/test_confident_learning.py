@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from viewpoint.data.confident_learning import find_label_errors, self_confidence
+from viewpoint.data.doubts import find_label_errors, self_confidence
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 PROBABILITIES = np.array(

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 import config
-from viewpoint.inference.steady import TICK, find_stretches, most_probable_path, transitions
+from viewpoint.inference.video import (
+    AWAY_SHARE,
+    JUMP_SHARE,
+    TICK,
+    VIEW_SECONDS,
+    find_stretches,
+    most_probable_path,
+    transitions,
+)
 
 LABELS = config.CLASSES
 WALK = ["Front", "FrontLeft", "RearLeft", "Rear", "RearRight", "FrontRight", "Front"]
@@ -72,11 +80,11 @@ def test_one_frame_of_the_opposite_view_is_an_error_and_a_neighbour_for_long_is_
 def test_the_probabilities_of_a_step_worked_out_by_hand():
     matrix = transitions(tuple(LABELS), 1)
     assert matrix.sum(axis=1) == pytest.approx(np.ones(7))
-    stay = np.exp(-TICK / config.VIEW_SECONDS)
+    stay = np.exp(-TICK / VIEW_SECONDS)
     assert np.diag(matrix) == pytest.approx(np.full(7, stay))
     front = dict(zip(LABELS, matrix[LABELS.index("Front")], strict=True))
-    jump = config.JUMP_SHARE / 7
-    weights = {"FrontLeft": (1 - config.JUMP_SHARE - config.AWAY_SHARE) / 2 + jump, "Rear": jump}
+    jump = JUMP_SHARE / 7
+    weights = {"FrontLeft": (1 - JUMP_SHARE - AWAY_SHARE) / 2 + jump, "Rear": jump}
     # The weight of staying is not a change, so it is left out of the sum.
     total = 1 - jump
     for name, weight in weights.items():

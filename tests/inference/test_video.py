@@ -16,7 +16,7 @@ import test_predict
 from viewpoint.inference import model as inference
 from viewpoint.inference import outputs, video
 from viewpoint.inference.predictor import Predictor
-from viewpoint.inference.steady import find_stretches
+from viewpoint.inference.video import find_stretches
 
 av = pytest.importorskip("av", reason="no PyAV here")
 

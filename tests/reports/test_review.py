@@ -79,7 +79,7 @@ def test_the_kinds_of_doubt_in_their_order():
     assert found == [0, 1, 2, 3]
     assert doubts.kind_of_doubt([]) == len(doubts.KINDS)
     assert set(doubts.REASONS) == {reason for _, kind in doubts.KINDS for reason in kind}
-    assert set(config.SUSPICIONS) - set(doubts.REASONS) == {"confident"}
+    assert set(doubts.SUSPICIONS) - set(doubts.REASONS) == {"confident"}
 
 
 def test_neighbours_in_a_folder_that_look_alike_and_disagree_are_suspicious():
@@ -99,7 +99,7 @@ def test_a_label_that_the_model_contradicts_comes_before_a_tie():
     df = labelled(["a.jpg", "FrontLeft", 3, 0, 2, 0], ["b.jpg", "Front", 3, 3, 0, 0])
     predictions = {"a.jpg": {"FrontRight": 0.9, "FrontLeft": 0.1}, "b.jpg": {"Front": 0.9, "Rear": 0.1}}
     found = suspicions(df, predictions=predictions)
-    assert found["a.jpg"][0] == pytest.approx(config.SUSPICIONS["model"] * 0.9)
+    assert found["a.jpg"][0] == pytest.approx(doubts.SUSPICIONS["model"] * 0.9)
     assert found["a.jpg"][1] == ["the model says FrontRight (0.90)"]
     assert found["a.jpg"][0] > found["b.jpg"][0]
 
@@ -110,10 +110,10 @@ def test_models_that_did_not_learn_a_photo_are_named_and_preferred():
     learned = {path: {"FrontLeft": 0.9, "FrontRight": 0.1} for path in df["image_path"]}
     found = suspicions(df, predictions=learned, out_of_fold=honest)
     assert found["a.jpg"] == (
-        pytest.approx(config.SUSPICIONS["model"] * 0.8),
+        pytest.approx(doubts.SUSPICIONS["model"] * 0.8),
         ["models that did not learn this photo say FrontRight (0.80)"],
     )
-    assert found["b.jpg"] == (pytest.approx(config.SUSPICIONS["model"] * 0.1), [])
+    assert found["b.jpg"] == (pytest.approx(doubts.SUSPICIONS["model"] * 0.1), [])
 
 
 def drawn(name: str, x: float) -> Part:

@@ -10,10 +10,11 @@ from conftest import save_photo
 import config
 from viewpoint.annotations.photo import Part
 from viewpoint.common import metrics
-from viewpoint.common.comparison import compare
+from viewpoint.common.metrics import compare
 from viewpoint.data.out_of_fold import write_out_of_fold
 from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import photo_hash
+from viewpoint.reports import mistakes
 from viewpoint.reports import training as report
 from viewpoint.training.history import Previous
 
@@ -74,7 +75,7 @@ def one_hot_with_doubt(labels: list[str]) -> np.ndarray:
 
 
 LOG = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
-SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
+SETTINGS = {"backbone": "MobileNetV2", "temperature": None, "suggestion": None}
 HISTORY = [{"phase": 1, "epoch": 1, **LOG, "kept": False}, {"phase": 2, "epoch": 1, **LOG, "kept": True}]
 
 
@@ -203,12 +204,12 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
         asked.extend(classes)
         return np.zeros((len(rows), 2, 2))
 
-    source = report.Source(
+    source = mistakes.Source(
         dataset, tmp_path / "photos", "a date", {"test": "0123456789"}, "epochs 3 instead of 2", heat
     )
     probabilities = one_hot_with_doubt(["Rear"] * 7)
     probabilities[4] = np.eye(7)[rear]
-    judged = report.judge_mistakes(test, probabilities, source)
+    judged = mistakes.judge_mistakes(test, probabilities, source)
     assert {test["image_path"][row]: one.verdict for row, one in judged.items()} == {
         "lot/mirrored.jpg": "label looks wrong",
         "lot/twin.jpg": "label looks wrong",

@@ -28,7 +28,7 @@ from viewpoint.training.network import build_model, save_model
 
 PROJECT = Path(convert_tflite.__file__).parent
 SIZE = 32
-SETTINGS = {"backbone": "MobileNetV2", "calibration_bins": 15, "temperature": None, "suggestion": None}
+SETTINGS = {"backbone": "MobileNetV2", "temperature": None, "suggestion": None}
 
 
 def constant_model(class_index: int, size: int | None = SIZE) -> keras.Model:

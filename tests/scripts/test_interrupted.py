@@ -60,7 +60,7 @@ def training(demo_photos, tmp_path_factory) -> list:
         part.to_csv(folder / f"{name}.csv", index=False)
     tiny_train.build_backbone("", None).save_weights(folder / "tiny.weights.h5")
     command = [sys.executable, tiny_train.__file__, "--dataset", folder, "--data", demo_photos, "--image-size", 32]
-    return [*command, "--weights", folder / "tiny.weights.h5", "--robustness-images", 2, "--quiet"]
+    return [*command, "--weights", folder / "tiny.weights.h5", "--quiet"]
 
 
 @pytest.mark.parametrize("recipe", OPTIONS)
@@ -163,9 +163,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_their_name(tmp_path, chang
     splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
     before = describe(Settings(), splits)
     checkpoint.save_state(checkpoint.State(before, variables=[np.arange(3.0), np.array(2)]), tmp_path / "c.npz")
-    state = checkpoint.load_state(
-        tmp_path / "c.npz", describe(Settings(quiet=True, resume=True, calibration_bins=10), splits)
-    )
+    state = checkpoint.load_state(tmp_path / "c.npz", describe(Settings(quiet=True, resume=True), splits))
     assert [array.tolist() for array in state.variables] == [[0, 1, 2], 2]
     [name] = change
     with pytest.raises(UserError, match=f"belongs to a training with another {name} .*without --resume to start over"):

@@ -39,7 +39,7 @@ for line in COMMANDS.splitlines():
 
 COMMANDS = """\
 data_preparation --val-share 0.2 --test-share 0.2 --review
-train --weights none --image-size 32 --phase2-epochs 1 --robustness-images 1
+train --weights none --image-size 32 --phase2-epochs 1
 convert_tflite --min-agreement 0
 test_predict --images dataset --per-folder --tta
 """

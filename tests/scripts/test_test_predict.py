@@ -19,7 +19,7 @@ from viewpoint.inference import model as inference
 from viewpoint.inference import outputs
 from viewpoint.inference.outputs import COLUMNS, Outcome, Prediction
 from viewpoint.inference.predictor import Result
-from viewpoint.reports.predictions import LeastCertain, draw_predictions
+from viewpoint.reports.folders import LeastCertain, draw_predictions
 
 
 @pytest.fixture

@@ -41,13 +41,6 @@ def test_the_annotations_that_it_makes_are_read(tmp_path, count):
         assert dict(labels) == {"FrontLeft": 10, "RearRight": 10, "Background": 10}
 
 
-def test_the_reference_preparation_gives_the_same_labels(tmp_path):
-    benchmark.write_annotated_photos(9, tmp_path / "annotated")
-    plain = {name: label for name, label, _ in benchmark.prepare_plainly(tmp_path / "annotated")}
-    df = parse_dataset(tmp_path / "annotated")
-    assert plain == dict(zip(df["image_path"], df["label"], strict=True))
-
-
 def test_the_peak_memory_is_that_of_the_script_alone(tmp_path):
     (tmp_path / "script.py").write_text("content = b'x' * 100_000_000")
     here = b"x" * 300_000_000  # the memory of this process must not count
@@ -62,8 +55,8 @@ def test_a_script_that_fails_is_reported_with_its_last_line(tmp_path):
             run(tmp_path / "script.py")
 
 
-def test_a_number_of_photos_must_be_positive(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--small-photos", "0"])
+def test_a_number_of_rounds_must_be_positive(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--rounds", "0"])
     with pytest.raises(SystemExit):
         benchmark.parse_arguments()
     assert "0 is not a whole number of at least 1" in capsys.readouterr().err

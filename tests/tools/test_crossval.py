@@ -215,7 +215,7 @@ def test_figures_on_another_source_by_hand(capsys):
     """Four photos: right, the opposite end, the wrong side, a vehicle taken for a Background."""
     answers = [["Rear", 1.0, "Rear"], ["RearRight", 0.6, "FrontLeft"], ["FrontRight", 0.8, "FrontLeft"]]
     answers += [["Background", 0.6, "Front"]]
-    figures = crossval.figures_on_other(answers, 10)
+    figures = crossval.figures_on_other(answers)
     assert figures["accuracy"] == 0.25
     assert figures["opposite end"] == 0.25
     assert figures["vehicles as Background"] == 0.25
@@ -226,7 +226,7 @@ def test_figures_on_another_source_by_hand(capsys):
         {"key": {"seed": seed}, "other": {"plain": plain, "mirrored": right}}
         for seed, plain in ((1, answers), (1, right), (2, right))
     ]
-    crossval.print_other(rows, 10)
+    crossval.print_other(rows)
     printed = capsys.readouterr().out
     # Seed 1 has 0.25 and 1 in its two folds.
     assert "accuracy                0.812  (by seed: 0.625, 1.000)" in printed

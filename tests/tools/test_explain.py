@@ -12,7 +12,7 @@ from viewpoint.common.images import load_batch
 from viewpoint.data.scan import parse_dataset
 from viewpoint.inference.inputs import Input
 from viewpoint.training.batches import one_hot
-from viewpoint.training.gradcam import compute_heat
+from viewpoint.training.features import compute_heat
 
 SIZE = 64
 CLASSES = len(config.CLASSES)

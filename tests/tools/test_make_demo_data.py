@@ -2,11 +2,11 @@
 
 import itertools
 
-import draw_viewpoints
 import imagehash
 import make_demo_data
 import numpy as np
 import pytest
+import take_pictures
 from make_demo_data import Region, draw_car, draw_close_up, draw_image
 
 import config
@@ -51,7 +51,7 @@ def test_vans_at_dusk_are_much_darker_than_cars_by_day():
 
 
 def test_the_picture_of_the_readme_shows_every_class(classes, tmp_path):
-    draw_viewpoints.draw_viewpoints(tmp_path / "viewpoints.png", seed=11)
+    take_pictures.draw_viewpoints(tmp_path / "viewpoints.png")
     rows = 3 if "Left" in classes else 2
     assert open_image(tmp_path / "viewpoints.png").size == (840, 180 * rows)
 

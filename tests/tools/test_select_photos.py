@@ -75,7 +75,7 @@ def test_a_margin_is_the_lead_over_the_next_class():
 
 
 def test_of_uncertain_photos_that_look_alike_one_is_chosen(monkeypatch):
-    monkeypatch.setattr(config, "CANDIDATES", 3)
+    monkeypatch.setattr(select_photos, "CANDIDATES", 3)
     # Three uncertain photos in one place, three in another, and certain ones far from all of these.
     features = np.array([[0, 0], [0, 1], [1, 0], [50, 50], [50, 51], [51, 50], [0, 99], [99, 0]], np.float32)
     leads = [0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.9, 0.9]

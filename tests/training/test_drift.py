@@ -256,7 +256,7 @@ def test_photos_of_the_same_kind_and_dark_ones(models, tmp_path, call):
     assert "There were no photos that are too dark; now they are 100 %." in printed
     page = Path("page.html").read_text()
     assert "The photos have changed" in page
-    assert page.count("data:image/webp") == config.DRIFT_PHOTOS_SHOWN
+    assert page.count("data:image/webp") == drift_tool.PHOTOS_SHOWN
 
 
 def test_mistakes_are_one_sentence(models, tmp_path, call):

@@ -65,8 +65,16 @@ def test_a_setting_that_does_not_exist_is_refused():
         Settings(phase3_epochs=1)
 
 
-def test_the_help_begins_with_the_common_options(capsys):
-    with pytest.raises(SystemExit):
-        parse("--help")
+@pytest.mark.parametrize(("asked", "hidden"), [("--help", True), ("--help-all", False)])
+def test_the_help_shows_the_common_options_or_all_with_defaults_as_people_write_them(asked, hidden, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        parse(asked)
+    assert exit_info.value.code == 0
     printed = capsys.readouterr().out
-    assert printed.index("common options") < printed.index("--weights") < printed.index("optimization:")
+    shown = {name for name in ROWS if option(name) + " " in printed or option(name) + "," in printed}
+    assert shown == (set(config.TRAIN_OPTIONS["common options"]) if hidden else ROWS.keys())
+    assert "None" not in printed
+    assert "(default: 36)" in printed
+    if not hidden:
+        assert printed.index("common options") < printed.index("--weights") < printed.index("optimization:")
+        assert "(default: 0.8571)" in printed  # 6 / 7

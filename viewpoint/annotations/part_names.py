@@ -5,14 +5,12 @@ column `means` what a name means, and the next run reads it. So nobody has to ed
 the names of another trade or language.
 """
 
-import csv
 from collections import Counter
 from pathlib import Path
 
 from viewpoint.annotations.vocabulary import clean_name, part_of
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import write_atomically
-from viewpoint.common.tables import read_table
+from viewpoint.common.tables import read_table, write_csv
 
 PART_NAMES_NAME = "part_names.csv"
 COLUMNS = ["name", "count", "means"]
@@ -81,7 +79,5 @@ def write_part_names(
         for name, row in filled_in.items()
         if name not in unknown and (row["means"] or any(row[column] for column in more))
     ]
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *more], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = [*COLUMNS, *more]
+    write_csv(path, columns, ([row.get(column, "") for column in columns] for row in rows))

@@ -59,7 +59,9 @@ POSE_WORDS = frozenset(
 )
 VIEW_WORDS = frozenset("view views viewpoint viewangle perspective perspektive ansicht vista vue pose".split())
 # A model's guess, as tools/select_photos.py writes it, is not what a person says.
-GUESS_WORDS = frozenset({*tokens_of(config.GUESS_KEY), "guess", "predicted", "prediction", "model"})
+# The file attribute with the guess of tools/select_photos.py, which is for people and never read.
+GUESS_KEY = "guess"
+GUESS_WORDS = frozenset({*tokens_of(GUESS_KEY), "guess", "predicted", "prediction", "model"})
 # Sides that depend on the country, or on who looks.
 UNCLEAR = frozenset(
     "driver drivers passenger passengers nearside offside near off kerb curb ns os fahrerseite beifahrerseite "

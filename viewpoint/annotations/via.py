@@ -16,8 +16,12 @@ from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]
 
+# A photo without regions is a Background only where this file attribute, of the VIA project that
+# tools/select_photos.py writes, is ticked.
+NO_PARTS_KEY = "no_parts"
+
 # Said of a file with entries for which is_waiting is true.
-WAITING = f'has photos without regions and without the tick "{config.NO_PARTS_KEY}", not annotated yet: {{}}'
+WAITING = f'has photos without regions and without the tick "{NO_PARTS_KEY}", not annotated yet: {{}}'
 
 
 def read(content: object, label_key: str) -> AnnotationFile | None:
@@ -76,7 +80,7 @@ def is_waiting(entry: object) -> bool:
     if not isinstance(entry, dict) or entry.get("regions"):
         return False
     attributes = entry.get("file_attributes")
-    ticks = attributes.get(config.NO_PARTS_KEY) if isinstance(attributes, dict) else None
+    ticks = attributes.get(NO_PARTS_KEY) if isinstance(attributes, dict) else None
     return ticks is not None and not texts_of(ticks)
 
 

@@ -7,6 +7,9 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import config
 
 
 class UserError(Exception):
@@ -36,7 +39,28 @@ def complain(message: str) -> None:
     print(f"\n{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
 
 
-# --- Option types for argparse -----------------------------------------------------
+# --- Command lines -----------------------------------------------------------------
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Shows the default of each option that has one, as people write it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default, text = action.default, (action.help or "").replace(" (default: %(default)s)", "")
+        is_none = default is None or default is False or default in ([], argparse.SUPPRESS)  # 0 is a default
+        if is_none or not action.option_strings:
+            return text
+        if isinstance(default, (list, tuple)):
+            default = (" " if action.nargs else ",").join(map(str, default))
+        shown = "on" if default is True else f"{default:.4g}" if isinstance(default, float) else str(default)
+        return f"{text} (default: {shown})"
+
+
+def make_parser(description: str, **options: Any) -> argparse.ArgumentParser:
+    """A parser for a script's options that shows their defaults and knows --version."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, **options)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {config.VERSION}", help="print the version")
+    return parser
 
 
 def number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
@@ -75,6 +99,14 @@ def printable(text: str) -> str:
 def counted(count: int, singular: str, plural: str = "") -> str:
     """A count with its noun: "1 photo", "2 photos"; `plural` where adding an "s" is not enough."""
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def print_first(items: Sequence[str], most: int, indent: str = "  ", rest: str = "") -> None:
+    """Print the first `most` of a list, a line each, and how many more there are, or `rest`, which says where."""
+    for item in items[:most]:
+        print(f"{indent}{item}")
+    if len(items) > most:
+        print(f"{indent}... {rest or f'and {len(items) - most} more'}")
 
 
 def command(script: str, options: Sequence[tuple[str, Path | str | None, Path | str | None]] = ()) -> str:

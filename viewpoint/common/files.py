@@ -212,14 +212,6 @@ def relative_path(path: Path, start: Path) -> str:
         return path.resolve().as_posix()
 
 
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path` lies below `folder` (already resolved) once links and ".." are followed."""
-    try:
-        return path.resolve().is_relative_to(folder)
-    except (OSError, ValueError, RuntimeError):  # link loops, NUL characters
-        return False
-
-
 def is_file(path: Path) -> bool:
     """Whether `path` is a file; False, too, for names that no file system can hold."""
     try:

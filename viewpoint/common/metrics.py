@@ -1,11 +1,18 @@
-"""Figures that say how good predictions are: accuracy, calibration, coverage. Importing it needs NumPy only."""
+"""Figures that say how good predictions are: accuracy, calibration, coverage, and whether one model is better.
+
+Importing it needs NumPy only.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 import config
+from viewpoint.common.cli import counted
+
+CALIBRATION_BINS = 15
 
 
 def accuracy_and_macro_f1(true: Sequence[str], predicted: Sequence[str]) -> tuple[float, float]:
@@ -46,7 +53,7 @@ def wilson_interval(right: int, count: int) -> list[float] | None:
 # --- Calibration -------------------------------------------------------------------
 
 
-def reliability(scores: np.ndarray, right: np.ndarray, bins: int) -> dict[str, np.ndarray]:
+def reliability(scores: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> dict[str, np.ndarray]:
     """How often a model is right in each of `bins` equal bins of its score; empty bins are left out.
 
     Takes the best scores (n,), 0 to 1, and whether each decision was right (n,). Returns the mean
@@ -65,7 +72,7 @@ def reliability(scores: np.ndarray, right: np.ndarray, bins: int) -> dict[str, n
     }
 
 
-def expected_calibration_error(scores: np.ndarray, right: np.ndarray, bins: int) -> float:
+def expected_calibration_error(scores: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """The mean distance between score and accuracy over the bins of reliability(), weighted by images.
 
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.
@@ -176,3 +183,57 @@ def threshold_effect(scores: np.ndarray, right: np.ndarray, threshold: float) ->
         "right": int(np.asarray(right)[answered].sum()),
         "right_without": int(np.sum(right)),
     }
+
+
+# --- Comparison of two models -------------------------------------------------------
+
+
+SIGNIFICANT = 0.05  # a difference that chance makes less often than this is called real
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same photos; newly_right and newly_wrong are the photos' positions."""
+
+    photos: int
+    old_right: int
+    new_right: int
+    newly_right: list[int]
+    newly_wrong: list[int]
+    p: float
+
+    @property
+    def worse(self) -> bool:
+        """Whether the new model is significantly worse."""
+        return self.p < SIGNIFICANT and len(self.newly_wrong) > len(self.newly_right)
+
+
+def compare(true: Sequence[str], old: Sequence[str], new: Sequence[str]) -> Comparison:
+    """Compare two models' predictions of the same photos with their labels. Needs SciPy.
+
+    p is the probability that two equally good models differ at least as much, from the photos on
+    which only one of them is right: each of the two is that one with probability 1/2.
+    Source: McNemar, Note on the sampling error of the difference between correlated proportions (1947).
+    """
+    from scipy.stats import binomtest
+
+    pairs = [(a == label, b == label) for label, a, b in zip(true, old, new, strict=True)]
+    newly_right = [index for index, pair in enumerate(pairs) if pair == (False, True)]
+    newly_wrong = [index for index, pair in enumerate(pairs) if pair == (True, False)]
+    changed = len(newly_right) + len(newly_wrong)
+    p = float(binomtest(len(newly_right), changed).pvalue) if changed else 1.0
+    old_right, new_right = (sum(pair[model] for pair in pairs) for model in (0, 1))
+    return Comparison(len(pairs), old_right, new_right, newly_right, newly_wrong, p)
+
+
+def describe_comparison(found: Comparison) -> str:
+    """A comparison in a sentence, with "no real difference" where that is so."""
+    verdict = "no real difference"
+    if found.p < SIGNIFICANT:
+        verdict = "significantly worse" if found.worse else "significantly better"
+    p = f"p = {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
+    return (
+        f"{counted(found.photos, 'photo')}, {found.old_right} right before and {found.new_right} now; "
+        f"{len(found.newly_right)} newly right, {len(found.newly_wrong)} newly wrong: "
+        f"{verdict} (McNemar's exact test, {p})"
+    )

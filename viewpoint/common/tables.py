@@ -1,12 +1,24 @@
-"""Read CSV files as people save them: any usual encoding, comma, semicolon or tab. Standard library only."""
+"""Write CSV files, and read them as people save them: any usual encoding, comma, semicolon or tab.
+
+Standard library only.
+"""
 
 import contextlib
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from viewpoint.common.cli import UserError
+from viewpoint.common.files import write_atomically
 from viewpoint.common.texts import encoding_of_file
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file, as a whole or not at all. Raises UserError when it cannot be written."""
+    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:

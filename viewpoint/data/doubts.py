@@ -12,13 +12,29 @@ import config
 from viewpoint.annotations.photo import Part, Photo
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.cli import counted, printable
-from viewpoint.data.confident_learning import find_label_errors, self_confidence
 from viewpoint.data.labeling import part_names, votes_of_names
 
 ENDS, SIDES = ("front", "rear"), ("left", "right")
-MIRRORED_REASON = "the parts are where a mirrored car has them: left and right swapped?"
 
-# What the review page calls each key of config.SUSPICIONS that gives a reason.
+# The weight of each reason to doubt a label. "model" is multiplied by the probability that the
+# models of the cross-validation, or else a trained model, give to all other classes together.
+SUSPICIONS = {
+    "conflict": 6.0,  # nearly the same photo as another one with another label
+    "mirrored": 3.0,  # its parts are drawn where those of a mirrored car would be
+    "model": 3.0,
+    "confident": 1.0,  # confident learning calls it wrong
+    "twin": 0.6,  # the photo before or after it in its folder looks alike and has another label
+    "nameless": 0.4,  # regions without a name, too few to change the label
+    "unknown": 0.4,  # part names that no list knows, too few to change the label
+    "no end": 0.3,  # only left or right parts, which make a Front by rule
+    "margin": 0.3,  # one vote decides
+    "sides": 0.15,  # at least two left and two right parts, but not as many of both
+    "tie": 0.15,  # as many front as rear parts, which make a Front by rule
+    "single": 0.1,  # a Background only because it has too few parts
+}
+TWIN_BITS = 24  # photos whose 128-bit perceptual hashes differ in at most this many bits look alike
+
+# What the review page calls each key of SUSPICIONS that gives a reason.
 REASONS = {
     "conflict": "nearly equal photos, different labels",
     "mirrored": "parts look mirrored",
@@ -49,7 +65,7 @@ def find_suspicions(
     out_of_fold: dict[str, dict[str, float]],
     conflicts: Iterable[tuple[str, str]] = (),
 ) -> list[tuple[float, dict[str, str]]]:
-    """How doubtful each label is, and why: (sum of config.SUSPICIONS, reasons by their key), in the rows' order.
+    """How doubtful each label is, and why: (sum of SUSPICIONS, reasons by their key), in the rows' order.
 
     `df` has parse_dataset's columns and order; `photos` maps image_path to parts and hash;
     `out_of_fold` are the probabilities of models that did not learn the photo, `predictions` those
@@ -58,32 +74,44 @@ def find_suspicions(
     """
     labels = dict(zip(df["image_path"], df["label"], strict=True))
     judged = judge_labels(labels, predictions, "the model says")
-    judged |= judge_labels(labels, out_of_fold, "models that did not learn this photo say")
+    judged |= judge_labels(labels, out_of_fold)
     counterparts = counterparts_of(conflicts)
     found = []
     for row, others in zip(df.itertuples(index=False), neighbours(df), strict=True):
         photo, same = photos[row.image_path], counterparts.get(row.image_path, [])
-        reasons = {}
+        conflict = twin = ""
         if same:
-            reasons["conflict"] = "nearly the same photo as " + "; ".join(f"{it}, which is {labels[it]}" for it in same)
-        if looks_mirrored(photo.parts):
-            reasons["mirrored"] = MIRRORED_REASON
-        doubt, contradiction = judged.get(row.image_path, (0.0, ""))
-        if contradiction:
-            reasons["model"] = contradiction
+            conflict = "nearly the same photo as " + "; ".join(f"{it}, which is {labels[it]}" for it in same)
         for other in others:
             if other and other.label != row.label and other.image_path not in same:
-                if (photos[other.image_path].hash ^ photo.hash).bit_count() <= config.TWIN_BITS:
-                    reasons["twin"] = f"looks like {PurePosixPath(other.image_path).name}, which is {other.label}"
-        reasons |= reasons_in_names(photo.parts)
-        reasons |= reasons_in_votes(row.label, row.front_votes, row.rear_votes, row.left_votes, row.right_votes)
-        score = doubt + sum(config.SUSPICIONS[reason] for reason in reasons if reason != "model")
+                if (photos[other.image_path].hash ^ photo.hash).bit_count() <= TWIN_BITS:
+                    twin = f"looks like {PurePosixPath(other.image_path).name}, which is {other.label}"
+        doubt, contradiction = judged.get(row.image_path, (0.0, ""))
+        votes = (row.front_votes, row.rear_votes, row.left_votes, row.right_votes)
+        reasons = reasons_against(row.label, votes, photo.parts, conflict, contradiction, twin)
+        score = doubt + sum(SUSPICIONS[reason] for reason in reasons if reason != "model")
         found.append((score, reasons))
     return found
 
 
+def reasons_against(
+    label: str, votes: tuple[int, ...], parts: Iterable[Part], conflict: str, contradiction: str, twin: str = ""
+) -> dict[str, str]:
+    """What speaks against a label: {a key of SUSPICIONS: why}.
+
+    `votes` are those for front, rear, left and right. `conflict` and `twin` say what of similar photos speaks
+    against it, `contradiction` what a model says; "" where nothing does.
+    """
+    mirrored = "the parts are where a mirrored car has them: left and right swapped?" if looks_mirrored(parts) else ""
+    reasons = {"conflict": conflict, "mirrored": mirrored, "model": contradiction, "twin": twin}
+    given = {key: reason for key, reason in reasons.items() if reason}
+    return given | reasons_in_names(parts) | reasons_in_votes(label, *votes)
+
+
 def judge_labels(
-    labels: dict[str, str], predictions: dict[str, dict[str, float]], who: str
+    labels: dict[str, str],
+    predictions: dict[str, dict[str, float]],
+    who: str = "models that did not learn this photo say",
 ) -> dict[str, tuple[float, str]]:
     """What predictions say of the labels: {image_path: (share of the score, reason)}.
 
@@ -95,8 +123,8 @@ def judge_labels(
     given = np.array([config.CLASSES.index(labels[path]) for path in paths])
     probabilities = np.array([[predictions[path].get(name, 0.0) for name in config.CLASSES] for path in paths])
     others = 1 - self_confidence(given, probabilities)
-    scores = config.SUSPICIONS["model"] * others
-    scores += config.SUSPICIONS["confident"] * find_label_errors(given, probabilities)
+    scores = SUSPICIONS["model"] * others
+    scores += SUSPICIONS["confident"] * find_label_errors(given, probabilities)
     best = probabilities.argmax(axis=1)
     reasons = [
         f"{who} {config.CLASSES[best[i]]} ({probabilities[i, best[i]]:.2f})" if best[i] != given[i] else ""
@@ -185,7 +213,7 @@ def reasons_in_names(parts: Iterable[Part]) -> dict[str, str]:
 
 
 def reasons_in_votes(label: str, front: int, rear: int, left: int, right: int) -> dict[str, str]:
-    """What in the votes of a photo speaks against its label: {a key of config.SUSPICIONS: why}.
+    """What in the votes of a photo speaks against its label: {a key of SUSPICIONS: why}.
 
     As many left as right parts are what a straight view has, so they are no reason.
     """
@@ -208,3 +236,31 @@ def kind_of_doubt(reasons: Iterable[str]) -> int:
     """The first of KINDS that one of the reasons belongs to, as its index; len(KINDS) without any reason."""
     keys = set(reasons)
     return next((number for number, (_, kind) in enumerate(KINDS) if keys & set(kind)), len(KINDS))
+
+
+# --- Confident learning ------------------------------------------------------------
+
+
+def find_label_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Which labels are likely wrong: bool (n,).
+
+    Takes class indices (n,) and probabilities (n, classes) from models that did not learn these
+    labels. A class is a candidate for a photo when the photo's probability of it reaches the mean
+    that the photos labelled so have, so a class that the models are often unsure about needs less.
+    A label is likely wrong when the most probable candidate, and the most probable class, are others.
+    The package cleanlab does the same and more. Source: Northcutt, Jiang and Chuang, Confident Learning:
+    Estimating Uncertainty in Dataset Labels (2021), https://arxiv.org/abs/1911.00068.
+    """
+    given = self_confidence(labels, probabilities)
+    thresholds = np.full(probabilities.shape[1], np.inf)  # a class without photos is never a candidate
+    for label in np.unique(labels):
+        thresholds[label] = given[labels == label].mean()
+    # The tolerance keeps photos whose probabilities all equal the mean.
+    candidates = np.where(probabilities >= thresholds - 1e-6, probabilities, 0)
+    confident = candidates.any(axis=1) & (candidates.argmax(axis=1) != labels)
+    return confident & (probabilities.argmax(axis=1) != labels)
+
+
+def self_confidence(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The probability of each photo's own label (n,), the lowest of which are most likely wrong."""
+    return probabilities[np.arange(len(labels)), labels]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import config
-from viewpoint.common.files import write_atomically
+from viewpoint.common.tables import write_csv
 from viewpoint.data.dataset import check_own, first_line
 
 OUT_OF_FOLD_NAME = "out_of_fold.csv"
@@ -22,11 +22,10 @@ def write_out_of_fold(probabilities: Mapping[str, Sequence[float]], contents: Ma
     provenance.photo_hash. Raises UserError when another file is at `path`.
     """
     check_own(path, lambda path: first_line(path).split(",")[:2] == FIRST_COLUMNS)
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*FIRST_COLUMNS, *config.CLASSES])
-        for image_path, values in sorted(probabilities.items()):
-            writer.writerow([image_path, contents[image_path], *(f"{value:.6f}" for value in values)])
+    rows = [
+        [name, contents[name], *(f"{value:.6f}" for value in values)] for name, values in sorted(probabilities.items())
+    ]
+    write_csv(path, [*FIRST_COLUMNS, *config.CLASSES], rows)
 
 
 def read_out_of_fold(path: Path, contents: Mapping[str, str]) -> dict[str, dict[str, float]]:

@@ -145,7 +145,7 @@ def write_golden(
         "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
         "precision": converted.precision,
         "mirror": converted.mirror,
-        "version": config.MODEL_VERSION,
+        "version": config.VERSION,
         "made": f"{datetime.date.today():%Y-%m-%d}",
         "model_sha256": hashlib.sha256(converted.model).hexdigest(),
         "photos": entries,

@@ -39,7 +39,7 @@ def guide_settings(model: bytes, labels: list[str], threshold: float | None) -> 
     """What the page knows of the model, and the limits that it applies."""
     return {
         "name": config.MODEL_NAME,
-        "version": config.MODEL_VERSION,
+        "version": config.VERSION,
         "sha256": hashlib.sha256(model).hexdigest(),
         "labels": labels,
         "views": [name for name in config.VIEW_CIRCLE if name in labels],

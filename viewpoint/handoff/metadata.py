@@ -124,7 +124,7 @@ def describe(size: int, threshold: float | None, mirror: bool) -> "schema.ModelM
     return schema.ModelMetadataT(
         name=config.MODEL_NAME,
         description=f"{config.MODEL_DESCRIPTION} {MIRROR_TEXT}" if mirror else config.MODEL_DESCRIPTION,
-        version=config.MODEL_VERSION,
+        version=config.VERSION,
         author=config.MODEL_AUTHOR,
         license=config.MODEL_LICENSE,
         minParserVersion=MIN_PARSER_VERSION,

@@ -79,14 +79,14 @@ def draw_learning_curves(history: list[dict], path: Path) -> None:
     save(figure, path)
 
 
-def draw_reliability(scores: dict[str, np.ndarray], right: np.ndarray, bins: int, path: Path) -> None:
+def draw_reliability(scores: dict[str, np.ndarray], right: np.ndarray, path: Path) -> None:
     """Draw accuracy over score to PNG, with one colour for each named set of scores (n,)."""
     figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     colours = [BLUE] if len(scores) == 1 else [ORANGE, BLUE]
     for (name, values), colour, marker in zip(scores.items(), colours, "os", strict=False):
-        table = reliability(values, right, bins)
-        error = expected_calibration_error(values, right, bins)
+        table = reliability(values, right)
+        error = expected_calibration_error(values, right)
         # The area of a dot shows its fraction of the photos.
         sizes = 600 * table["images"] / len(right) + 12
         axes.scatter(table["score"], table["accuracy"], s=sizes, color=colour, alpha=0.75, marker=marker)

@@ -1,7 +1,7 @@
-"""Which vehicles are completely photographed, each a folder or a video: what test_predict.py --per-folder writes."""
+"""Which vehicles are completely photographed, each a folder or a video; and the contact sheet of test_predict.py."""
 
 import contextlib
-import csv
+import heapq
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import counted
+from viewpoint.common.cli import UserError, counted
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
+from viewpoint.common.tables import write_csv
 from viewpoint.inference.inputs import is_video
 from viewpoint.inference.outputs import Prediction
-from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.reports.pictures import contact_sheet, data_uri, thumbnail
 
 NOT_THERE = "not there"
 ONLY_UNSURE = "only unsure"  # in each photo that may show it, the score is below the threshold
@@ -111,10 +112,7 @@ def write_vehicles(vehicles: Vehicles, output: Path, threshold: float) -> None:
     views, listed = vehicles.views, vehicles.sorted()
     path = output.with_name(f"{output.stem}_per_folder.csv")
     rows = [csv_row(vehicle, views) for vehicle in listed]
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, list(rows[0]), (row.values() for row in rows))
     content = {"views": views, "unknown_below": threshold, "vehicles": [json_entry(one, views) for one in listed]}
     with write_atomically(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -152,3 +150,44 @@ def write_page(listed: Sequence[Vehicle], views: Sequence[str], threshold: float
             threshold=threshold,
         )
         temporary.write_text(page, encoding="utf-8")
+
+
+# --- The contact sheet --------------------------------------------------------------
+
+
+COLUMNS = 6  # of the contact sheet
+
+
+class LeastCertain:
+    """Takes predictions one by one and keeps the config.CONTACT_SHEET_IMAGES with the lowest scores."""
+
+    def __init__(self) -> None:
+        self.photos: list[Prediction] = []
+
+    def add(self, photo: Prediction) -> None:
+        """Take a prediction; photos that failed are passed over."""
+        if photo.result.error is None:
+            self.photos.append(photo)
+        if len(self.photos) >= 2 * config.CONTACT_SHEET_IMAGES:
+            self.photos = self.lowest()
+
+    def lowest(self) -> list[Prediction]:
+        """The predictions kept, lowest score first."""
+        return heapq.nsmallest(config.CONTACT_SHEET_IMAGES, self.photos, key=lambda photo: photo.result.score)
+
+
+def draw_predictions(photos: LeastCertain, path: Path) -> None:
+    """Draw a contact sheet of the least certain predictions, lowest score first.
+
+    The suffix of `path` decides the picture's format. Raises UserError when none of the photos exists any more.
+    """
+    tiles = []
+    for photo in tqdm(photos.lowest(), "Contact sheet", unit="photo"):
+        lines = [f"{photo.result.prediction} {photo.result.score:.2f}", photo.name]
+        with contextlib.suppress(ImageError):  # deleted since it was predicted
+            tiles.append((thumbnail(photo.file, config.THUMBNAIL_SIZE), lines))
+    if not tiles:
+        raise UserError(f"{path} was not drawn: the predicted photos no longer exist")
+    with write_atomically(path) as temporary:
+        contact_sheet(tiles, COLUMNS).save(temporary)
+    print(f"{path} shows {counted(len(tiles), 'prediction')}, the least certain first.")

@@ -1,17 +1,20 @@
-"""HTML pages from the Jinja templates beside this file, with all values escaped."""
+"""Pages and other texts from Jinja templates; all values in HTML are escaped."""
 
 from pathlib import Path
 
 import jinja2
 
 
-def render(template: str, **values: object) -> str:
-    """Fill in a template: the HTML of a page that needs no other file."""
+def render(template: str | Path, **values: object) -> str:
+    """Fill in a template, the HTML of a page beside this file or any other text, and return the result."""
+    path = Path(__file__).parent / template
+    is_page = path.suffix == ".html"
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        loader=jinja2.FileSystemLoader(path.parent),
+        autoescape=is_page,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=not is_page,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(path.name).render(**values)

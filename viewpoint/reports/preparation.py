@@ -8,7 +8,7 @@ import pandas as pd
 import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME
 from viewpoint.annotations.photo import Report
-from viewpoint.common.cli import counted, printable
+from viewpoint.common.cli import counted, print_first, printable
 from viewpoint.data.dataset import CORRECTIONS_NAME, class_counts
 from viewpoint.data.splits import Changes
 
@@ -49,10 +49,8 @@ def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path,
         print_some(items, written_to)
     if report.unknown_parts:
         print("\nPart names that no list knows, with the photos that have them; they do not vote:")
-        for name, count in report.unknown_parts.most_common(NAMES_PRINTED):
-            print(f"  {count:>6} x {printable(name)}")
-        more = len(report.unknown_parts) - NAMES_PRINTED
-        print(f"  ... and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
+        names = [f"{count:>6} x {printable(name)}" for name, count in report.unknown_parts.most_common()]
+        print_first(names, NAMES_PRINTED)
         print(f"Write into the column means of {output / PART_NAMES_NAME} what they mean, then run this script again.")
 
 
@@ -94,7 +92,4 @@ def print_conflicts(conflicts: list[tuple[str, str]], labels: dict[str, str], wr
 
 def print_some(items: Sequence[str], written_to: Path | None) -> None:
     """Print the first five of a long list, and where the rest is: in summary.json, or nowhere when there is none."""
-    for item in items[:SOME]:
-        print(f"    {item}")
-    if len(items) > SOME:
-        print(f"    ... the rest is in {written_to}" if written_to else f"    ... and {len(items) - SOME} more")
+    print_first(items, SOME, indent="    ", rest=f"the rest is in {written_to}" if written_to else "")

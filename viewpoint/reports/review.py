@@ -22,6 +22,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.data.corrections import WRONG
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
 from viewpoint.data.labeling import VOTES, votes_of_names
@@ -110,7 +111,7 @@ def write_review(
         "total": len(df),
         "doubtful": sum(bool(reasons) for _, reasons in suspicions),
         "classes": config.CLASSES,
-        "wrong": config.WRONG,
+        "wrong": WRONG,
         "corrections": corrections,
         # The labels of photos that were corrected and are not on the page, to say what the corrections change.
         "others": {name: labels[name] for name in corrections if name in labels and name not in shown},

@@ -1,25 +1,19 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
-import contextlib
-import csv
 import dataclasses
 import json
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
-from viewpoint.annotations.photo import Part
-from viewpoint.common.cli import UserError, counted
-from viewpoint.common.files import relative_path, remove, write_atomically
-from viewpoint.common.images import ImageError, upright_size
+from viewpoint.common.cli import counted
+from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.metrics import (
     accuracy_and_macro_f1,
     coverage_by_threshold,
@@ -30,72 +24,18 @@ from viewpoint.common.metrics import (
     threshold_effect,
     wilson_interval,
 )
-from viewpoint.data.corrections import read_corrections
-from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
-from viewpoint.data.doubts import (
-    MIRRORED_REASON,
-    counterparts_of,
-    looks_mirrored,
-    reasons_in_names,
-    reasons_in_votes,
-)
-from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.data.parts import PARTS_NAME, read_parts
-from viewpoint.data.provenance import hash_photos
+from viewpoint.common.tables import write_csv
+from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
-from viewpoint.reports.charts import (
-    draw_class_distribution,
-    draw_confusion_matrix,
-    draw_coverage,
-    draw_learning_curves,
-    draw_reliability,
-    draw_robustness,
-    overlay,
-)
+from viewpoint.reports import charts
+from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_changes, show_photos
 from viewpoint.reports.pages import render
-from viewpoint.reports.pictures import data_uri, thumbnail
-from viewpoint.reports.review import CANVAS, drawn_parts
 from viewpoint.reports.summary import describe_effect, describe_suggestion
-from viewpoint.training.figures import (
-    VOTE_COLUMNS,
-    age_figures,
-    class_figures,
-    class_table,
-    clearness,
-    folder_figures,
-    label_figures,
-    with_interval,
-)
+from viewpoint.training import figures
 from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
 PHOTOS_FOR_PLOTS = 200
-# When this model and those of a cross-validation are this sure of the same class, the label looks wrong.
-CERTAIN = 0.9
-# What a mistake on the test split is, and how a sentence counts it.
-VERDICTS = {
-    "label looks wrong": "where the label looks wrong",
-    "ambiguous view": "of ambiguous views",
-    "model's error": "that are the model's",
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the labels and the figures came from.
-
-    `dataset` is the folder that data_preparation.py wrote, `data` that of the photos, `date` when
-    the training ended, `fingerprints` the hash of each split's photos and labels, `changes` what
-    differs from the previous training. `heat` takes rows of the test split and class indices,
-    and returns Grad-CAM maps (n, height, width), 0 to 1.
-    """
-
-    dataset: Path | None = None
-    data: Path | None = None
-    date: str = ""
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    changes: str = ""
-    heat: Callable[[Sequence[int], list[int]], np.ndarray] | None = None
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
@@ -105,7 +45,7 @@ def compute_metrics(true: list[str], predicted: list[str]) -> dict:
     classes as rows.
     """
     accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-    per_class = class_figures(true, predicted)
+    per_class = figures.class_figures(true, predicted)
     return {
         "images": len(true),
         "accuracy": accuracy,
@@ -115,7 +55,7 @@ def compute_metrics(true: list[str], predicted: list[str]) -> dict:
         "classes": config.CLASSES,
         "confusion_matrix": confusion_matrix(true, predicted, labels=config.CLASSES).tolist(),
         "per_class": per_class,
-        "text": class_table(per_class),
+        "text": figures.class_table(per_class),
     }
 
 
@@ -128,18 +68,18 @@ def measure(
 ) -> dict:
     """All figures on the test split, as metrics.json has them; `tested_before` are rows of earlier test photos."""
     metrics = compute_metrics(test["label"].tolist(), predicted_classes(probabilities))
-    right, bins = is_right(test["label"], probabilities), settings["calibration_bins"]
+    right = is_right(test["label"], probabilities)
     *before, scores = scores_by_stage(probabilities, settings["temperature"]).values()
     metrics["accuracy_interval_95"] = wilson_interval(int(right.sum()), len(right))
-    metrics["by_folder"] = folder_figures(test["image_path"], right.tolist())
-    metrics["by_label"] = label_figures(test, right.tolist())
-    metrics["by_age"] = age_figures(tested_before, right.tolist())
+    metrics["by_folder"] = figures.folder_figures(test["image_path"], right.tolist())
+    metrics["by_label"] = figures.label_figures(test, right.tolist())
+    metrics["by_age"] = figures.age_figures(tested_before, right.tolist())
     metrics["log_loss"] = log_loss(
         test["label"].map(config.CLASSES.index), probabilities, labels=range(len(config.CLASSES))
     )
-    metrics["calibration_error"] = expected_calibration_error(scores, right, bins)
+    metrics["calibration_error"] = expected_calibration_error(scores, right)
     if before:
-        metrics["calibration_error_before"] = expected_calibration_error(before[0], right, bins)
+        metrics["calibration_error_before"] = expected_calibration_error(before[0], right)
     if robustness:
         metrics["robustness"] = robustness
     if threshold := (settings["suggestion"] or {}).get("threshold"):
@@ -176,24 +116,33 @@ def write_report(
         if previous:
             content["previous"] = dataclasses.asdict(previous)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_test_predictions(test, probabilities, folder / "test_predictions.csv")
-    figures = draw_figures(splits, probabilities, history, settings, metrics, folder)
+    scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
+    rows = zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True)
+    write_csv(folder / "test_predictions.csv", [*PREDICTION_COLUMNS, "label"], rows)
+    pictures = draw_figures(splits, probabilities, history, settings, metrics, folder)
     wrong = np.flatnonzero(~is_right(test["label"], probabilities))
     judged = judge_mistakes(test, probabilities, source)
     values = {
         "metrics": metrics,
         "settings": settings,
-        "answers": answer_questions(splits, metrics, settings, [judged[row].verdict for row in wrong]),
+        "sizes": {name: len(split) for name, split in splits.items()},
+        "folders": count_folders(splits),
+        "confused": most_frequent_mistake(metrics),
+        "verdicts": Counter(judged[row].verdict for row in wrong if judged[row].verdict),
+        "meanings": VERDICTS,
+        "counted": counted,
+        "describe_suggestion": describe_suggestion,
+        "describe_effect": describe_effect,
         "kept": next(log for log in history if log["kept"]),
         "seconds": sum(log.get("mean_seconds", 0) for log in history),
         "source": source,
-        "corrections": describe_corrections(source.dataset),
+        "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
         "classes": worst_classes(metrics["per_class"]),
         "thresholds": threshold_rows(probabilities, is_right(test["label"], probabilities), settings),
-        "with_interval": with_interval,
+        "with_interval": figures.with_interval,
         "folders_shown": config.FOLDERS_SHOWN,
-        "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in figures},
-        "too_few": few_photos(len(test), metrics),
+        "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in pictures},
+        "photos_for_plots": PHOTOS_FOR_PLOTS,
         "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
         "wrong": len(wrong),
         "previous": previous.describe() if previous else None,
@@ -204,223 +153,23 @@ def write_report(
     return metrics | {"text": text}
 
 
-def write_test_predictions(test: pd.DataFrame, probabilities: np.ndarray, path: Path) -> None:
-    """Write image_name, prediction, score and label of the test split to a CSV."""
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*PREDICTION_COLUMNS, "label"])
-        scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
-        writer.writerows(zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True))
-
-
-# --- Mistakes ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What is known of a test photo and its label: its parts, votes, the reasons to doubt it, and a verdict.
-
-    The verdict on a mistake is one of VERDICTS; "" when the split has no votes, so that nobody knows.
-    """
-
-    parts: tuple[Part, ...] = ()
-    votes: tuple[int, ...] = ()
-    reasons: tuple[str, ...] = ()
-    verdict: str = ""
-
-
-def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source) -> dict[int, Judged]:
-    """What speaks against the label of each test photo that the model gets wrong, by its row."""
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities)).tolist()
-    paths = {row: test["image_path"].iloc[row] for row in wrong}
-    parts: dict[str, tuple[Part, ...]] = {}
-    others: dict[str, dict[str, float]] = {}
-    counterparts: dict[str, list[str]] = {}
-    marked: dict[str, str] = {}
-    if source.dataset and source.data:
-        wanted = set(paths.values())
-        parts = read_parts(source.dataset / PARTS_NAME, wanted)
-        contents = dict(zip(paths.values(), hash_photos(source.data / path for path in paths.values()), strict=True))
-        others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, contents)
-        counterparts = counterparts_of(read_conflicts(source.dataset))
-        with contextlib.suppress(UserError):  # damaged since data_preparation.py read it
-            marked = read_corrections(source.dataset / CORRECTIONS_NAME)
-    predicted = predicted_classes(probabilities)
-    judged = {}
-    for row, path in paths.items():
-        votes = votes_of_row(test.iloc[row])
-        if not votes:
-            judged[row] = Judged(parts.get(path, ()))
-            continue
-        label, reasons = test["label"].iloc[row], {}
-        if marked.get(path) == label:
-            judged[row] = Judged(
-                parts.get(path, ()), votes, ("a person gave or confirmed this label",), "model's error"
-            )
-            continue
-        if path in counterparts:
-            reasons["conflict"] = f"nearly the same photo as {counterparts[path][0]}, which has another label"
-        if looks_mirrored(parts.get(path, ())):
-            reasons["mirrored"] = MIRRORED_REASON
-        if others.get(path):
-            best = max(others[path], key=lambda name: others[path][name])
-            if best != label:
-                reasons["model"] = f"models that did not learn this photo say {best} ({others[path][best]:.2f})"
-        reasons |= reasons_in_names(parts.get(path, ())) | reasons_in_votes(label, *votes)
-        agrees = others.get(path, {}).get(predicted[row], 0) >= CERTAIN and probabilities[row].max() >= CERTAIN
-        if {"conflict", "mirrored"} & reasons.keys() or (agrees and clearness(label, *votes) != "ambiguous"):
-            verdict = "label looks wrong"
-        elif clearness(label, *votes) == "ambiguous":
-            verdict = "ambiguous view"
-        else:
-            verdict = "model's error"
-        judged[row] = Judged(parts.get(path, ()), votes, tuple(reasons.values()), verdict)
-    return judged
-
-
-def votes_of_row(row: pd.Series) -> tuple[int, ...]:
-    """The votes of a row of a split; () when the split has none, because it is a CSV of someone else."""
-    try:
-        return tuple(int(row[column]) for column in VOTE_COLUMNS)
-    except (KeyError, ValueError):
-        return ()
-
-
-def read_conflicts(dataset: Path) -> list[tuple[str, str]]:
-    """The pairs of nearly equal photos with different labels that data_preparation.py found."""
-    pairs = read_summary(dataset / SUMMARY_NAME).get("conflicts", [])
-    return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
-
-
-def list_changes(
-    test: pd.DataFrame,
-    probabilities: np.ndarray,
-    previous: Previous | None,
-    judged: dict[int, Judged],
-    source: Source,
-    folder: Path,
-) -> dict[str, list[dict]]:
-    """The photos on which the model and the previous one differ, by title, for the page."""
-    if previous is None or previous.comparison is None:
-        return {}
-    found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
-    return {
-        title: show_photos(
-            test, probabilities, np.array([previous.rows[index] for index in positions]), judged, source, folder
-        )
-        for title, positions in found.items()
-        if positions
-    }
-
-
-def show_photos(
-    test: pd.DataFrame,
-    probabilities: np.ndarray,
-    rows: np.ndarray,
-    judged: dict[int, Judged],
-    source: Source,
-    folder: Path,
-) -> list[dict]:
-    """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
-    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN].tolist()
-    predicted = predicted_classes(probabilities)
-    heats: np.ndarray | list[np.ndarray] = []
-    if source.heat and order:
-        with contextlib.suppress(ImageError):  # a photo vanished after it was predicted
-            heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
-    review = relative_path(source.dataset / REVIEW_NAME, folder) if source.dataset else None
-    photos = []
-    for number, row in enumerate(order):
-        label, path, about = test["label"].iloc[row], test["image_path"].iloc[row], judged.get(row, Judged())
-        picture = heat = None
-        size, parts = (1, 1), []
-        try:
-            image = thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE)
-            size, picture = image.size, data_uri(image)
-            parts = drawn_parts(about.parts, CANVAS / max(upright_size(test["file"].iloc[row])))
-            if len(heats):
-                heat = data_uri(overlay(image, heats[number]))
-        except ImageError:  # the file vanished after it was decoded
-            pass
-        photos.append(
-            {
-                "path": path,
-                "picture": picture,
-                "heat": heat,
-                "size": [CANVAS * side / max(size) for side in size],
-                "parts": parts,
-                "votes": about.votes,
-                "reasons": about.reasons,
-                "verdict": about.verdict,
-                "review": f"{quote(review)}#photo={quote(path, safe='')}" if review else None,
-                "label": label,
-                "label_score": float(probabilities[row, config.CLASSES.index(label)]),
-                "predicted": predicted[row],
-                "score": float(probabilities[row].max()),
-            }
-        )
-    return photos
-
-
 # --- What a team lead asks ---------------------------------------------------------
 
 
-def answer_questions(
-    splits: dict[str, pd.DataFrame], metrics: dict, settings: dict, verdicts: list[str]
-) -> dict[str, str]:
-    """How good, on what, how sure, where it fails, what threshold: a sentence or two each."""
-    photos, right = metrics["images"], round(metrics["accuracy"] * metrics["images"])
-    low, high = metrics["accuracy_interval_95"]
-    folders = {
-        name: {str(PurePosixPath(path).parent) for path in split["image_path"]} for name, split in splits.items()
-    }
-    shared = sum(str(PurePosixPath(path).parent) in folders["train"] for path in splits["test"]["image_path"])
-    on_what = (
-        f"On {counted(photos, 'test photo')} in {counted(len(folders['test']), 'folder')}, which took no part in the "
-        f"training or in any choice; trained on {len(splits['train'])} photos, validated on {len(splits['val'])}."
+def count_folders(splits: dict[str, pd.DataFrame]) -> tuple[int, int]:
+    """How many folders the test photos are in, and how many of these photos share theirs with training photos."""
+    test, train = (
+        [str(PurePosixPath(path).parent) for path in splits[name]["image_path"]] for name in ("test", "train")
     )
-    if shared:
-        on_what += (
-            f" {shared} of the test photos are from folders that also have training photos, so expect less on photos "
-            "of other vehicles and places."
-        )
-    if settings.get("start_from"):
-        on_what += f" The training continued from {settings['start_from']}, which may have learned others as well."
-    if settings.get("learned_without_labels"):
-        on_what += f" It also learned from photos that nobody labelled. {settings['learned_without_labels']}."
-    fails = "It makes no mistake on these photos."
-    if right < photos:
-        fails = describe_failures(metrics, verdicts)
-    answers = {
-        "How good": f"{right} of {counted(photos, 'test photo')} get the right class: accuracy "
-        f"{metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}.",
-        "On what": on_what,
-        "How sure": f"The accuracy on many more photos of the same kind would be between {low:.2f} and {high:.2f} "
-        f"(95 % interval); scores and accuracy differ by {metrics['calibration_error']:.3f} on average.",
-        "Where it fails": fails,
-    }
-    if settings["suggestion"]:
-        effect = f" {describe_effect(metrics['threshold_effect'])}." if "threshold_effect" in metrics else ""
-        answers["What threshold"] = f"{describe_suggestion(settings['suggestion'])}.{effect}"
-    return answers
+    return len(set(test)), sum(folder in set(train) for folder in test)
 
 
-def describe_failures(metrics: dict, verdicts: list[str]) -> str:
-    """The class with the lowest recall, the most frequent confusion, and what the mistakes are."""
-    worst, row = next(iter(worst_classes(metrics["per_class"]).items()))
+def most_frequent_mistake(metrics: dict) -> tuple[str, str, int]:
+    """The true class and the prediction that were confused most often, and how often."""
     matrix = np.array(metrics["confusion_matrix"])
     np.fill_diagonal(matrix, 0)
     true, guess = (config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape))
-    text = (
-        f"The lowest recall is that of {worst}, {with_interval(row['recall'], row['recall_interval_95'])} on "
-        f"{counted(row['support'], 'photo')}; the most frequent mistake is {guess} instead of {true} "
-        f"({counted(int(matrix.max()), 'photo')})."
-    )
-    counts = Counter(verdict for verdict in verdicts if verdict)
-    if counts:
-        found = ", ".join(f"{counts[name]} {meaning}" for name, meaning in VERDICTS.items() if counts[name])
-        text += f" Of {counted(len(verdicts), 'mistake')}: {found}."
-    return text
+    return true, guess, int(matrix.max())
 
 
 def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
@@ -431,17 +180,6 @@ def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
         return recall is None, recall, -support
 
     return dict(sorted(per_class.items(), key=key))
-
-
-def describe_corrections(dataset: Path | None) -> str | None:
-    """The corrections that data_preparation.py applied, in words; None when there were none."""
-    counts = read_summary(dataset / SUMMARY_NAME).get("corrections") if dataset else None
-    if not isinstance(counts, dict) or not any(counts.values()):
-        return None
-    return (
-        f"{counted(counts.get('changed', 0), 'label')} changed, {counts.get('confirmed', 0)} confirmed, "
-        f"{counted(counts.get('left_out', 0), 'photo')} left out as wrong"
-    )
 
 
 def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
@@ -461,17 +199,6 @@ def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> lis
     ]
 
 
-def few_photos(photos: int, metrics: dict) -> str | None:
-    """A sentence that stands for the plots that few photos cannot fill; None when there are enough."""
-    if photos >= PHOTOS_FOR_PLOTS:
-        return None
-    return (
-        f"No reliability diagram: its bins would hold a few of the {counted(photos, 'test photo')} each and show "
-        f"chance; from {PHOTOS_FOR_PLOTS} photos on there is one. The calibration error over all scores is "
-        f"{metrics['calibration_error']:.3f}, itself a rough figure with so few photos."
-    )
-
-
 # --- Figures -----------------------------------------------------------------------
 
 
@@ -484,25 +211,25 @@ def draw_figures(
     folder: Path,
 ) -> list[tuple[str, Path]]:
     """Draw every chart of the report to a PNG file in `folder`: (title, file) in the page's order."""
-    right, bins = is_right(splits["test"]["label"], probabilities), settings["calibration_bins"]
+    right = is_right(splits["test"]["label"], probabilities)
     scores = scores_by_stage(probabilities, settings["temperature"])
     coverage = coverage_by_threshold(probabilities.max(axis=1), right)
     threshold = (settings["suggestion"] or {}).get("threshold")
     drawings: dict[str, tuple[str, Callable[[Path], None]]] = {
-        "confusion_matrix": ("Confusion matrix", lambda path: draw_confusion_matrix(metrics, path)),
-        "learning_curves": ("Learning curves", lambda path: draw_learning_curves(history, path)),
-        "answered": ("Fewer answers, more of them right", lambda path: draw_coverage(coverage, threshold, path)),
-        "class_distribution": ("Photos per class", lambda path: draw_class_distribution(splits, path)),
+        "confusion_matrix": ("Confusion matrix", lambda path: charts.draw_confusion_matrix(metrics, path)),
+        "learning_curves": ("Learning curves", lambda path: charts.draw_learning_curves(history, path)),
+        "answered": ("Fewer answers, more of them right", lambda path: charts.draw_coverage(coverage, threshold, path)),
+        "class_distribution": ("Photos per class", lambda path: charts.draw_class_distribution(splits, path)),
     }
     if len(right) >= PHOTOS_FOR_PLOTS:
         drawings["reliability"] = (
             "Can the scores be trusted?",
-            lambda path: draw_reliability(scores, right, bins, path),
+            lambda path: charts.draw_reliability(scores, right, path),
         )
     else:
         remove(folder / "reliability.png")  # of an earlier training with more photos
     if "robustness" in metrics:
-        drawings["robustness"] = ("Changed photos", lambda path: draw_robustness(metrics["robustness"], path))
+        drawings["robustness"] = ("Changed photos", lambda path: charts.draw_robustness(metrics["robustness"], path))
     figures = []
     for name, (title, draw) in drawings.items():
         with write_atomically(folder / f"{name}.png") as path:

@@ -20,10 +20,7 @@ from viewpoint.training.batches import FeatureBatches, TrainingBatches
 CHECKPOINT_NAME = "checkpoint.npz"
 LOG_NAME = "log.jsonl"
 # Options that do not change what is trained.
-FREE_OPTIONS = (
-    *("models", "dataset", "data", "cache", "quiet", "tensorboard", "resume"),
-    *("robustness_images", "calibration_bins"),
-)
+FREE_OPTIONS = ("models", "dataset", "data", "cache", "quiet", "resume")
 
 
 @dataclass

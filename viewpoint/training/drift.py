@@ -33,6 +33,8 @@ FINE = "usable"  # the quality of a photo without a reason against it
 DRAWS = 1999  # random tables or permutations behind a p-value, which is therefore at least 0.0005
 EXACT_PAIRS = 100_000  # of scores, up to which their test is exact
 RIDGE = 0.01  # how much the classifier of compare_features is regularized, relative to the features' variance
+MIN_SCORES = 10  # scores of a class are compared when it has this many photos before and now
+MEGAPIXELS = [0.1, 0.3, 1, 3, 10]  # sizes of photos are compared in these steps
 
 
 @dataclass
@@ -80,8 +82,8 @@ def open_photos(
 
 
 def size_step(megapixels: float) -> str:
-    """The step of config.DRIFT_MEGAPIXELS that a photo's size is in."""
-    steps = config.DRIFT_MEGAPIXELS
+    """The step of MEGAPIXELS that a photo's size is in."""
+    steps = MEGAPIXELS
     index = int(np.searchsorted(steps, megapixels, side="right"))
     if index == 0:
         return f"under {steps[0]:g} megapixels"
@@ -254,7 +256,7 @@ def compare(before: Photos, now: Photos) -> list[Change]:
         found.append((what, kind, compare_shares(earlier[what], later[what])))
     for name in config.CLASSES:
         pair = before.scores.get(name, []), now.scores.get(name, [])
-        if min(map(len, pair)) >= config.DRIFT_MIN_SCORES:
+        if min(map(len, pair)) >= MIN_SCORES:
             found.append((f"scores of {name}", "scores", compare_scores(*pair)))
     found.append(("features", "features", compare_features(before.features, now.features)))
     corrected = holm([p for _, _, (_, p) in found])

@@ -17,6 +17,8 @@ from viewpoint.data.out_of_fold import read_out_of_fold
 from viewpoint.training.augmentation import CORRUPTIONS
 from viewpoint.training.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImages, one_hot
 
+ROBUSTNESS_IMAGES = 500  # test photos for the robustness figures
+
 # --- Calibration -------------------------------------------------------------------
 
 
@@ -109,17 +111,16 @@ def measure_robustness(
     model: keras.Model,
     split: pd.DataFrame,
     probabilities: np.ndarray,
-    count: int,
     seed: int,
     batch_size: int,
     quiet: bool = False,
 ) -> dict[str, float] | None:
     """Accuracy on the unchanged photos of a split ("clean") and under each of augmentation.CORRUPTIONS.
 
-    Uses `count` photos drawn with `seed`, or all if there are fewer. `probabilities` (n, classes)
+    Uses ROBUSTNESS_IMAGES photos drawn with `seed`, or all if there are fewer. `probabilities` (n, classes)
     are the model's for the unchanged split. None, with a message, when a photo cannot be read any more.
     """
-    rows = np.random.default_rng(seed).permutation(len(split))[:count]
+    rows = np.random.default_rng(seed).permutation(len(split))[:ROBUSTNESS_IMAGES]
     size = model.input_shape[1]
     variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
     for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="photo", disable=quiet)):

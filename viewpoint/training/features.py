@@ -1,18 +1,45 @@
-"""What the backbone sees in photos: the values between backbone and head, 1,280 of them with MobileNetV2."""
+"""What a network sees in photos: the values between backbone and head, and which areas speak for a class (Grad-CAM)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
-from viewpoint.common.cli import counted, printable
+from viewpoint.common.cli import counted, print_first, printable
 from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
 
 BATCH_SIZE = 16
 REASONS_SHOWN = 5
+
+
+def read_batches(
+    files: Sequence[Path | str], size: int, failed: list[str], title: str, quiet: bool = False
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Photos as model input, BATCH_SIZE at a time: (their positions, float32 (n, size, size, 3), -1 to 1).
+
+    Adds to `failed` why the others cannot be read.
+    """
+
+    def read(file: Path | str) -> np.ndarray | ImageError:
+        try:
+            return load_image(file, size)
+        except ImageError as error:
+            return error
+
+    waiting: dict[int, np.ndarray] = {}
+    images = tqdm(map_in_order(read, files, cpu_count()), title, len(files), unit="photo", disable=quiet)
+    for row, image in enumerate(images):
+        if isinstance(image, ImageError):
+            failed.append(str(image))
+        else:
+            waiting[row] = image
+        if waiting and (len(waiting) == BATCH_SIZE or row == len(files) - 1):
+            yield list(waiting), scale(np.stack(list(waiting.values())))
+            waiting = {}
 
 
 def backbone_features(model: keras.Model, files: Sequence[Path | str], quiet: bool = False) -> np.ndarray:
@@ -22,31 +49,34 @@ def backbone_features(model: keras.Model, files: Sequence[Path | str], quiet: bo
     `quiet` shows no progress bar.
     """
     extractor = keras.Model(model.input, model.get_layer("features").output)
-    size = model.input_shape[1]
     features = np.full((len(files), extractor.output_shape[1]), np.nan, np.float32)
-
-    def read(file: Path | str) -> np.ndarray | ImageError:
-        try:
-            return load_image(file, size)
-        except ImageError as error:
-            return error
-
-    waiting: dict[int, np.ndarray] = {}
-    failed: list[ImageError] = []
-    images = tqdm(map_in_order(read, files, cpu_count()), "Features", len(files), unit="photo", disable=quiet)
-    for row, image in enumerate(images):
-        if isinstance(image, ImageError):
-            failed.append(image)
-        else:
-            waiting[row] = image
-        if waiting and (len(waiting) == BATCH_SIZE or row == len(files) - 1):
-            # Not predict_on_batch(), which gives every row once for each device with --devices all.
-            features[list(waiting)] = extractor(scale(np.stack(list(waiting.values()))), training=False)
-            waiting = {}
+    failed: list[str] = []
+    for rows, batch in read_batches(files, model.input_shape[1], failed, "Features", quiet):
+        # Not predict_on_batch(), which gives every row once for each device with --devices all.
+        features[rows] = extractor(batch, training=False)
     if failed:
         print(f"{counted(len(failed), 'photo')} could not be read:")
-        for error in failed[:REASONS_SHOWN]:
-            print(f"  {printable(str(error))}")
-        if len(failed) > REASONS_SHOWN:
-            print(f"  ... and {len(failed) - REASONS_SHOWN} more")
+        print_first(list(map(printable, failed)), REASONS_SHOWN)
     return features
+
+
+# --- Grad-CAM -----------------------------------------------------------------------
+
+
+def compute_heat(model: keras.Model, batch: np.ndarray, classes: list[int]) -> np.ndarray:
+    """Where each image speaks for a class: float32 (n, height, width) of the last feature map, 0 to 1.
+
+    `batch` is model input (n, size, size, 3), -1 to 1; `classes` has an index for each image.
+    Source: Selvaraju et al., Grad-CAM (2017), https://arxiv.org/abs/1610.02391.
+    """
+    last = model.get_layer("probabilities")
+    last_maps = model.get_layer("features").input
+    maps = keras.Model(model.input, last_maps)(batch, training=False)
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        # The logits, because a probability near 1 hardly changes with anything.
+        logits = tf.matmul(keras.Model(last_maps, last.input)(maps, training=False), last.kernel) + last.bias
+        chosen = tf.reduce_sum(tf.gather(logits, classes, axis=1, batch_dims=1))
+    weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
+    heat = np.maximum(tf.reduce_sum(weights * maps, axis=-1).numpy(), 0)
+    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-12)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from viewpoint.common.cli import UserError
-from viewpoint.common.comparison import Comparison, compare, describe_comparison
-from viewpoint.common.files import write_atomically
+from viewpoint.common.metrics import Comparison, compare, describe_comparison
+from viewpoint.common.tables import write_csv
 from viewpoint.data.provenance import ModelData
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.training.settings import Settings
@@ -19,7 +19,7 @@ PREDICTIONS_FOLDER = Path("report") / "history"
 COLUMNS = [*PREDICTION_COLUMNS, "label", "photo"]
 FIGURES = ("images", "accuracy", "macro_f1", "log_loss", "calibration_error")
 # Options that say nothing about how a model was trained.
-LEFT_OUT = ("models", "resume", "quiet", "tensorboard")
+LEFT_OUT = ("models", "resume", "quiet")
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,7 @@ def add_to_history(
     `rows` have the COLUMNS. Raises UserError when one of the files cannot be written.
     """
     predictions = PREDICTIONS_FOLDER / f"{data.training}.csv"
-    with write_atomically(models / predictions) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_csv(models / predictions, COLUMNS, rows)
     line = {
         "date": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M %z}",
         "training": data.training,

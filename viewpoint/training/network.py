@@ -20,6 +20,9 @@ from viewpoint.inference.model import LABELS_NAME, read_labels
 from viewpoint.training.settings import Settings
 
 DEFAULTS = Settings()
+# The fraction of BatchNorm's running statistics that a step keeps, where it trains. Its own default,
+# 0.999, needs thousands of steps to forget its random start.
+BATCHNORM_MOMENTUM = 0.9
 
 
 def build_model(
@@ -108,19 +111,18 @@ def load_trained(model: keras.Model, path: Path) -> None:
 def unfreeze(
     backbone: keras.Model,
     train_batchnorm: bool = False,
-    batchnorm_momentum: float = DEFAULTS.batchnorm_momentum,
     frozen_share: float = 0.0,
 ) -> None:
     """Make the backbone trainable, except the first `frozen_share` (a fraction, 0 to 1) of its layers.
 
     Its BatchNorm layers train only with `train_batchnorm`, and then keep the fraction
-    `batchnorm_momentum` of their running statistics in each step. Compile the model again after this.
+    BATCHNORM_MOMENTUM of their running statistics in each step. Compile the model again after this.
     """
     backbone.trainable = True
     for index, layer in enumerate(backbone.layers):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = train_batchnorm
-            layer.momentum = batchnorm_momentum if train_batchnorm else layer.momentum
+            layer.momentum = BATCHNORM_MOMENTUM if train_batchnorm else layer.momentum
         elif index < frozen_share * len(backbone.layers):
             layer.trainable = False
 

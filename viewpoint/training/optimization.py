@@ -69,14 +69,8 @@ def make_callbacks(phase: int, settings: Settings) -> list[keras.callbacks.Callb
 
 def make_progress_callbacks(phase: int, settings: Settings) -> list[keras.callbacks.Callback]:
     """The callbacks that show people the progress of a phase and do not change the training."""
-    callbacks: list[keras.callbacks.Callback] = []
-    if settings.tensorboard:
-        folder = settings.models / "report" / "tensorboard" / f"phase{phase}"
-        callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
-    if not settings.quiet:
-        # One bar for the phase's epochs, below it one for the batches of the epoch.
-        callbacks.append(TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True))
-    return callbacks
+    # One bar for the phase's epochs, below it one for the batches of the epoch.
+    return [] if settings.quiet else [TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True)]
 
 
 def share_batches() -> None:

@@ -1,11 +1,12 @@
 """The options of train.py, from config.TRAIN_OPTIONS to a command line and to a settings object."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import config
-from viewpoint.common.cli import number
+from viewpoint.common.cli import make_parser, number
 
 STRENGTHS = tuple(config.TRAIN_OPTIONS["strengths of --augment"])
 
@@ -40,12 +41,10 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
         "--recipe", choices=config.RECIPES, default="default", help="set of defaults for the options below"
     )
     recipe = recipe_parser.parse_known_args(options)[0].recipe
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s [options]",  # the full list would fill a screen before the options that matter
-        description=description,
-        parents=[recipe_parser],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    # The full list would fill screens before the options that matter.
+    shows_all = "--help-all" in (sys.argv if options is None else options)
+    parser = make_parser(description, usage="%(prog)s [options]", parents=[recipe_parser])
+    parser.add_argument("--help-all", action="help", help="show all options and exit")
     defaults = Settings(recipe)
     for title, rows in config.TRAIN_OPTIONS.items():
         group = parser.add_argument_group(title)
@@ -61,6 +60,8 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
                 keywords["type"] = number(type(value), low, float("inf") if high is None else high)
             else:
                 keywords["type"] = accepts
+            if title != "common options" and not shows_all:
+                keywords["help"] = argparse.SUPPRESS
             group.add_argument("--" + name.replace("_", "-"), **keywords)
     settings = Settings(**vars(parser.parse_args(options)))
     if settings.ema and settings.early_stopping_patience:

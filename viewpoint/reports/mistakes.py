@@ -1,0 +1,190 @@
+"""The mistakes of a model on the test split: what speaks against their labels, and how the report shows them."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+import config
+from viewpoint.annotations.photo import Part
+from viewpoint.common.cli import UserError
+from viewpoint.common.files import relative_path
+from viewpoint.common.images import ImageError, upright_size
+from viewpoint.common.metrics import is_right, predicted_classes
+from viewpoint.data.corrections import read_corrections
+from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
+from viewpoint.data.doubts import counterparts_of, judge_labels, reasons_against
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
+from viewpoint.data.parts import PARTS_NAME, read_parts
+from viewpoint.data.provenance import hash_photos
+from viewpoint.reports.charts import overlay
+from viewpoint.reports.pictures import data_uri, thumbnail
+from viewpoint.reports.review import CANVAS, drawn_parts
+from viewpoint.training.figures import VOTE_COLUMNS, clearness
+from viewpoint.training.history import Previous
+
+# When this model and those of a cross-validation are this sure of the same class, the label looks wrong.
+CERTAIN = 0.9
+# What a mistake on the test split is, and how a sentence counts it.
+VERDICTS = {
+    "label looks wrong": "where the label looks wrong",
+    "ambiguous view": "of ambiguous views",
+    "model's error": "that are the model's",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the labels and the figures came from.
+
+    `dataset` is the folder that data_preparation.py wrote, `data` that of the photos, `date` when
+    the training ended, `fingerprints` the hash of each split's photos and labels, `changes` what
+    differs from the previous training. `heat` takes rows of the test split and class indices,
+    and returns Grad-CAM maps (n, height, width), 0 to 1.
+    """
+
+    dataset: Path | None = None
+    data: Path | None = None
+    date: str = ""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    changes: str = ""
+    heat: Callable[[Sequence[int], list[int]], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of a test photo and its label: its parts, votes, the reasons to doubt it, and a verdict.
+
+    The verdict on a mistake is one of VERDICTS; "" when the split has no votes, so that nobody knows.
+    """
+
+    parts: tuple[Part, ...] = ()
+    votes: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+    verdict: str = ""
+
+
+def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source) -> dict[int, Judged]:
+    """What speaks against the label of each test photo that the model gets wrong, by its row."""
+    wrong = np.flatnonzero(~is_right(test["label"], probabilities)).tolist()
+    paths = {row: test["image_path"].iloc[row] for row in wrong}
+    parts: dict[str, tuple[Part, ...]] = {}
+    others: dict[str, dict[str, float]] = {}
+    counterparts: dict[str, list[str]] = {}
+    marked: dict[str, str] = {}
+    if source.dataset and source.data:
+        wanted = set(paths.values())
+        parts = read_parts(source.dataset / PARTS_NAME, wanted)
+        contents = dict(zip(paths.values(), hash_photos(source.data / path for path in paths.values()), strict=True))
+        others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, contents)
+        counterparts = counterparts_of(read_conflicts(source.dataset))
+        with contextlib.suppress(UserError):  # damaged since data_preparation.py read it
+            marked = read_corrections(source.dataset / CORRECTIONS_NAME)
+    labels = dict(zip(test["image_path"], test["label"], strict=True))
+    contradictions = judge_labels({path: labels[path] for path in paths.values()}, others)
+    predicted = predicted_classes(probabilities)
+    judged = {}
+    for row, path in paths.items():
+        drawn, votes, label = parts.get(path, ()), votes_of_row(test.iloc[row]), labels[path]
+        if not votes:
+            judged[row] = Judged(drawn)
+        elif marked.get(path) == label:
+            judged[row] = Judged(drawn, votes, ("a person gave or confirmed this label",), "model's error")
+        else:
+            same = counterparts.get(path)
+            conflict = f"nearly the same photo as {same[0]}, which has another label" if same else ""
+            reasons = reasons_against(label, votes, drawn, conflict, contradictions.get(path, (0.0, ""))[1])
+            is_ambiguous = clearness(label, *votes) == "ambiguous"
+            agrees = others.get(path, {}).get(predicted[row], 0) >= CERTAIN and probabilities[row].max() >= CERTAIN
+            looks_wrong = {"conflict", "mirrored"} & reasons.keys() or (agrees and not is_ambiguous)
+            verdict = "label looks wrong" if looks_wrong else "ambiguous view" if is_ambiguous else "model's error"
+            judged[row] = Judged(drawn, votes, tuple(reasons.values()), verdict)
+    return judged
+
+
+def votes_of_row(row: pd.Series) -> tuple[int, ...]:
+    """The votes of a row of a split; () when the split has none, because it is a CSV of someone else."""
+    try:
+        return tuple(int(row[column]) for column in VOTE_COLUMNS)
+    except (KeyError, ValueError):
+        return ()
+
+
+def read_conflicts(dataset: Path) -> list[tuple[str, str]]:
+    """The pairs of nearly equal photos with different labels that data_preparation.py found."""
+    pairs = read_summary(dataset / SUMMARY_NAME).get("conflicts", [])
+    return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+
+
+def list_changes(
+    test: pd.DataFrame,
+    probabilities: np.ndarray,
+    previous: Previous | None,
+    judged: dict[int, Judged],
+    source: Source,
+    folder: Path,
+) -> dict[str, list[dict]]:
+    """The photos on which the model and the previous one differ, by title, for the page."""
+    if previous is None or previous.comparison is None:
+        return {}
+    found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
+    return {
+        title: show_photos(
+            test, probabilities, np.array([previous.rows[index] for index in positions]), judged, source, folder
+        )
+        for title, positions in found.items()
+        if positions
+    }
+
+
+def show_photos(
+    test: pd.DataFrame,
+    probabilities: np.ndarray,
+    rows: np.ndarray,
+    judged: dict[int, Judged],
+    source: Source,
+    folder: Path,
+) -> list[dict]:
+    """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
+    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN].tolist()
+    predicted = predicted_classes(probabilities)
+    heats: np.ndarray | list[np.ndarray] = []
+    if source.heat and order:
+        with contextlib.suppress(ImageError):  # a photo vanished after it was predicted
+            heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
+    review = relative_path(source.dataset / REVIEW_NAME, folder) if source.dataset else None
+    photos = []
+    for number, row in enumerate(order):
+        label, path, about = test["label"].iloc[row], test["image_path"].iloc[row], judged.get(row, Judged())
+        picture = heat = None
+        size, parts = (1, 1), []
+        try:
+            image = thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE)
+            size, picture = image.size, data_uri(image)
+            parts = drawn_parts(about.parts, CANVAS / max(upright_size(test["file"].iloc[row])))
+            if len(heats):
+                heat = data_uri(overlay(image, heats[number]))
+        except ImageError:  # the file vanished after it was decoded
+            pass
+        photos.append(
+            {
+                "path": path,
+                "picture": picture,
+                "heat": heat,
+                "size": [CANVAS * side / max(size) for side in size],
+                "parts": parts,
+                "votes": about.votes,
+                "reasons": about.reasons,
+                "verdict": about.verdict,
+                "review": f"{quote(review)}#photo={quote(path, safe='')}" if review else None,
+                "label": label,
+                "label_score": float(probabilities[row, config.CLASSES.index(label)]),
+                "predicted": predicted[row],
+                "score": float(probabilities[row].max()),
+            }
+        )
+    return photos
