@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from viewpoint.common.cli import COUNT, FRACTION, UserError, command, counted, number, printable, run
+from viewpoint.common.cli import COUNT, FRACTION, UserError, check_class_names, command, counted, number, printable, run
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,15 @@ def test_a_command_can_be_pasted_into_a_shell():
 
 def test_control_characters_are_printed_escaped():
     assert printable("été 車 \r\udce9") == "été 車 \\r\\udce9"
+
+
+@pytest.mark.parametrize(
+    "name", ["Front, left", 'Front "left"', "Front\\left", "$front", "front/left", " Front", "0 Front", "a\nb", ""]
+)
+def test_a_class_name_that_files_and_code_cannot_hold_is_refused(name):
+    with pytest.raises(UserError, match=r"config\.py has the class .* begin with a letter"):
+        check_class_names(["Front", name])
+
+
+def test_class_names_of_several_words_and_any_language_are_taken():
+    check_class_names(["Front", "FrontLeft", "Vorne links", "Avant-côté 2", "rear_left", "後ろ", "सामने"])
