@@ -13,8 +13,8 @@ from pathlib import Path
 import config
 from viewpoint.common.cli import counted
 from viewpoint.data.provenance import ModelData
+from viewpoint.handoff.agreement import Converted
 from viewpoint.handoff.metadata import MIRROR_TEXT
-from viewpoint.handoff.quantization import Converted
 from viewpoint.handoff.results import results_sections, sections_without_figures, table
 from viewpoint.inference.model import LABELS_NAME
 
@@ -64,10 +64,7 @@ def model_card(
             ["precision", "size", "SHA-256"],
             [[converted.precision, converted.size, f"`{hashlib.sha256(converted.model).hexdigest()}`"]],
         ),
-        f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
-        f"{converted.agreement:.2%} of them, and no probability differs by more than {converted.difference:.4f}"
-        f"{' (both averaged with the mirror image)' if converted.mirror else ''}."
-        f"{describe_mirror(converted)}",
+        describe_agreement(converted),
         *data_section(data, summary_path, metrics_path, labels),
         *(section(metrics_path, "train.py", results) or sections_without_figures(*about)),
         *describe_quality(),
@@ -87,15 +84,18 @@ def section(path: Path, script: str, write: Callable[[dict], list[str]]) -> list
         return []
 
 
-def describe_mirror(converted: Converted) -> str:
-    """What the mean with the mirror image gives on the validation photos; "" when that is not known."""
-    if converted.accuracy is None or converted.without_mirror is None:
-        return ""
-    right, without = (round(value * converted.photos) for value in (converted.accuracy, converted.without_mirror))
-    return (
-        f" It gets {right} of them right, and the Keras model without the mirror image {without}: measure on photos of "
-        "your own which is better."
+def describe_agreement(converted: Converted) -> str:
+    """How the model's answers compare with the Keras model's, and on which images that was measured."""
+    found = converted.agreement
+    averaged = " (both averaged with the mirror image)" if converted.mirror else ""
+    text = (
+        f"Compared with the Keras model on {found.described}{averaged}: {found.fraction:.2%} of the "
+        f"{counted(found.clear, 'clear image')} get the same class, and {found.ties - found.changed_ties} of the "
+        f"{counted(found.ties, 'near tie')}, whose first two scores are at most {found.tie:.3f} apart. No probability "
+        f"differs by more than {found.change.max():.4f}; the largest difference in an image is "
+        f"{found.change.mean():.4f} on average."
     )
+    return f"{text} {converted.effect}".rstrip()
 
 
 def describe_tensors(size: int, class_count: int, io: str) -> str:
