@@ -5,8 +5,8 @@
     python convert_tflite.py --quantize all             # a table of all four
     python convert_tflite.py --mirror                   # averages a photo and its mirror image
 
-Reads models/saved_model/, models/report/metrics.json and photos of dataset/val.csv; for int8 also
-models/model.keras and photos of dataset/train.csv. Writes
+Reads models/saved_model/, models/report/metrics.json and photos of dataset/val.csv, test.csv and
+train.csv; for int8 also models/model.keras. Writes
 
     models/model.tflite   the model, with only built-in operators, its metadata and labels inside
     models/labels.txt     its class names
@@ -15,15 +15,18 @@ models/model.keras and photos of dataset/train.csv. Writes
 and with --quantize all also models/model_float32.tflite and so on, beside the default float16.
 
 A model is written only if it gives the Keras model's class for at least --min-agreement of the
-validation photos, runs on built-in operators, and has metadata that can be read back and changes
-no answer. Otherwise the script exits with 2 and leaves the earlier hand-off as it was. With
---quantize all, it leaves out any other precision that fails, and exits with 1.
+images that are no near ties (viewpoint/handoff/agreement.py), moves no scores beyond what rounding
+does, runs on built-in operators, and has metadata that can be read back and changes no answer.
+With --quantize all, precisions that fail are left out, the first that passes becomes
+models/model.tflite, and the script exits with 1. When none passes, it exits with 2 and leaves the
+earlier hand-off as it was.
 """
 
 import argparse
+import contextlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,35 +34,16 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, command, counted, make_parser, number, run
-from viewpoint.common.files import write_atomically
-from viewpoint.common.images import load_image, scale
+from viewpoint.common.files import write_together
+from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
 from viewpoint.data.dataset import SUMMARY_NAME, read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
+from viewpoint.handoff.agreement import Converted, Images, choose_golden, compare
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import add_metadata, read_metadata
-from viewpoint.handoff.quantization import Converted, convert, convert_to_int8, custom_operators, load_calibration
+from viewpoint.handoff.quantization import convert, convert_to_int8, custom_operators, load_calibration
 from viewpoint.inference.model import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The photos that every converted model is compared on, with the Keras model's answers."""
-
-    rows: list[dict[str, str]]  # of val.csv, see dataset.read_rows
-    photos: list[np.ndarray]  # uint8 (size, size, 3)
-    labels: list[str]  # the model's classes
-    expected: np.ndarray  # the Keras model's probabilities (n, classes), with --mirror the means with the mirror images
-    plain: np.ndarray  # the same without --mirror
-
-    def accuracy(self, probabilities: np.ndarray) -> float | None:
-        """The fraction of photos whose best class in `probabilities` (n, classes) is the true one, if known."""
-        if not all("label" in row for row in self.rows):
-            return None
-        predicted = [self.labels[index] for index in probabilities.argmax(axis=1)]
-        right = [row["label"] == name for row, name in zip(self.rows, predicted, strict=True)]
-        return sum(right) / len(right)
-
 
 # --- Photos ------------------------------------------------------------------------
 
@@ -72,25 +56,44 @@ def draw_rows(rows: list[dict[str, str]], count: int, seed: int) -> list[dict[st
     return [rows[index] for index in sorted(drawn)]
 
 
-def read_validation(
-    saved_model: Path, val_csv: Path, data: Path | None, count: int, seed: int, mirror: bool = False
-) -> Validation:
-    """Load up to `count` validation photos, and run the Keras model on them, with `mirror` also on their mirror images.
+def read_images(
+    saved_model: Path, dataset: Path, data: Path | None, count: int, seed: int, mirror: bool = False
+) -> Images:
+    """Load `count` images, and run the Keras model on them, with `mirror` also on their mirror images.
 
-    Raises UserError when the model or the photos cannot be read, or when there are no photos.
+    These are validation photos, filled up with test photos, then training photos, then mirror images:
+    whether two models agree can be seen on any photo. Raises UserError when the model or a validation
+    photo cannot be read, or when there are no validation photos.
     """
     if not saved_model.is_dir():
         raise UserError(f"{saved_model} not found; run train.py first, or give its folder with --models")
     runner, size, class_count = load_runner(saved_model)
     labels = read_labels(saved_model / LABELS_NAME, class_count)
-    rows = draw_rows(read_rows(val_csv, data), count, seed)
+    rows = draw_rows(read_rows(dataset / "val.csv", data), count, seed)
     if not rows:
-        raise UserError(f"{val_csv} has no photos to compare the models on; prepare more data")
-    photos = [load_image(row["file"], size) for row in tqdm(rows, "Validation photos", unit="photo")]
-    plain = expected = predict(runner, photos, "Keras model")
+        raise UserError(f"{dataset / 'val.csv'} has no photos to compare the models on; prepare more data")
+    pixels = [load_image(row["file"], size) for row in tqdm(rows, "Validation photos", unit="photo")]
+    described = [counted(len(rows), "validation photo")]
+    for split, name in (("test", "test photo"), ("train", "training photo")):
+        found = load_others(dataset / f"{split}.csv", data, count - len(pixels), seed, size)
+        pixels += found
+        described += [counted(len(found), name)] if found else []
+    # A model with `mirror` gives a mirror image the same scores as the photo, so there it shows nothing new.
+    mirrored = [] if mirror else [image[:, ::-1] for image in pixels[: count - len(pixels)]]
+    described += [counted(len(mirrored), "mirror image")] if mirrored else []
+    plain = expected = predict(runner, [*pixels, *mirrored], "Keras model")
     if mirror:
-        expected = (plain + predict(in_mirror(runner, labels), photos, "Mirror images")) / 2
-    return Validation(rows, photos, labels, expected, plain)
+        expected = (plain + predict(in_mirror(runner, labels), pixels, "Mirror images")) / 2
+    return Images(rows, [*pixels, *mirrored], ", ".join(described), labels, mirror, expected, plain)
+
+
+def load_others(csv_path: Path, data: Path | None, count: int, seed: int, size: int) -> list[np.ndarray]:
+    """Up to `count` photos of another split, uint8 (size, size, 3), drawn at random; without those that are missing."""
+    images = []
+    for row in draw_rows(read_rows(csv_path, data), count, seed) if csv_path.is_file() and count else []:
+        with contextlib.suppress(ImageError):
+            images.append(load_image(row["file"], size))
+    return images
 
 
 def read_calibration(train_csv: Path, data: Path | None, count: int, seed: int, size: int) -> np.ndarray:
@@ -109,32 +112,28 @@ def convert_and_check(
     precision: str,
     calibration: np.ndarray | None,
     io: str,
-    val: Validation,
+    images: Images,
     min_agreement: float,
     data: ModelData | None = None,
-    mirror: bool = False,
 ) -> Converted:
     """Convert the model of the folder `models`, add its metadata, and compare it with the Keras model."""
-    mirrored = mirrored_indices(val.labels) if mirror else None
+    mirrored = mirrored_indices(images.labels) if images.mirror else None
     print(f"\nConverting to {precision}", flush=True)
     if precision == "int8":
         assert calibration is not None
         plain = convert_to_int8(models / "model.keras", calibration, io, mirrored)
     else:
         plain, io = convert(models / "saved_model", precision, mirrored=mirrored), "float32"
-    model = add_metadata(plain, val.labels, data, mirror)
-    probabilities = predict(load_model(model), val.photos, "Comparing")
-    agreement, difference = compare(val.expected, probabilities)
-    problem = problem_of(plain, model, val.labels, val.photos[: config.GOLDEN_IMAGES])
-    if agreement < min_agreement:
-        problem = (
-            f"it agrees on only {agreement:.2%} of the photos; train longer, because an unsure model changes "
-            "its answers easily, or lower --min-agreement"
-        )
-    accuracy = val.accuracy(probabilities)
-    plain_accuracy = val.accuracy(val.plain) if mirror else None
-    numbers = (len(val.photos), agreement, difference, accuracy)
-    return Converted(model, precision, io, mirror, *numbers, problem, plain_accuracy)
+    model = add_metadata(plain, images.labels, data, images.mirror)
+    runner = load_model(model)
+    probabilities = predict(runner, images.pixels, "Comparing")
+    agreement = compare(images.expected, probabilities, images.described)
+    problem = agreement.problem(min_agreement) or problem_of(
+        plain, model, images.labels, images.pixels[: config.GOLDEN_IMAGES]
+    )
+    golden, tolerance = choose_golden(runner, images, probabilities, agreement)
+    effect = images.effect_of_mirror(probabilities)
+    return Converted(model, precision, io, images.mirror, probabilities, agreement, golden, tolerance, problem, effect)
 
 
 def load_model(model: bytes) -> Runner:
@@ -145,15 +144,9 @@ def load_model(model: bytes) -> Runner:
         return load_runner(path)[0]
 
 
-def predict(runner: Runner, photos: Sequence[np.ndarray], title: str) -> np.ndarray:
-    """The probabilities (n, classes) of uint8 photos, with a progress bar of this title."""
-    return np.concatenate([runner(scale(photo)[np.newaxis]) for photo in tqdm(photos, title, unit="photo")])
-
-
-def compare(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
-    """(fraction of rows with equal classes, largest difference) of two arrays of probabilities (n, classes)."""
-    agreement = np.mean(expected.argmax(axis=1) == found.argmax(axis=1))
-    return float(agreement), float(np.abs(expected - found).max())
+def predict(runner: Runner, images: Sequence[np.ndarray], title: str) -> np.ndarray:
+    """The probabilities (n, classes) of uint8 images, with a progress bar of this title."""
+    return np.concatenate([runner(scale(image)[np.newaxis]) for image in tqdm(images, title, unit="photo")])
 
 
 def problem_of(plain: bytes, model: bytes, labels: list[str], photos: Sequence[np.ndarray]) -> str | None:
@@ -175,31 +168,34 @@ def problem_of(plain: bytes, model: bytes, labels: list[str], photos: Sequence[n
 # --- Output ------------------------------------------------------------------------
 
 
-def print_table(converted: Sequence[Converted], val: Validation) -> None:
-    """Print size, agreement, largest difference and, where labels are known, accuracy of each precision."""
-    averaged = " (each averaged with its mirror image)" if converted[0].mirror else ""
-    print(f"\nCompared with the Keras model on {counted(len(val.rows), 'validation photo')}{averaged}:")
+def print_table(converted: Sequence[Converted], images: Images) -> None:
+    """Print size, agreement, near ties, changes of scores and, where labels are known, accuracy of each precision."""
+    averaged = " (each averaged with its mirror image)" if images.mirror else ""
+    print(f"\nCompared with the Keras model on {images.described}{averaged}:")
+    agreements = [row.agreement for row in converted]
     columns = [
         ["precision", *(row.precision for row in converted)],
         ["size", *(row.size for row in converted)],
-        ["same class", *(f"{row.agreement:.2%}" for row in converted)],
-        ["largest difference", *(f"{row.difference:.4f}" for row in converted)],
+        ["same class", *(f"{one.fraction:.2%}" for one in agreements)],
+        ["near ties", *(f"{one.changed_ties} of {one.ties} changed" for one in agreements)],
+        ["largest difference", *(f"{one.change.max():.4f}" for one in agreements)],
     ]
-    if (accuracy := val.accuracy(val.expected)) is not None:
-        without = f", without the mirror images {val.accuracy(val.plain):.3f}" if converted[0].mirror else ""
-        print(f"(accuracy of the Keras model: {accuracy:.3f}{without})")
-        columns.append(["accuracy", *(f"{row.accuracy:.3f}" for row in converted)])
+    if (right := images.right(images.expected)) is not None:
+        without = f", without the mirror images {images.right(images.plain)}" if images.mirror else ""
+        print(f"(right on the {counted(len(images.rows), 'validation photo')}: Keras model {right}{without})")
+        columns.append(["right", *(str(images.right(row.probabilities)) for row in converted)])
     widths = [max(map(len, column)) for column in columns]
     for line in zip(*columns, strict=True):
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    print("Near ties do not count: their first two scores are closer than the precision moves scores.")
 
 
-def print_data(data: ModelData, dataset: Path, others: Sequence[str], val: Validation) -> None:
+def print_data(data: ModelData, dataset: Path, others: Sequence[str], images: Images) -> None:
     """Say when the photos or labels in `dataset` are others, in the splits `others`, than the model was trained on."""
-    if known := count_known(data, hash_photos(row["file"] for row in val.rows)):
+    if known := count_known(data, hash_photos(row["file"] for row in images.rows)):
         print(
-            f"{known} of these {counted(len(val.rows), 'photo')} were trained on: the accuracy above is too good "
-            "(the agreement is not affected)"
+            f"{known} of these {counted(len(images.rows), 'validation photo')} were trained on: more of them are right "
+            "than of new photos (the agreement is not affected)"
         )
     if others:
         print(
@@ -217,10 +213,25 @@ def is_other(csv_path: Path, data_dir: Path | None, split: SplitData) -> bool:
     return fingerprint(hashes, [row.get("label", "") for row in rows]) != split
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a whole file, or leave the earlier one."""
-    with write_atomically(path) as temporary:
-        temporary.write_bytes(content)
+def write_models(
+    models: Path, handed: Sequence[Converted], images: Images, summary: Path, data: ModelData | None
+) -> None:
+    """Replace the hand-off folder and the model files together, so that none is left from an earlier conversion."""
+    files = [models / "model.tflite", *(models / f"model_{other.precision}.tflite" for other in handed[1:])]
+    labels, handoff = models / LABELS_NAME, models / "handoff"
+    with write_together([handoff, labels, *files], []) as temporaries:
+        write_handoff(temporaries[handoff], models, handed, images, summary, data)
+        temporaries[labels].write_text("\n".join(images.labels) + "\n", encoding="utf-8")
+        for path, converted in zip(files, handed, strict=True):
+            temporaries[path].write_bytes(converted.model)
+    print(f"\nWrote {files[0]} ({handed[0].precision}), and {handoff}/ to hand over: start with its README.md.")
+    for path in files[1:]:
+        print(f"Wrote {path}.")
+    for precision in config.PRECISIONS:
+        path = models / f"model_{precision}.tflite"
+        if path not in files and path.is_file():
+            path.unlink()
+            print(f"Removed {path}: it belonged to the earlier hand-off.")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -244,49 +255,39 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     precisions = config.PRECISIONS if args.quantize == "all" else [args.quantize]
-    draw = (args.data, config.AGREEMENT_IMAGES, config.SEED)
-    val = read_validation(args.models / "saved_model", args.dataset / "val.csv", *draw, args.mirror)
-    size = val.photos[0].shape[0]
+    images = read_images(
+        args.models / "saved_model", args.dataset, args.data, config.AGREEMENT_IMAGES, config.SEED, args.mirror
+    )
     data = find_data(args.models / "saved_model")
     calibration = None
     if "int8" in precisions:
+        size = images.pixels[0].shape[0]
         calibration = read_calibration(
             args.dataset / "train.csv", args.data, config.CALIBRATION_IMAGES, config.SEED, size
         )
     converted = [
-        convert_and_check(args.models, precision, calibration, args.io, val, args.min_agreement, data, args.mirror)
+        convert_and_check(args.models, precision, calibration, args.io, images, args.min_agreement, data)
         for precision in precisions
     ]
-    print_table(converted, val)
+    print_table(converted, images)
     if data:
         changed = [
             name for name, split in data.splits.items() if is_other(args.dataset / f"{name}.csv", args.data, split)
         ]
-        print_data(data, args.dataset, changed, val)
-        if "val" in changed:  # an accuracy for the model card is of the training's own photos
-            converted = [replace(one, accuracy=None) for one in converted]
-
-    model, *others = converted
-    if model.problem:
-        raise UserError(f"nothing was written, because of the {model.precision} model: {model.problem}")
-    output, handoff = args.models / "model.tflite", args.models / "handoff"
-    sources = (args.models / "report" / "metrics.json", args.dataset / SUMMARY_NAME)
-    also = [(other, load_model(other.model)) for other in others if not other.problem]
-    write_handoff(handoff, model, load_model(model.model), size, val.labels, val.rows, *sources, data, also)
-    write_file(output, model.model)
-    write_file(args.models / LABELS_NAME, ("\n".join(val.labels) + "\n").encode())
-    print(f"\nWrote {output} ({model.precision}), and {handoff}/ to hand over: start with its README.md.")
-    for other in others:
-        path = args.models / f"model_{other.precision}.tflite"
-        if other.problem:
-            print(f"Not written: {path}, because {other.problem}.")
-        else:
-            write_file(path, other.model)
-            print(f"Wrote {path}.")
+        print_data(data, args.dataset, changed, images)
+        if "val" in changed:  # the model card has figures of the training's own photos only
+            converted = [replace(one, effect="") for one in converted]
+    failed = [f"the {one.precision} model: {one.problem}" for one in converted if one.problem]
+    handed = [one for one in converted if not one.problem]
+    if not handed:
+        raise UserError(f"nothing was written, because of {'; '.join(failed)}")
+    write_models(args.models, handed, images, args.dataset / SUMMARY_NAME, data)
+    for reason in failed:
+        print(f"Not handed over: {reason}.")
     default_model = Path(config.MODELS_DIR) / "model.tflite"
-    options = [("--images", args.dataset / "test.csv", None), ("--model", output, default_model)]
+    options = [("--images", args.dataset / "test.csv", None), ("--model", args.models / "model.tflite", default_model)]
     print(f"Next: {command('test_predict.py', options)}")
-    return int(any(other.problem for other in others))
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

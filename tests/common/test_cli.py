@@ -5,7 +5,18 @@ import argparse
 import pytest
 
 import config
-from viewpoint.common.cli import COUNT, FRACTION, UserError, command, counted, make_parser, number, printable, run
+from viewpoint.common.cli import (
+    COUNT,
+    FRACTION,
+    UserError,
+    check_class_names,
+    command,
+    counted,
+    make_parser,
+    number,
+    printable,
+    run,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +88,15 @@ def test_the_help_shows_defaults_as_people_write_them_and_version_the_one_of_the
     with pytest.raises(SystemExit):
         parser.parse_args(["--version"])
     assert capsys.readouterr().out.endswith(f" {config.VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["Front, left", 'Front "left"', "Front\\left", "$front", "front/left", " Front", "0 Front", "a\nb", ""]
+)
+def test_a_class_name_that_files_and_code_cannot_hold_is_refused(name):
+    with pytest.raises(UserError, match=r"config\.py has the class .* begin with a letter"):
+        check_class_names(["Front", name])
+
+
+def test_class_names_of_several_words_and_any_language_are_taken():
+    check_class_names(["Front", "FrontLeft", "Vorne links", "Avant-côté 2", "rear_left", "後ろ", "सामने"])

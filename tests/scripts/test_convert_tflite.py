@@ -79,12 +79,6 @@ def test_class_order_from_training_to_predictions(tmp_path, class_index):
         assert row == {**expected, "score": pytest.approx(0.9, abs=1e-3)}
 
 
-def test_agreement_and_difference_of_a_hand_worked_case():
-    one = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
-    other = np.array([[0.8, 0.2], [0.2, 0.8], [0.3, 0.7], [0.5, 0.5]])
-    assert convert_tflite.compare(one, other) == (0.75, pytest.approx(0.3))
-
-
 @pytest.fixture
 def trained(tmp_path):
     """A models/ folder with a SavedModel, and a dataset/ with three validation photos."""
@@ -98,7 +92,7 @@ def trained(tmp_path):
 def test_a_faithful_model_is_written_with_its_labels(trained, run_script):
     exit_code, printed, error = run_script("--models", trained / "models", "--dataset", trained / "dataset")
     assert exit_code == 0, error
-    assert "Compared with the Keras model on 3 validation photos" in printed
+    assert "Compared with the Keras model on 3 validation photos, 3 mirror images:" in printed
     assert "100.00%" in printed
     assert (trained / "models" / "model.tflite").read_bytes()[4:8] == b"TFL3"
     assert (trained / "models" / "labels.txt").read_text().splitlines() == config.CLASSES
@@ -143,9 +137,28 @@ def test_too_little_agreement_leaves_the_earlier_model(trained, run_script):
     road = ["--models", trained / "models", "--dataset", trained / "dataset"]
     exit_code, _, error = run_script(*road, "--min-agreement", "1.01")
     assert exit_code == 2
-    assert "agrees on only 100.00%" in error
+    assert "100.00% agree instead of 101%" in error
     assert (trained / "models" / "model.tflite").read_bytes() == b"earlier"
     assert not list((trained / "models").glob(".*tmp*"))
+
+
+def test_the_images_are_validation_photos_filled_up_with_test_training_and_mirrored_photos(trained, run_script):
+    """The model is compared on 12 images; a missing photo of another split than val does not matter."""
+    dataset = trained / "dataset"
+    for split, number in (("test", 10), ("train", 20)):
+        names = [save_photo(dataset / f"{number + index}.png", seed=number + index).name for index in range(3)]
+        (dataset / f"{split}.csv").write_text("image_path,label\n" + "".join(f"{name},Rear\n" for name in names))
+    (dataset / "21.png").unlink()
+    road = ["--models", trained / "models", "--dataset", dataset, "--agreement-images"]
+    found = {
+        count: run_script(*road, count)[1].partition("the Keras model on ")[2].partition(":")[0] for count in (2, 5, 12)
+    }
+    assert found[2] == "2 validation photos"
+    assert found[5] == "3 validation photos, 2 test photos"
+    assert found[12] == "3 validation photos, 3 test photos, 2 training photos, 4 mirror images"
+    assert f"on {found[12]}: 100.00% of the 12 clear images" in (
+        trained / "models" / "handoff" / "MODEL_CARD.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_converting_before_training_is_one_sentence(tmp_path, run_script):
@@ -279,22 +292,6 @@ def test_an_int8_model_takes_and_gives_float32_unless_asked_for_uint8(trained, r
     assert [tensor["dtype"] for tensor in details] == [np.float32] * 2
     # Inside, it computes in 8 bits.
     assert np.int8 in {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
-
-
-def test_a_precision_that_fails_is_left_out_and_told(trained, run_script, monkeypatch):
-    compare = convert_tflite.compare
-    monkeypatch.setattr(config, "PRECISIONS", ["float16", "float32"])
-    calls = iter(config.PRECISIONS)
-    monkeypatch.setattr(
-        convert_tflite, "compare", lambda *pair: (0.5, 0.1) if next(calls) == "float32" else compare(*pair)
-    )
-    path = trained / "models" / "model_float32.tflite"
-    path.write_bytes(b"earlier")
-    road = ["--models", trained / "models", "--dataset", trained / "dataset"]
-    exit_code, printed, _ = run_script(*road, "--quantize", "all", "--min-agreement", 0.51)
-    assert exit_code == 1
-    assert f"Not written: {path}, because it agrees on only 50.00% of the photos" in printed
-    assert path.read_bytes() == b"earlier"
 
 
 def test_an_int8_model_takes_pixels_as_they_are_and_gives_256ths(conversion, untrained):

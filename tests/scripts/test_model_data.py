@@ -113,7 +113,7 @@ def test_a_card_has_the_figures_of_the_model_s_own_training_only(folder, capsys)
     (folder / "dataset" / "summary.json").write_text(json.dumps({"images": {"train": {"Front": 20}}}))
     assert convert(folder).partition("## Data")[2] == card.partition("## Data")[2]
     printed = capsys.readouterr().out
-    assert "4 of these 7 photos were trained on: the accuracy above is too good" in printed
+    assert "4 of these 7 validation photos were trained on: more of them are right than of new photos" in printed
     assert f"other photos or labels than {folder / 'dataset'}/ has now (in train, val)" in printed
 
 

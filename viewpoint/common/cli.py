@@ -5,6 +5,7 @@ import contextlib
 import math
 import shlex
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def run(main: Callable[[], int | None]) -> None:
             # A log in ASCII must not stop the script at a photo's name.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
+        check_class_names(config.CLASSES)
         sys.exit(main() or 0)
     except UserError as error:
         complain(f"error: {error}")
@@ -80,6 +82,20 @@ def number(kind: type[int] | type[float], low: float, high: float = math.inf) ->
 FRACTION = number(float, 0, 1)
 COUNT = number(int, 1)
 SEED = number(int, 0, 2**32 - 1)  # the range that NumPy accepts
+
+
+# --- Settings ----------------------------------------------------------------------
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Raise UserError for a class name that CSV files, file names, Kotlin or Swift cannot hold as it is."""
+    for name in names:
+        is_plain = all(unicodedata.category(character)[0] in "LMN" or character in " _-" for character in name)
+        if not is_plain or not name[:1].isalpha() or name != name.strip():
+            raise UserError(
+                f"config.py has the class {name!r}; class names are letters of any language, digits, spaces, - and _, "
+                "and begin with a letter"
+            )
 
 
 # --- Text --------------------------------------------------------------------------

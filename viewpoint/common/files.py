@@ -251,10 +251,10 @@ def temporary_beside(path: Path, kind: str = "tmp") -> Path:
 
 @contextlib.contextmanager
 def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[dict[Path, Path]]:
-    """Yield a temporary path for each of these files, by path; on success, replace all files.
+    """Yield a temporary path for each of these files or folders, by path; on success, replace them all.
 
     On an error all earlier files stay, or come back. After a kill or a power cut some of `paths` may
-    be missing, but old and new ones are never mixed; of `others` each is the old or the new one.
+    be missing, but old and new ones are never mixed; of `others`, all files, each is the old or the new one.
     Raises UserError when a folder cannot be written.
     """
     targets = {path: link_target(path) for path in [*paths, *others]}
@@ -267,12 +267,15 @@ def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[di
         yield temporaries
         # All that needs room or can fail in other ways comes before the first change.
         for path, copy in copies.items():
-            shutil.copyfile(path, copy)
+            if not path.is_dir():
+                shutil.copyfile(path, copy)
         for temporary in temporaries.values():
-            flush_to_disk(temporary)
+            for file in [temporary, *temporary.rglob("*")]:
+                flush_to_disk(file)
         try:
             for path in paths:
-                targets[path].unlink(missing_ok=True)
+                # Renamed, because a folder cannot be copied or removed in one step.
+                targets[path].replace(copies[path]) if path.is_dir() else targets[path].unlink(missing_ok=True)
             for path, temporary in temporaries.items():
                 temporary.replace(targets[path])
             for folder in {target.parent for target in targets.values()}:
@@ -280,7 +283,7 @@ def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[di
         except BaseException:
             for path, target in targets.items():
                 with contextlib.suppress(OSError):  # a copy that cannot be put back stays where it is
-                    put_back(copies.pop(path), target) if path in copies else target.unlink(missing_ok=True)
+                    put_back(copies.pop(path), target) if path in copies else remove(target)
             raise
     except OSError as error:
         raise UserError(f"cannot write {paths[0]}: {error.strerror or error}") from error
@@ -291,10 +294,14 @@ def write_together(paths: Sequence[Path], others: Sequence[Path]) -> Iterator[di
 
 def put_back(copy: Path, path: Path) -> None:
     """Rename a copy to `path`, or where renaming fails, copy its content."""
+    if not copy.exists():  # a folder that was not renamed yet
+        return
+    if copy.is_dir():
+        remove(path)
     try:
         copy.replace(path)
     except OSError:
-        shutil.copyfile(copy, path)
+        (shutil.copytree if copy.is_dir() else shutil.copyfile)(copy, path)
         remove(copy)
 
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 import config
 from viewpoint.common.cli import counted
 from viewpoint.data.provenance import ModelData
+from viewpoint.handoff.agreement import Converted
 from viewpoint.handoff.metadata import MIRROR_TEXT
-from viewpoint.handoff.quantization import Converted
 from viewpoint.handoff.results import results_sections, sections_without_figures
 from viewpoint.inference.model import LABELS_NAME
 from viewpoint.reports.pages import render
@@ -74,23 +74,6 @@ def model_card(
     )
 
 
-def describe_agreement(converted: Converted) -> str:
-    """How the model's answers compare with the Keras model's on the validation photos."""
-    averaged = " (both averaged with the mirror image)" if converted.mirror else ""
-    text = (
-        f"On {counted(converted.photos, 'validation photo')}, it gives the Keras model's class for "
-        f"{converted.agreement:.2%} of them, and no probability differs by more than "
-        f"{converted.difference:.4f}{averaged}."
-    )
-    if converted.accuracy is None or converted.without_mirror is None:
-        return text
-    right, without = (round(value * converted.photos) for value in (converted.accuracy, converted.without_mirror))
-    return (
-        f"{text} It gets {right} of them right, and the Keras model without the mirror image {without}: measure on "
-        "photos of your own which is better."
-    )
-
-
 def read(path: Path, script: str, use: Callable[[dict], Used]) -> Used | None:
     """What `use` makes of a script's JSON file; None without the file, or, with a note, when it is damaged."""
     if not path.is_file():
@@ -115,6 +98,20 @@ def recorded_images(summary: dict, summary_path: Path, metrics_path: Path) -> di
         return None
     # A damaged file is found here, and not in the middle of the card.
     return {split: {name: int(count) for name, count in counts.items()} for split, counts in images.items()}
+
+
+def describe_agreement(converted: Converted) -> str:
+    """How the model's answers compare with the Keras model's, and on which images that was measured."""
+    found = converted.agreement
+    averaged = " (both averaged with the mirror image)" if converted.mirror else ""
+    text = (
+        f"Compared with the Keras model on {found.described}{averaged}: {found.fraction:.2%} of the "
+        f"{counted(found.clear, 'clear image')} get the same class, and {found.ties - found.changed_ties} of the "
+        f"{counted(found.ties, 'near tie')}, whose first two scores are at most {found.tie:.3f} apart. No probability "
+        f"differs by more than {found.change.max():.4f}; the largest difference in an image is "
+        f"{found.change.mean():.4f} on average."
+    )
+    return f"{text} {converted.effect}".rstrip()
 
 
 def measured_photos(metrics_path: Path) -> dict[str, int] | None:

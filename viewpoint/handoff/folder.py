@@ -5,23 +5,21 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
-import numpy as np
 from PIL import Image
 
 import config
-from viewpoint.common.files import write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.data.provenance import ModelData
+from viewpoint.handoff.agreement import Converted, Images, choose_by_class
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide
-from viewpoint.handoff.quantization import Converted
-from viewpoint.inference.model import LABELS_NAME, Runner
+from viewpoint.inference.model import LABELS_NAME
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
@@ -29,40 +27,36 @@ EXAMPLE_SIZE = 160  # width and height of the model card's examples, in pixels
 
 
 def write_handoff(
-    folder: Path,
-    converted: Converted,
-    runner: Runner,
-    size: int,
-    labels: list[str],
-    rows: Sequence[dict[str, str]],
-    metrics_path: Path,
+    path: Path,
+    models: Path,
+    handed: Sequence[Converted],
+    images: Images,
     summary_path: Path,
     data: ModelData | None = None,
-    others: Sequence[tuple[Converted, Runner]] = (),
 ) -> None:
-    """Write the whole folder, or leave the earlier one when that fails.
+    """Write the whole folder under the name `path`; it is to become models/handoff/, which may have an earlier one.
 
-    `runner` runs the converted model, which takes images of `size`; `rows` are photos of the
-    validation split with the keys file and, if known, label; the two files are train.py's
-    metrics.json and data_preparation.py's summary.json, which may be missing; `data` is what the
-    model knows of its training; each of the `others`, in other precisions, gets a golden set
-    of its own, golden/PRECISION/.
+    `handed` are the models that passed: the first is the one to use, the others get golden sets of
+    their own, golden/PRECISION/. `summary_path` is data_preparation.py's summary.json, which may be
+    missing, as train.py's metrics.json in `models` may; `data` is what the model knows of its training.
     """
-    with write_atomically(folder) as path:
-        path.mkdir()
-        (path / "model.tflite").write_bytes(converted.model)
-        (path / LABELS_NAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
-        golden = choose_by_class(rows, config.GOLDEN_IMAGES)
-        write_golden(path / "golden", runner, size, labels, golden, converted)
-        for other, other_runner in others:
-            write_golden(path / "golden" / other.precision, other_runner, size, labels, golden, other)
-        examples = write_examples(path / "examples", choose_by_class(rows, len(labels)))
-        write_snippets(path, converted, size, labels, data.threshold if data else None, [other for other, _ in others])
-        shutil.copyfile(HERE / "verify.py", path / "verify.py")
-        write_guide(path / "web", converted.model, labels, data.threshold if data else None)
-        changes = changes_section(folder, path, folder.parent)
-        card = model_card(converted, size, labels, examples, metrics_path, summary_path, data, changes)
-        (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    converted, *others = handed
+    size, labels, threshold = images.pixels[0].shape[0], images.labels, data.threshold if data else None
+    path.mkdir()
+    (path / "model.tflite").write_bytes(converted.model)
+    (path / LABELS_NAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
+    write_golden(path / "golden", converted, images)
+    for other in others:
+        write_golden(path / "golden" / other.precision, other, images)
+    examples = write_examples(path / "examples", [images.rows[i] for i in choose_by_class(images.rows, len(labels))])
+    write_snippets(path, converted, size, labels, threshold, others)
+    shutil.copyfile(HERE / "verify.py", path / "verify.py")
+    write_guide(path / "web", converted.model, labels, threshold)
+    changes = changes_section(models / "handoff", path, models)
+    card = model_card(
+        converted, size, labels, examples, models / "report" / "metrics.json", summary_path, data, changes
+    )
+    (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
 def write_snippets(
@@ -90,10 +84,9 @@ def write_snippets(
         "io": converted.io,
         "mirror": converted.mirror,
         "file_size": converted.size,
-        "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "tolerance": converted.tolerance,
         "others": [
-            {"precision": other.precision, "io": other.io, "file_size": other.size}
-            | {"tolerance": config.GOLDEN_TOLERANCE[other.precision]}
+            {"precision": other.precision, "io": other.io, "file_size": other.size} | {"tolerance": other.tolerance}
             for other in others
         ],
         "versions": {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "numpy", "pillow")},
@@ -105,44 +98,30 @@ def write_snippets(
         path.write_text(text, encoding="utf-8")
 
 
-def choose_by_class(rows: Sequence[dict[str, str]], count: int) -> list[dict[str, str]]:
-    """Up to `count` rows: the first of every class, then the second of every class, and so on."""
-    seen: Counter[str] = Counter()
-    rounds = []
-    for row in rows:
-        label = row.get("label", "")
-        rounds.append(seen[label])
-        seen[label] += 1
-    return [rows[index] for index in sorted(range(len(rows)), key=rounds.__getitem__)[:count]]
-
-
-def write_golden(
-    folder: Path, runner: Runner, size: int, labels: list[str], rows: Sequence[dict[str, str]], converted: Converted
-) -> None:
+def write_golden(folder: Path, converted: Converted, images: Images) -> None:
     """Write photos at the model's size (PNG), their input tensors (raw, little-endian) and golden.json."""
     folder.mkdir()
     dtype = "uint8" if converted.io == "uint8" else "<f4"
     entries = []
-    for number, row in enumerate(rows, 1):
+    for number, index in enumerate(converted.golden, 1):
         name = f"{number:02}"
-        pixels = load_image(row["file"], size)
+        pixels, probabilities = images.pixels[index], converted.probabilities[index]
         Image.fromarray(pixels).save(folder / f"{name}.png")
         (pixels if dtype == "uint8" else scale(pixels).astype(dtype)).tofile(folder / f"{name}.raw")
-        probabilities = runner(scale(pixels)[np.newaxis])[0]
         entries.append(
             {
                 "photo": f"{name}.png",
                 "input": f"{name}.raw",
-                "true_class": row.get("label"),
-                "prediction": labels[int(probabilities.argmax())],
+                "true_class": images.rows[index].get("label"),
+                "prediction": images.labels[int(probabilities.argmax())],
                 "probabilities": [round(float(value), 6) for value in probabilities],
             }
         )
     content = {
-        "labels": labels,
-        "shape": [1, size, size, 3],
+        "labels": images.labels,
+        "shape": [1, *images.pixels[0].shape],
         "dtype": dtype,
-        "tolerance": config.GOLDEN_TOLERANCE[converted.precision],
+        "tolerance": converted.tolerance,
         "precision": converted.precision,
         "mirror": converted.mirror,
         "version": config.VERSION,
@@ -160,5 +139,5 @@ def write_examples(folder: Path, rows: Sequence[dict[str, str]]) -> dict[str, st
     for row in rows:
         if label := row.get("label"):
             Image.fromarray(load_image(row["file"], EXAMPLE_SIZE)).save(folder / f"{label}.jpg", quality=85)
-            examples[label] = f"{folder.name}/{label}.jpg"
+            examples[label] = f"{folder.name}/{quote(label)}.jpg"
     return examples

@@ -12,7 +12,6 @@ https://arxiv.org/abs/1906.04721, here with measured instead of assumed ranges.
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,27 +31,6 @@ from tensorflow.lite.tools import flatbuffer_utils
 TARGET_MAXIMUM = 6 / 1.1
 MAX_FACTOR = 100.0  # for channels that hardly ever rise above zero
 BATCH_SIZE = 16
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A TFLite model, and how it compares with the Keras model on validation photos."""
-
-    model: bytes
-    precision: str  # one of config.PRECISIONS
-    io: str  # "float32" or "uint8"
-    mirror: bool  # whether it averages the probabilities of an image and of its mirror image
-    photos: int
-    agreement: float  # fraction of the photos that get the Keras model's class
-    difference: float  # largest difference of a probability
-    accuracy: float | None  # None when the photos have no labels
-    problem: str | None  # why the model must not be handed over: "it ..."
-    without_mirror: float | None = None  # with `mirror`, the accuracy of the Keras model without it
-
-    @property
-    def size(self) -> str:
-        """The size of the model's file, as text."""
-        return f"{len(self.model) / 2**20:.2f} MiB"
 
 
 # --- Conversion --------------------------------------------------------------------

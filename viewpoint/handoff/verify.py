@@ -49,7 +49,7 @@ def main() -> int:
     interpreter = Interpreter(model_path=str(model))
     interpreter.allocate_tensors()
     with zipfile.ZipFile(model) as packed:
-        labels = packed.read("labels.txt").decode().split()
+        labels = packed.read("labels.txt").decode().splitlines()
     problems = [] if labels == golden["labels"] else ["the labels inside the model differ from golden.json"]
     largest, milliseconds = 0.0, []
     for photo in golden["photos"]:
