@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import COUNT, SEED, UserError, command, counted, number, run
-from viewpoint.common.files import write_atomically
+from viewpoint.common.files import lock, write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
 from viewpoint.data.dataset import SUMMARY_NAME, read_rows
@@ -250,6 +250,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    with lock(args.models, "--models"):
+        return convert_and_hand_over(args)
+
+
+def convert_and_hand_over(args: argparse.Namespace) -> int:
+    """Convert the model, check it, and write what passes; the exit code."""
     precisions = config.PRECISIONS if args.quantize == "all" else [args.quantize]
     draw = (args.data, args.agreement_images, args.seed)
     val = read_validation(args.models / "saved_model", args.dataset / "val.csv", *draw, args.mirror)

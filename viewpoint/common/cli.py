@@ -5,12 +5,18 @@ import contextlib
 import math
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
 class UserError(Exception):
-    """A problem that the user can fix: one sentence naming the file, the problem and the fix."""
+    """A problem that the user can fix: one sentence naming the file, the problem and the fix.
+
+    The sentence is escaped(), so that it can go to any screen and into any file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escaped(message))
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -24,16 +30,40 @@ def run(main: Callable[[], int | None]) -> None:
     except UserError as error:
         complain(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain(
-            "interrupted; no output was left half written, and train.py and test_predict.py continue with --resume"
-        )
+    except KeyboardInterrupt as interruption:
+        advice = str(interruption) or "no output was left half written"
+        complain(f"interrupted; {advice}")
         sys.exit(130)
 
 
 def complain(message: str) -> None:
     """Print a message for people to standard error, after the name of the script."""
     print(f"\n{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+
+
+# --- Interrupted runs --------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def resumable(state: Path) -> Iterator[None]:
+    """Let Ctrl-C during the block end with the command that continues, if the file `state` is there by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not state.is_file():
+            raise
+        words = ["python", *sys.argv, *(["--resume"] if "--resume" not in sys.argv else [])]
+        raise KeyboardInterrupt(f"continue with: {shlex.join(words)}") from None
+
+
+def refuse_other_settings(path: Path, run: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise UserError when the interrupted run that left the file `path` had other settings; `run` is its kind."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise UserError(
+                f"{path} belongs to a {run} with another {name} ({before.get(name)}, now {now.get(name)}); "
+                "use the same options, or start over without --resume"
+            )
 
 
 # --- Option types for argparse -----------------------------------------------------
