@@ -94,12 +94,21 @@ SEED = number(int, 0, 2**32 - 1)  # the range that NumPy accepts
 LONGEST = 400  # characters of a text that is printed as it is; a photo in an address, "data:image/...", has millions
 
 
+def writable(text: str) -> str:
+    """The text with what UTF-8 cannot hold, such as an odd byte of a file name, escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def escaped(text: str) -> str:
+    """The text with line breaks and other control characters escaped, because they could garble a terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in writable(text))
+
+
 def printable(text: str) -> str:
-    """The text with control characters escaped, which could garble a terminal, and shortened when it is endless."""
+    """The text escaped(), and shortened when it is endless."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... ({len(text)} characters) ... {text[-LONGEST // 4 :]}"
-    text = text.encode(errors="backslashreplace").decode()
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return escaped(text)
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:

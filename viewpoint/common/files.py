@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import config
-from viewpoint.common.cli import UserError, printable
+from viewpoint.common.cli import UserError, printable, writable
 
 # --- Listing -----------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ def relative_name(path: Path, folder: Path) -> str:
 
 def csv_name(name: str) -> str:
     """A name with bytes that are not UTF-8 and carriage returns escaped, because a CSV file cannot hold them."""
-    return name.encode(errors="backslashreplace").decode().replace("\r", "\\r")
+    return writable(name).replace("\r", "\\r")
 
 
 def relative_path(path: Path, start: Path) -> str:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import jinja2
 
+from viewpoint.common.cli import writable
+
 
 def render(template: str, **values: object) -> str:
     """Fill in a template: the HTML of a page that needs no other file."""
@@ -14,4 +16,4 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return writable(environment.get_template(template).render(**values))
