@@ -55,6 +55,7 @@ UNREAD_EXTENSIONS = ".arw .cr2 .cr3 .dng .nef .orf .raf .rw2 .jp2 .jxl .psd".spl
 UNREAD_EXTENSIONS += ".3g2 .m2ts .mpeg .vob .ogv .rm .mxf .asf .divx".split()
 
 # Larger images are refused before they are decoded, because a file of a few bytes can claim any size.
+# All threads together do not decode more at the same time either.
 MAX_MEGAPIXELS = 200
 
 # --- data_preparation.py -----------------------------------------------------------

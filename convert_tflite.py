@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, command, counted, make_parser, number, run
-from viewpoint.common.files import write_together
+from viewpoint.common.files import lock, write_together
 from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
 from viewpoint.data.dataset import SUMMARY_NAME, read_rows
@@ -254,6 +254,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    with lock(args.models, "--models"):
+        return convert_and_hand_over(args)
+
+
+def convert_and_hand_over(args: argparse.Namespace) -> int:
+    """Convert the model, check it, and write what passes; the exit code."""
     precisions = config.PRECISIONS if args.quantize == "all" else [args.quantize]
     images = read_images(
         args.models / "saved_model", args.dataset, args.data, config.AGREEMENT_IMAGES, config.SEED, args.mirror

@@ -37,7 +37,7 @@ import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.annotations.photo import Photo, Report
 from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, make_parser, number, run
-from viewpoint.common.files import relative_name, relative_path, write_together
+from viewpoint.common.files import lock, relative_name, relative_path, write_together
 from viewpoint.common.images import CHART_NAME
 from viewpoint.data.corrections import apply_corrections, read_corrections
 from viewpoint.data.dataset import (
@@ -311,6 +311,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    with lock(args.output, "--output"):
+        return prepare(args)
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Label the photos, split them and write the dataset folder; the exit code."""
     refuse_to_overwrite(args.output)
     corrections = read_corrections(args.output / CORRECTIONS_NAME)
     filled_in = read_part_names(args.output / PART_NAMES_NAME)

@@ -38,23 +38,19 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import FRACTION, UserError, counted, make_parser, print_first, printable, run
+from viewpoint.common.cli import COUNT, FRACTION, UserError, counted, make_parser, print_first, printable, run
+from viewpoint.common.files import link_target, lock
 from viewpoint.common.metrics import accuracy_and_macro_f1
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.labeling import VIEWPOINTS
-from viewpoint.data.provenance import (
-    count_known,
-    describe_known,
-    describe_outdated,
-    find_data,
-    hash_photos,
-    packed_data,
-)
+from viewpoint.data.provenance import KnownPhotos, describe_outdated, describe_seen, packed_data
 from viewpoint.inference.inputs import Input, is_video, list_inputs
 from viewpoint.inference.outputs import (
     FORMATS,
@@ -64,6 +60,7 @@ from viewpoint.inference.outputs import (
     Prediction,
     RowFormat,
     csv_line,
+    describe_run,
     failed_path,
     is_stream,
     open_output,
@@ -76,42 +73,54 @@ NAMES_SHOWN = 5
 # --- Predictions -------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to predict and what to write, as the options of the command line say."""
+
+    data_dir: Path | str | None = None  # the folder that names in a CSV or on standard input start from
+    unknown_below: float = 0.0  # a best score (0 to 1) lower than this gives config.UNKNOWN
+    tta: bool = False  # average each image with its mirror image
+    all_probabilities: bool = False  # add those of each class
+    resume: bool = False  # keep the rows of an interrupted run with the same model and options
+    follow_links: bool = False  # also read what links that leave a folder lead to
+    file_format: str = "csv"  # or "jsonl"
+    best_frames: Path | None = None  # a folder for the best frame of each viewpoint of a video
+    threads: int | None = None  # photos that are read at the same time; None: one for each core
+
+
 def predict_images(
     model_path: Path | str,
     labels_path: Path | str | None,
     images_path: Path | str | Sequence[Path | str],
     output_path: Path | str,
-    data_dir: Path | str | None = None,
-    unknown_below: float = 0.0,
-    tta: bool = False,
-    all_probabilities: bool = False,
-    resume: bool = False,
-    follow_links: bool = False,
-    file_format: str = "csv",
+    options: Options | None = None,
     then: Callable[[Prediction], None] = lambda prediction: None,
-    best_frames: Path | None = None,
 ) -> Outcome:
     """Predict every photo and video of `images_path`, one path or several, and write `output_path`.
 
     Without `labels_path`, the class names come from the model's labels.txt or from inside the
-    model. A best score (0 to 1) lower than `unknown_below` gives config.UNKNOWN; `tta` averages
-    each image with its mirror image; `all_probabilities` adds those of each class; `resume`
-    keeps the rows of an interrupted run with the same model and options; `follow_links` also reads
-    what links that leave a folder lead to; `file_format` is "csv" or "jsonl"; `best_frames` is a folder
-    for the best frame of each viewpoint of a video. `then` is called with each photo's prediction,
-    also when it failed, and with these frames. Memory does not grow with the number of names that a
-    CSV or standard input gives. Raises UserError when the model, its labels or the photos cannot
-    be found, or when no photo at all could be read.
+    model. `then` is called with each photo's prediction, also when it failed, and with the best
+    frames of videos. Memory does not grow with the number of names that a CSV or standard input
+    gives. Raises UserError when the model, its labels or the photos cannot be found, or when no photo
+    at all could be read.
     """
+    options = options or Options()
     images = [images_path] if isinstance(images_path, (Path, str)) else list(images_path)
-    inputs = list_inputs(images, data_dir, follow_links)
-    predictor = Predictor(model_path, labels_path, unknown_below, tta)
-    rows = RowFormat(file_format, predictor.labels if all_probabilities else (), bool(inputs.videos))
-    outcome, output = Outcome(inputs, then), Path(output_path)
-
-    options = [rows, predictor.labels, unknown_below, tta, [Path(path).resolve() for path in images], data_dir]
-    with open_output(output, rows, outcome, Path(model_path), str(options), resume) as (to_do, file, failed):
-        answers = predict_all(predictor, to_do, best_frames)
+    inputs = list_inputs(images, options.data_dir, options.follow_links)
+    predictor = Predictor(model_path, labels_path, options.unknown_below, options.tta)
+    classes = predictor.labels if options.all_probabilities else ()
+    rows = RowFormat(options.file_format, classes, bool(inputs.videos))
+    outcome, known = Outcome(inputs, then), KnownPhotos(Path(model_path))
+    settings = {
+        "labels": ", ".join(predictor.labels),
+        "unknown-below": options.unknown_below,
+        "tta": options.tta,
+        "images": [str(Path(path).resolve()) for path in images],
+        "data": options.data_dir,
+    }
+    run_settings = describe_run(Path(model_path), rows, settings)
+    with open_output(Path(output_path), rows, outcome, run_settings, options.resume, known) as (to_do, file, failed):
+        answers = predict_all(predictor, to_do, options, known)
         for answer in tqdm(answers, "Predicting", len(inputs) - outcome.resumed, unit="photo"):
             if answer.error is None:
                 file.write("".join(rows.line(answer.item.name, result) for result in answer.results))
@@ -124,16 +133,22 @@ def predict_images(
     return outcome
 
 
-def predict_all(predictor: Predictor, inputs: Iterable[Input], best_frames: Path | None) -> Iterator[Answer]:
+def predict_all(
+    predictor: Predictor, inputs: Iterable[Input], options: Options, known: KnownPhotos
+) -> Iterator[Answer]:
     """The answer for each photo and video, in order."""
+
+    def answer(photo: Input) -> Answer:
+        # What the model knows of a photo is looked up at once, while the system still has the file in memory.
+        return Answer.of_photo(photo, predictor(photo.file), known)
+
     for are_videos, group in itertools.groupby(inputs, lambda item: is_video(item.file)):
         if are_videos:
             from viewpoint.inference.video import predict_video  # imported here so that photos alone start fast
 
-            yield from (predict_video(predictor, item, best_frames) for item in group)
+            yield from (predict_video(predictor, item, options.best_frames) for item in group)
         else:
-            photos, again = itertools.tee(group)
-            yield from map(Answer.of_photo, photos, predictor.batch(item.file for item in again))
+            yield from map_in_order(answer, group, options.threads or cpu_count())
 
 
 # --- The script --------------------------------------------------------------------
@@ -188,15 +203,12 @@ def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
         print(f"Predictions are in {output}.")
 
 
-def print_known(model: Path, outcome: Outcome) -> int:
+def print_known(outcome: Outcome) -> int:
     """Say when the model was trained on photos whose labels it is measured by; returns how many."""
-    data = find_data(model) if outcome.labelled else None
-    if not data or not data.photos:
-        return 0
-    hashes = hash_photos(item.file for item in outcome.inputs)
-    if message := describe_known(data, hashes):
+    trained, validated = (outcome.seen[split] if outcome.labelled else 0 for split in ("train", "val"))
+    if message := describe_seen(len(outcome.inputs), trained, validated):
         print(message)
-    return count_known(data, hashes)
+    return trained
 
 
 def choose_threshold(given: float | None, model: Path, wants_sure: bool) -> float:
@@ -262,6 +274,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--views", type=views, default=VIEWPOINTS, help="viewpoints that a complete vehicle shows, with commas")
     add("--best-frames", type=Path, metavar="FOLDER", help="save the sharpest sure frame of each viewpoint of a video")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
+    add("--threads", type=COUNT, help="photos to read at the same time; without it, one for each usable core")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
     add(
@@ -274,8 +287,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    if args.per_folder and is_stream(args.output):
-        raise UserError(f"--per-folder writes files beside --output, and {args.output} is not a file; give one")
+    if is_stream(args.output):
+        if args.per_folder:
+            raise UserError(f"--per-folder writes files beside --output, and {args.output} is not a file; give one")
+        return predict_and_report(args)
+    output = link_target(args.output)
+    with lock(output.parent, "--output", output.name):
+        return predict_and_report(args)
+
+
+def predict_and_report(args: argparse.Namespace) -> int:
+    """Predict, print the summary and write the reports asked for; the exit code."""
     best_frames = args.best_frames
     if args.per_folder and not best_frames:
         best_frames = args.output.with_name(f"{args.output.stem}_frames")
@@ -298,11 +320,21 @@ def main() -> int:
     messages = sys.stderr if str(args.output) == STANDARD_OUTPUT else sys.stdout
     with contextlib.redirect_stdout(messages):
         threshold = choose_threshold(args.unknown_below, args.model, bool(best_frames))
-    options = (threshold, args.tta, args.probabilities, args.resume, args.follow_links, args.format, then, best_frames)
-    outcome = predict_images(args.model, args.labels, args.images, args.output, args.data, *options)
+    options = Options(
+        data_dir=args.data,
+        unknown_below=threshold,
+        tta=args.tta,
+        all_probabilities=args.probabilities,
+        resume=args.resume,
+        follow_links=args.follow_links,
+        file_format=args.format,
+        best_frames=best_frames,
+        threads=args.threads,
+    )
+    outcome = predict_images(args.model, args.labels, args.images, args.output, options, then)
     with contextlib.redirect_stdout(messages):
         print_summary(outcome, args.output, threshold)
-        known = print_known(args.model, outcome)
+        known = print_known(outcome)
         if outdated := describe_outdated(args.model):
             print(outdated)
         if args.per_folder:

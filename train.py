@@ -44,7 +44,7 @@ import pandas as pd
 import tensorflow as tf
 
 import config
-from viewpoint.common.cli import UserError, run
+from viewpoint.common.cli import UserError, resumable, run, writable
 from viewpoint.common.files import lock, remove
 from viewpoint.common.images import scale
 from viewpoint.common.metrics import predicted_classes
@@ -88,8 +88,6 @@ from viewpoint.training.network import (
 )
 from viewpoint.training.self_training import label_unlabelled
 from viewpoint.training.settings import Settings, parse_settings
-
-LOCK_NAME = ".train.lock"  # locked while a training writes to the models folder
 
 # --- Data --------------------------------------------------------------------------
 
@@ -313,7 +311,10 @@ def in_float32(model: keras.Model, settings: Settings) -> keras.Model:
 
 def main() -> None:
     settings = parse_settings("Train the viewpoint classifier.")
-    with lock(settings.models / LOCK_NAME, "wait until it has finished, or give another folder with --models"):
+    folder = str(settings.models.resolve())
+    if writable(folder) != folder:
+        raise UserError(f"the name of {folder} is not UTF-8, which TensorFlow needs; give another folder with --models")
+    with lock(settings.models, "--models"), resumable(settings.models / CHECKPOINT_NAME):
         train_and_report(settings)
 
 

@@ -36,7 +36,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))  # the scripts are one folder up
 
 import config
-from viewpoint.common.cli import FRACTION, UserError, complain, counted, make_parser, printable, run
+from viewpoint.common.cli import COUNT, FRACTION, UserError, complain, counted, make_parser, printable, run
 from viewpoint.common.parallel import cpu_count
 from viewpoint.inference.model import load_model
 from viewpoint.inference.outputs import FAILED_COLUMNS
@@ -67,13 +67,13 @@ def prepare(store: storage.Store, source: str, settings: dict[str, Any]) -> None
         raise UserError(f"{store.address} holds a run with another {what}; give another DESTINATION")
 
 
-def predict(store: storage.Store, destination: str, model: bytes, engine: str) -> None:
-    """Predict until every shard has its part, written here or by another copy."""
+def predict(store: storage.Store, destination: str, model: bytes, threads: int | None) -> None:
+    """Predict until every shard has its part, written here or by another copy; without `threads`, on Ray."""
     manifest = shards.open_manifest(store)[0].metadata
     sizes = {shards.part_name(shard): manifest.row_group(shard).num_rows for shard in range(manifest.num_row_groups)}
     claims = shards.Claims(store)
     with tqdm(total=manifest.num_rows, desc="Predicting", unit="photo") as bar:
-        worker = None if engine == "ray" else shards.Worker(destination, model, cpu_count(), bar.update)
+        worker = shards.Worker(destination, model, threads, bar.update) if threads else None
         while True:
             parts = set(store.names("predictions"))
             bar.n = sum(size for part, size in sizes.items() if part in parts)
@@ -156,6 +156,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file")
     add("--labels", type=Path, help="file of class names; without it, labels.txt beside the model, or inside it")
     add("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
+    add(
+        "--threads",
+        type=COUNT,
+        help="with --engine local: photos to decode at a time; without it, one for each usable core",
+    )
     add("--unknown-below", type=FRACTION, default=0.0, help="best score, 0 to 1, below which a photo is Unknown")
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     return parser.parse_args()
@@ -181,7 +186,8 @@ def main() -> int:
     try:
         store = storage.Store(args.destination)
         prepare(store, args.source, settings)
-        predict(store, store.address if store.is_local else args.destination, model, args.engine)
+        threads = None if args.engine == "ray" else args.threads or cpu_count()
+        predict(store, store.address if store.is_local else args.destination, model, threads)
         return report(store)
     except KeyboardInterrupt:
         complain("interrupted; what is written stays, and the same command continues")

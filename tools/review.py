@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, number, run
+from viewpoint.common.files import lock
 from viewpoint.common.images import ImageError
 from viewpoint.common.tables import read_table
 from viewpoint.data.corrections import read_corrections, write_corrections
@@ -31,6 +32,7 @@ from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, recorded_data_
 from viewpoint.reports.pictures import thumbnail
 from viewpoint.reports.review import read_review
 
+HTTP_PORT = 80  # which browsers leave out of an address
 LARGEST_PHOTO = 1600  # pixels
 LARGEST_REQUEST = 10_000_000  # bytes; marks of 4,000 photos take 0.3 MB
 
@@ -109,6 +111,8 @@ class Handler(BaseHTTPRequestHandler):
         form or by a name of its own that leads to 127.0.0.1 (DNS rebinding).
         """
         own = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
+        if self.server.server_port == HTTP_PORT:
+            own |= {"127.0.0.1", "localhost"}
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "same-origin")
         if self.headers.get("Host") not in own or (origin and origin not in {f"http://{host}" for host in own}):
             return False
@@ -211,7 +215,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    with make_server(args.dataset, args.data, args.port) as server:
+    held = lock(args.dataset, "--dataset", CORRECTIONS_NAME)  # two servers could undo each other's marks
+    with held, make_server(args.dataset, args.data, args.port) as server:
         print(f"Open http://localhost:{args.port} in a browser; stop the server with Ctrl-C.", flush=True)
         try:
             server.serve_forever()

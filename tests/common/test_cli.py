@@ -15,6 +15,7 @@ from viewpoint.common.cli import (
     make_parser,
     number,
     printable,
+    resumable,
     run,
 )
 
@@ -32,6 +33,28 @@ def test_exit_codes_mean_something(outcome, code, capsys):
         run(main)
     assert exit_info.value.code == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_ctrl_c_names_the_command_that_continues_only_when_there_is_something_to_continue(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("sys.argv", ["train.py", "--dataset", "my data"])
+
+    def main():
+        with resumable(tmp_path / "checkpoint"):
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            run(main)
+        (tmp_path / "checkpoint").touch()
+    nothing, advice = capsys.readouterr().err.strip().split("\n\n")
+    assert nothing == "train.py: interrupted; no output was left half written"
+    assert advice == "train.py: interrupted; continue with: python train.py --dataset 'my data' --resume"
+
+
+def test_the_sentence_of_an_error_can_be_written_to_any_file():
+    assert str(UserError("cannot read a\r\udce9.jpg")) == r"cannot read a\r\udce9.jpg"
 
 
 def test_an_option_out_of_range_is_refused():

@@ -364,24 +364,55 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from viewpoint.common.files import lock
-with lock(Path(sys.argv[1]), ""):
+with lock(Path(sys.argv[1]), "--models"):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_lock_is_held_by_one_process_and_released_by_its_death(tmp_path):
-    path = tmp_path / "models" / ".lock"
-    command = [sys.executable, "-c", HOLD, str(path)]
+    folder = tmp_path / "models"
+    command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(UserError, match=rf"models is in use by process {process.pid} on .*; wait for it$"):
-            with lock(path, "wait for it"):
+        with pytest.raises(
+            UserError, match=rf"models is in use by process {process.pid} on .* another one with --out$"
+        ):
+            with lock(folder, "--out"):
                 pytest.fail("two processes hold the lock")
+        with lock(folder, "--out", "another.csv"):
+            pass
         process.kill()
     for _ in range(2):  # released at the end of the block, too
-        with lock(path, "wait for it"):
-            assert path.read_text().startswith(f"process {os.getpid()} on ")
+        with lock(folder, "--out"):
+            assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+            with pytest.raises(UserError, match="in use"), lock(folder, "--out"):
+                pytest.fail("the lock is held twice")
+    if sys.platform != "win32":
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file is not removed")
+def test_a_lock_is_not_taken_on_a_file_that_its_holder_has_just_removed(tmp_path, monkeypatch):
+    """The other process ends between our opening of the file and our lock on it."""
+    locked = []
+
+    def lock_late(descriptor: int) -> bool:
+        if not locked:
+            (tmp_path / ".lock").unlink()
+        locked.append(os.fstat(descriptor).st_nlink)
+        return True
+
+    monkeypatch.setattr("viewpoint.common.files.try_to_lock", lock_late)
+    with lock(tmp_path, "--out"):
+        assert locked == [0, 1]
+        assert (tmp_path / ".lock").is_file()
+
+
+def test_a_lock_leaves_no_folder_behind(tmp_path):
+    with pytest.raises(ValueError, match="nothing to write"), lock(tmp_path / "new", "--out"):
+        raise ValueError("nothing to write")
+    assert not (tmp_path / "new").exists() or sys.platform == "win32"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks in another way")
@@ -391,6 +422,6 @@ def test_where_files_cannot_be_locked_the_work_is_done_all_the_same(tmp_path, mo
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(owner, refuse)
-    with lock(tmp_path / ".lock", ""):
+    with lock(tmp_path, "--out"):
         done = True
     assert done

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -409,3 +411,64 @@ def test_training_and_prediction_see_the_same_input_to_the_bit(tmp_path, monkeyp
     predict_images("model.tflite", labels, photo, tmp_path / "predictions.csv")
     assert np.array_equal(trained_on, served[0])
     assert np.array_equal(trained_on, load_batch([photo]))
+
+
+# --- Very large images -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "CMYK", "1"])
+def test_strips_give_what_the_whole_image_gives(monkeypatch, mode):
+    rng = np.random.default_rng(3)
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, (61, 47), dtype=np.uint16))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (61, 47, 4), dtype=np.uint8), "RGBA").convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 7
+    whole = np.asarray(images.strip_to_rgb(image))
+    monkeypatch.setattr(images, "STRIP_PIXELS", 5 * 47)
+    assert np.array_equal(np.asarray(images.to_rgb(image)), whole)
+
+
+def test_a_very_large_image_is_reduced_to_no_less_than_twice_the_size(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(4).integers(0, 256, (90, 67, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    monkeypatch.setattr(images, "REDUCED_ABOVE", 90 * 67 / 1e6 - 1e-6)
+    monkeypatch.setattr(images, "STRIP_PIXELS", 7 * 67)
+    # By 3: the shorter side, 67, is at least 3 times twice 10.
+    small = open_image(tmp_path / "large.png", 10)
+    assert small.size == (23, 30)
+    mean = pixels[3:6, 6:9].mean(axis=(0, 1))
+    assert np.abs(np.array(small.getpixel((2, 1))) - mean).max() < 1
+    assert open_image(tmp_path / "large.png").size == (67, 90)
+    monkeypatch.setattr(images, "REDUCED_ABOVE", 90 * 67 / 1e6)
+    assert open_image(tmp_path / "large.png", 10).size == (67, 90)
+
+
+def test_threads_decode_only_so_many_megapixels_together(monkeypatch):
+    """Sizes of 60, 60 and 120 of 130 megapixels: the two small ones fit together, the large one only alone."""
+    monkeypatch.setattr("config.MAX_MEGAPIXELS", 130)
+    decoding, together, most, order = images.Decoding(), [], [], []
+    started = threading.Event()
+
+    def decode(megapixels: int) -> None:
+        with decoding.room_for(megapixels):
+            together.append(megapixels)
+            most.append(sum(together))
+            order.append(megapixels)
+            started.set()
+            time.sleep(0.05)
+            together.remove(megapixels)
+
+    threads = []
+    for megapixels in (60, 120, 60, 60):
+        threads.append(threading.Thread(target=decode, args=(megapixels,)))
+        threads[-1].start()
+        started.wait(5)
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join(10)
+    assert order == [60, 120, 60, 60]  # the large one is not overtaken
+    assert max(most) == 120
+    with decoding.room_for(500):  # what is too large for any room goes alone
+        pass

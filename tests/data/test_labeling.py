@@ -72,6 +72,15 @@ def test_label_of_parts_in_both_via_forms(identities, label):
     assert extract_viewpoint_label(as_dict) == label
 
 
+def test_part_names_do_instead_of_regions_but_not_among_them():
+    names = ["bonnet", "leftfrontdoor", "frontbumper"]
+    assert extract_viewpoint_label(names) == "FrontLeft"
+    with pytest.raises(ValueError, match="mixed; give either 'bonnet' and other names"):
+        extract_viewpoint_label([*regions("tailgate"), *names])
+    with pytest.raises(ValueError, match="a list or a dict, not str"):
+        extract_viewpoint_label("bonnet")
+
+
 def test_regions_without_a_usable_name_are_passed_over():
     nameless = [{"region_attributes": {}}, {"region_attributes": {"identity": " "}}, {"shape_attributes": {}}, None]
     assert extract_viewpoint_label(nameless) == "Background"

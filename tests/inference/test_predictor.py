@@ -13,6 +13,7 @@ from PIL import Image
 
 import config
 from viewpoint import Predictor
+from viewpoint.common.cli import UserError
 from viewpoint.inference import model as inference
 
 
@@ -91,6 +92,12 @@ def test_a_batch_is_lazy_and_keeps_its_order(predictor):
     classes = [result.best_class for result in results]
     assert classes == ["Background", "Front", "Background", "", "Background", "Front", "Background", "Front"]
     assert len(taken) < 8 + 4 * (inference.cpu_count() + 1)
+
+
+@pytest.mark.parametrize("threshold", [60, -0.1, float("nan")])
+def test_a_threshold_that_is_no_score_is_refused(predictor, tmp_path, threshold):
+    with pytest.raises(UserError, match=f"unknown_below is {threshold}; give a score from 0 to 1"):
+        Predictor("any.tflite", tmp_path / "labels.txt", unknown_below=threshold)
 
 
 def test_threads_share_one_predictor(predictor):

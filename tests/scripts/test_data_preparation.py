@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from conftest import regions, save_photo, write_via
 
+import convert_tflite
 import data_preparation
 from viewpoint.common.cli import UserError
+from viewpoint.common.files import lock
 from viewpoint.data.dataset import SPLITS, read_split
 
 
@@ -45,6 +47,30 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(prepare, tmp_path):
     assert "nowhere is not a folder" in nothing_there.stderr
     assert "Traceback" not in nothing_there.stderr
     assert prepare("--datta", tmp_path)[0] == 2
+
+
+def test_two_commands_do_not_write_one_folder(prepare, call, demo_photos, tmp_path):
+    for command, folder, option in (
+        (functools.partial(prepare, "--data", demo_photos), "dataset", "--output"),
+        (functools.partial(call, convert_tflite), "models", "--models"),
+    ):
+        with lock(tmp_path / folder, option):
+            code, _, error = command(option, tmp_path / folder)
+            assert code == 2
+            assert f"{folder} is in use by process {os.getpid()} on " in error
+            assert [path.name for path in (tmp_path / folder).iterdir()] == [".lock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_names_that_are_not_utf_8_stop_nothing(prepare, demo_photos, tmp_path):
+    photos, dataset = tmp_path / "photos", tmp_path / os.fsdecode(b"donn\xe9es")
+    shutil.copytree(demo_photos, photos)
+    (photos / os.fsdecode(b"\xe9.jpg")).write_bytes(b"no image")
+    code, printed, _ = prepare("--data", photos, "--output", dataset, "--review")
+    assert code == 0
+    assert "    \\udce9.jpg\n" in printed
+    assert json.loads((dataset / "summary.json").read_text())["skipped"] == {"never annotated": [r"\udce9.jpg"]}
+    assert (dataset / "review.html").is_file()
 
 
 def test_strict_makes_an_exit_code_of_what_was_skipped(prepare, demo_photos, tmp_path):

@@ -1,6 +1,8 @@
 """Prediction: what goes in, what comes out, what is skipped, and what it needs not import."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -14,9 +16,9 @@ from PIL import Image
 import config
 import test_predict
 from viewpoint.common.cli import UserError, run
+from viewpoint.common.files import lock
 from viewpoint.common.metrics import accuracy_and_macro_f1
 from viewpoint.inference import model as inference
-from viewpoint.inference import outputs
 from viewpoint.inference.outputs import COLUMNS, Outcome, Prediction
 from viewpoint.inference.predictor import Result
 from viewpoint.reports.folders import LeastCertain, draw_predictions
@@ -58,7 +60,7 @@ ANSWERS = {
 
 def predict(images: Path, labels: Path, **options) -> tuple[Outcome, list[dict]]:
     output = labels.parent / "predictions.csv"
-    outcome = test_predict.predict_images("any.tflite", labels, images, output, **options)
+    outcome = test_predict.predict_images("any.tflite", labels, images, output, test_predict.Options(**options))
     return outcome, pd.read_csv(output, keep_default_na=False).to_dict("records")
 
 
@@ -117,14 +119,13 @@ def test_a_photo_with_two_labels_is_refused(brightness_model, labels, tmp_path):
         predict(tmp_path / "some.csv", labels)
 
 
-def test_many_photos_on_many_cores_keep_their_order(brightness_model, labels, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+def test_many_photos_in_many_threads_keep_their_order(brightness_model, labels, tmp_path):
     levels = [10 if index % 3 else 240 for index in range(40)]
     for index, level in enumerate(levels):
         # The first ones take longest to decode.
         path = save_grey(tmp_path / "photos" / f"{index:02}.png", level)
         Image.open(path).resize((2000 - 40 * index,) * 2).save(path)
-    _, rows = predict(tmp_path / "photos", labels)
+    _, rows = predict(tmp_path / "photos", labels, threads=4)
     assert [row["image_name"] for row in rows] == [f"{index:02}.png" for index in range(40)]
     assert [row["prediction"] for row in rows] == ["Front" if level == 10 else "Background" for level in levels]
 
@@ -373,13 +374,107 @@ def test_names_that_are_hard_on_a_csv_file_come_back(brightness_model, labels, t
     assert sorted(row["image_name"] for row in rows) == sorted(names)
 
 
-def test_rows_of_other_photos_are_not_continued(brightness_model, labels, tmp_path, monkeypatch):
-    """An unfinished run on photos of one folder does not count for photos of equal names in another."""
-    partials, partial_path = [], outputs.partial_path
-    monkeypatch.setattr(outputs, "partial_path", lambda *about: partials.append(partial_path(*about)) or partials[-1])
-    for folder in ("a", "b", "b"):
-        predict(save_grey(tmp_path / folder / "0.png", 10).parent, labels, resume=True)
-    assert partials[0] != partials[1] == partials[2]
+@pytest.fixture
+def interrupted(run_script, tmp_path, monkeypatch):
+    """Interrupts a run on a folder of three photos by Ctrl-C after the first; gives the folder and what was printed."""
+    photos = tmp_path / "photos"
+    for number in range(3):
+        save_grey(photos / f"{number}.png", 10)
+    add = Outcome.add
+
+    def interrupt(outcome, answer):
+        add(outcome, answer)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outcome, "add", interrupt)
+        code, _, error = run_script("--images", photos, "--unknown-below", "0.5")
+    assert code == 130
+    return photos, error
+
+
+def hidden_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_ctrl_c_names_the_command_that_continues(interrupted, run_script, tmp_path):
+    _, error = interrupted
+    assert hidden_files(tmp_path) == [".predictions.csv.partial", ".predictions.csv.settings"]
+    command = shlex.split(error.partition("interrupted; continue with: ")[2])
+    assert command[:2] == ["python", "test_predict.py"]
+    code, printed, _ = run_script(*command[2:])
+    assert code == 0
+    assert "1 of them had been predicted before the interruption" in printed
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 3
+    assert hidden_files(tmp_path) == []
+    # Now there is nothing that an option --resume could continue.
+    code, _, error = run_script(*command[2:])
+    assert (code, "predictions.csv is complete; predict without --resume" in error) == (2, True)
+
+
+def test_ctrl_c_before_there_are_rows_advises_nothing(run_script, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(test_predict, "list_inputs", interrupt)
+    code, _, error = run_script("--images", tmp_path)
+    assert (code, "--resume" in error) == (130, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--unknown-below", "0.6"], r"unknown-below \(0\.5, now 0\.6\)"),
+        (["--unknown-below", "0.5", "--tta"], "tta"),
+        (["--unknown-below", "0.5", "--probabilities"], "columns"),
+        (["--unknown-below", "0.5", "--images", "photos/0.png"], "images"),
+    ],
+)
+def test_other_options_do_not_continue_a_run_and_lose_none_of_it(interrupted, run_script, tmp_path, options, name):
+    photos, _ = interrupted
+    code, _, error = run_script("--images", photos, "--resume", *options)
+    assert code == 2
+    assert re.search(rf"partial belongs to a run with another {name}.*or start over without --resume", error)
+    assert hidden_files(tmp_path) == [".predictions.csv.partial", ".predictions.csv.settings"]
+    code, printed, _ = run_script("--images", photos, *options)
+    assert code == 0
+    assert "of an interrupted run, which --resume would have continued" in printed
+    assert hidden_files(tmp_path) == []
+
+
+def test_another_model_does_not_continue_a_run(interrupted, run_script, tmp_path):
+    (tmp_path / "any.tflite").write_bytes(b"another model")
+    code, _, error = run_script("--images", interrupted[0], "--unknown-below", "0.5", "--resume")
+    assert code == 2
+    assert "with another model" in error
+
+
+def test_two_runs_do_not_write_one_file(run_script, tmp_path):
+    photo = save_grey(tmp_path / "car.png", 10)
+    (tmp_path / "predictions.csv").write_text("earlier")
+    with lock(tmp_path, "--output", "predictions.csv"):
+        code, _, error = run_script("--images", photo)
+        assert (code, f"{tmp_path / 'predictions.csv'} is in use by process {os.getpid()}" in error) == (2, True)
+        assert (tmp_path / "predictions.csv").read_text() == "earlier"
+        assert run_script("--images", photo, "--output", tmp_path / "other.csv")[0] == 0
+    assert run_script("--images", photo)[0] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_a_name_that_is_not_utf_8_of_a_photo_that_cannot_be_read_loses_nothing(run_script, tmp_path):
+    photos = tmp_path / os.fsdecode(b"caf\xe9")
+    save_grey(photos / "a.png", 10)
+    bad = photos / os.fsdecode(b"lot\r1 \xe9.jpg")
+    bad.write_bytes(b"no image")
+    for options in ([], ["--per-folder"], ["--format", "jsonl", "--contact-sheet", tmp_path / "sheet.png"]):
+        code, printed, _ = run_script("--images", photos, *options)
+        assert code == 0
+        assert "2 photos found: 1 predicted, 1 failed" in printed
+        [row] = pd.read_csv(tmp_path / "predictions_failed.csv").to_dict("records")
+        assert row["image_name"] == r"lot\r1 \udce9.jpg"
+        assert row["reason"].endswith(r"caf\udce9/lot\r1 \udce9.jpg: not an image, or damaged at its beginning")
+    (tmp_path / "list.csv").write_text("image_path\na.png\n")
+    assert run_script("--images", tmp_path / "list.csv", "--data", photos)[0] == 0
 
 
 def test_labels_that_are_not_those_inside_the_model_are_refused(brightness_model, labels, tmp_path):

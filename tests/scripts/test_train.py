@@ -218,7 +218,9 @@ def test_a_second_training_in_one_models_folder_is_refused_and_the_first_goes_on
 
     def train_meanwhile(settings):
         trained.append(settings.models)
-        with pytest.raises(UserError, match=r"models is in use by process \d+ on .*; wait .* or give another folder"):
+        with pytest.raises(
+            UserError, match=r"models is in use by process \d+ on .*; wait .* another one with --models"
+        ):
             train.main()
 
     monkeypatch.setattr("sys.argv", ["train.py", "--models", str(tmp_path / "models")])

@@ -20,6 +20,7 @@ from conftest import regions, save_photo, write_via
 from PIL import Image
 
 from viewpoint.common.cli import UserError
+from viewpoint.common.files import lock
 from viewpoint.data.corrections import read_corrections
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.scan import read_dataset
@@ -127,6 +128,28 @@ def test_only_photos_of_the_page_are_served(server):
     assert request(server, "GET", "/", Host="evil.example")[0] == 403
     assert request(server, "GET", "/corrections.csv")[0] == 404
     assert request(server, "GET", "/", Sec_Fetch_Site="cross-site")[0] == 200  # a link in a report
+
+
+def test_port_80_is_left_out_by_browsers(server, dataset, monkeypatch):
+    """The address of the server, whatever its real port, is http://localhost."""
+    assert request(server, "GET", "/", Host="localhost")[0] == 403
+    port = server.server_port
+    monkeypatch.setattr(server, "server_port", 80)
+    monkeypatch.setattr(http.client.HTTPConnection, "default_port", port)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    body = json.dumps({"data_set": "an id", "marks": {"01.jpg": "Rear"}})
+    headers = {"Host": "localhost", "Origin": "http://localhost", "Content-Type": "application/json"}
+    with contextlib.closing(connection):
+        connection.request("POST", "/marks", body, headers)
+        assert connection.getresponse().status == 200
+    assert read_corrections(dataset / "corrections.csv") == {"01.jpg": "Rear"}
+
+
+def test_a_second_server_of_one_dataset_is_refused(dataset, call):
+    with lock(dataset, "--dataset", "corrections.csv"):
+        code, _, error = call(tool, "--dataset", dataset, "--port", 18001)
+    assert code == 2
+    assert f"{dataset / 'corrections.csv'} is in use by process {os.getpid()}" in error
 
 
 def test_what_cannot_be_served_is_one_sentence(dataset):

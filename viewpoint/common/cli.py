@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ import config
 
 
 class UserError(Exception):
-    """A problem that the user can fix: one sentence naming the file, the problem and the fix."""
+    """A problem that the user can fix: one sentence naming the file, the problem and the fix.
+
+    The sentence is escaped(), so that it can go to any screen and into any file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escaped(message))
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -29,16 +35,40 @@ def run(main: Callable[[], int | None]) -> None:
     except UserError as error:
         complain(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain(
-            "interrupted; no output was left half written, and train.py and test_predict.py continue with --resume"
-        )
+    except KeyboardInterrupt as interruption:
+        advice = str(interruption) or "no output was left half written"
+        complain(f"interrupted; {advice}")
         sys.exit(130)
 
 
 def complain(message: str) -> None:
     """Print a message for people to standard error, after the name of the script."""
     print(f"\n{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+
+
+# --- Interrupted runs --------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def resumable(state: Path) -> Iterator[None]:
+    """Let Ctrl-C during the block end with the command that continues, if the file `state` is there by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not state.is_file():
+            raise
+        words = ["python", *sys.argv, *(["--resume"] if "--resume" not in sys.argv else [])]
+        raise KeyboardInterrupt(f"continue with: {shlex.join(words)}") from None
+
+
+def refuse_other_settings(path: Path, run: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise UserError when the interrupted run that left the file `path` had other settings; `run` is its kind."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise UserError(
+                f"{path} belongs to a {run} with another {name} ({before.get(name)}, now {now.get(name)}); "
+                "use the same options, or start over without --resume"
+            )
 
 
 # --- Command lines -----------------------------------------------------------------
@@ -104,12 +134,21 @@ def check_class_names(names: Sequence[str]) -> None:
 LONGEST = 400  # characters of a text that is printed as it is; a photo in an address, "data:image/...", has millions
 
 
+def writable(text: str) -> str:
+    """The text with what UTF-8 cannot hold, such as an odd byte of a file name, escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def escaped(text: str) -> str:
+    """The text with line breaks and other control characters escaped, because they could garble a terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in writable(text))
+
+
 def printable(text: str) -> str:
-    """The text with control characters escaped, which could garble a terminal, and shortened when it is endless."""
+    """The text escaped(), and shortened when it is endless."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... ({len(text)} characters) ... {text[-LONGEST // 4 :]}"
-    text = text.encode(errors="backslashreplace").decode()
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return escaped(text)
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:

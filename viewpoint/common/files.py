@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import config
-from viewpoint.common.cli import UserError, printable
+from viewpoint.common.cli import UserError, printable, writable
 
 # --- Listing -----------------------------------------------------------------------
 
@@ -31,9 +31,9 @@ JUNK_FOLDERS = frozenset(
     "@eadir #recycle $recycle.bin .trash .trashes .appledouble __macosx .thumbnails "
     ".ipynb_checkpoints __pycache__ .git .svn .hg node_modules".split()
 )
-# macOS's "._" companions of files on foreign disks, the unfinished files of write_atomically and of
-# test_predict.py, and the trash folders of Linux.
-JUNK_NAME = re.compile(r"\._.*|\..+\.\d+\.(old\.)?tmp(\..+)?|\..+\.[0-9a-f]{12}\.partial\..+|\.trash-\d+")
+# macOS's "._" companions of files on foreign disks, the unfinished files of write_atomically, and the
+# trash folders of Linux.
+JUNK_NAME = re.compile(r"\._.*|\..+\.\d+\.(old\.)?tmp(\..+)?|\.trash-\d+")
 
 # What os.open and os.fsync say of folders on mounts that cannot flush them: SMB, FUSE, VirtualBox.
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EISDIR)
@@ -201,7 +201,7 @@ def relative_name(path: Path, folder: Path) -> str:
 
 def csv_name(name: str) -> str:
     """A name with bytes that are not UTF-8 and carriage returns escaped, because a CSV file cannot hold them."""
-    return name.encode(errors="backslashreplace").decode().replace("\r", "\\r")
+    return writable(name).replace("\r", "\\r")
 
 
 def relative_path(path: Path, start: Path) -> str:
@@ -374,26 +374,48 @@ def remove_leftovers(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path, advice: str) -> Iterator[None]:
-    """Hold a lock on the file `path` during the block; the system releases it when the process ends, however it ends.
+def lock(folder: Path, option: str, name: str = "") -> Iterator[None]:
+    """Let no other process write into `folder`, or with `name` only that file in it, during the block.
 
-    Raises UserError, ending with `advice`, when another process holds it. Where files cannot be
-    locked, as on some network mounts, nothing is locked.
+    The lock is a hidden file that the system releases when the process ends, however it ends. Raises
+    UserError, with the option that gives another path, when another process holds it. Where files
+    cannot be locked, as on some network mounts, nothing is locked.
     """
+    path, is_new = folder / (f".{name}.lock" if name else ".lock"), not folder.exists()
     with contextlib.ExitStack() as stack:
         is_free = None
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+b", buffering=0))
-            is_free = try_to_lock(file.fileno())
+            folder.mkdir(parents=True, exist_ok=True)
+            for _ in range(10):
+                file = stack.enter_context(path.open("a+b", buffering=0))
+                is_free = try_to_lock(file.fileno())
+                # Whoever held it before may have removed the file since it was opened.
+                if not is_free or is_open_file(path, file.fileno()):
+                    break
             if is_free:  # the names are for people only
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         if is_free is False:
             file.seek(0)
             holder = file.read(200).decode(errors="replace") or "another process"
-            raise UserError(f"{path.parent} is in use by {printable(holder)}; {advice}")
-        yield
+            raise UserError(
+                f"{folder / name} is in use by {holder}; wait until it has finished, or give another one with {option}"
+            )
+        try:
+            yield
+        finally:
+            if is_free:
+                remove(path)  # Windows keeps it, because it is open
+                with contextlib.suppress(OSError):  # it has files by now
+                    folder.rmdir() if is_new else None
+
+
+def is_open_file(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def try_to_lock(descriptor: int) -> bool:

@@ -8,8 +8,10 @@ Needs Pillow and NumPy only.
 import contextlib
 import functools
 import io
+import math
 import struct
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,18 @@ CHART_NAME = "class_distribution.png"
 # Pillow's own limit warns at one size and raises at another; open_header refuses by config.MAX_MEGAPIXELS.
 Image.MAX_IMAGE_PIXELS = None
 
+# Pillow's memory of a large image in one piece, which the system gets back at once; the threads would keep
+# smaller pieces for later. Source: pillow.readthedocs.io/en/stable/reference/block_allocator.html
+Image.core.set_block_size(64 << 20)
+
 # Pillow reads many more formats; some of them, like EPS, run other programs. MPO, several JPEGs in
 # one file, is read as a JPEG.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
+
+# So many pixels of an image are converted at a time, because that takes several copies.
+STRIP_PIXELS = 1 << 20
+# Above this many megapixels, an image is reduced before it is resized, as JPEGs of any size are.
+REDUCED_ABOVE = 50
 
 # How a viewer turns a stored image upright, by its EXIF orientation (EXIF 2.3, tag 0x0112).
 TURNS = {
@@ -61,19 +72,20 @@ def open_image(source: Source, size: int | None = None) -> Image.Image:
 
     Of several pictures in one file the first counts; 16 bits a channel give the upper eight. When
     `size` is given, a JPEG is decoded at reduced scale, to no less than twice that width and height:
-    much faster, with hardly a difference after resizing to `size`. Raises ImageError when the file
-    is missing, empty, truncated, too large or not an image, or the array is not as Source says.
+    much faster, with hardly a difference after resizing to `size`. So is any other image of more than
+    REDUCED_ABOVE megapixels, which saves memory. Raises ImageError when the file is missing, empty,
+    truncated, too large or not an image, or the array is not as Source says.
     """
     try:
         if isinstance(source, Image.Image):
-            return to_rgb(turn(source, read_orientation(source)))
+            return turn(to_rgb(source), read_orientation(source))
         if isinstance(source, np.ndarray):
             return from_array(source)
         with open_header(source) as image:
             if size:
                 image.draft(None, (2 * size, 2 * size))
-            image.load()
-            return to_rgb(turn(image, read_orientation(image)))
+            with DECODING.room_for(image.width * image.height / 1e6):
+                return turn(to_rgb(image, size), read_orientation(image))
     # Pillow's decoders raise a dozen unrelated types for damaged files.
     except Exception as error:
         name = source if isinstance(source, (Path, str)) else "the image"
@@ -244,8 +256,54 @@ def turn_point(x: float, y: float, width: int, height: int, orientation: int) ->
 # --- Decoding ----------------------------------------------------------------------
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode RGB."""
+class Decoding:
+    """Lets threads decode images together only while these have no more than config.MAX_MEGAPIXELS in all.
+
+    Otherwise a few small files of very large images would fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self.megapixels = 0.0
+        self.queue, self.changed = threading.Lock(), threading.Condition()
+
+    @contextlib.contextmanager
+    def room_for(self, megapixels: float) -> Iterator[None]:
+        """Wait until there is room for an image, and hold that during the block."""
+        # Who waits keeps the queue closed, so that small images do not overtake a large one for ever.
+        with self.queue, self.changed:
+            self.changed.wait_for(lambda: not self.megapixels or self.megapixels + megapixels <= config.MAX_MEGAPIXELS)
+            self.megapixels += megapixels
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.megapixels -= megapixels
+                self.changed.notify_all()
+
+
+DECODING = Decoding()
+
+
+def to_rgb(image: Image.Image, size: int | None = None) -> Image.Image:
+    """The image in mode RGB, transparency on white; a very large one at reduced scale when `size` is given.
+
+    See open_image. It is converted in strips, so that the copies that this takes are small.
+    """
+    image.load()
+    is_large = image.width * image.height > REDUCED_ABOVE * 1e6
+    factor = max(1, min(image.size) // (2 * size)) if size and is_large else 1
+    if image.mode == "RGB" and not image.has_transparency_data and factor == 1:
+        return image
+    rgb = Image.new("RGB", (math.ceil(image.width / factor), math.ceil(image.height / factor)))
+    rows = factor * max(1, STRIP_PIXELS // (image.width * factor))
+    for top in range(0, image.height, rows):
+        strip = strip_to_rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+        rgb.paste(strip.reduce(factor), (0, top // factor))
+    return rgb
+
+
+def strip_to_rgb(image: Image.Image) -> Image.Image:
+    """A part of an image in mode RGB, transparency on white."""
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel, whose white level is not defined; export it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips at 255

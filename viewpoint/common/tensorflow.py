@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from viewpoint.common.parallel import cpu_count
+
 # Information (I), and warnings and errors that only say that there is no GPU, or which instructions are used.
 HARMLESS = (
     r"^I\d{4} |^\d{4}-\d\d-\d\d \S+: I |All log messages before absl::InitializeLog|oneDNN custom operations"
@@ -54,4 +56,7 @@ def import_tensorflow() -> None:
     with without_harmless_lines():
         import tensorflow as tf
 
+        # TensorFlow itself does not notice the CPU limit of a container.
+        tf.config.threading.set_intra_op_parallelism_threads(cpu_count())
+        tf.config.threading.set_inter_op_parallelism_threads(cpu_count())
         tf.config.list_logical_devices()  # otherwise the first computation prints that it found no GPU

@@ -6,6 +6,7 @@ can predict a CSV without it.
 
 import hashlib
 import json
+import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,7 +103,7 @@ def data_set_id(dataset_dir: Path) -> str:
     recorded = read_summary(dataset_dir / SUMMARY_NAME).get("id")
     if isinstance(recorded, str) and recorded:
         return recorded
-    return hashlib.sha256(f"{platform.node()} {dataset_dir.resolve()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(f"{platform.node()} {dataset_dir.resolve()}")).hexdigest()[:16]
 
 
 # --- The project's own files in a folder of photos ---------------------------------

@@ -180,7 +180,14 @@ def extract_viewpoint_label(regions: list | dict) -> str:
     """The class of a photo, one of config.CLASSES, from its VIA regions: VIA 2's list or VIA 1's dict.
 
     The part names are read from region_attributes[config.IDENTITY_KEY]; see label_parts for the rule.
-    Regions without a name and unknown names are passed over, so the label may be wrong when there
-    are such; data_preparation.py leaves out a photo whose label they could change.
+    A list may also hold the part names themselves. Regions without a name and unknown names are passed
+    over, so the label may be wrong when there are such; data_preparation.py leaves out a photo whose
+    label they could change. Raises ValueError when regions and names are mixed, or for another type.
     """
-    return label_parts(part_names(read_names(via.read_regions(regions), {}, Counter())))
+    if not isinstance(regions, (list, dict)):
+        raise ValueError(f"regions are a list or a dict, not {type(regions).__name__}")
+    names = [name for name in regions if isinstance(name, str)] if isinstance(regions, list) else []
+    if names and len(names) < len(regions):
+        raise ValueError(f"regions and part names are mixed; give either {names[0]!r} and other names, or regions")
+    parts = [Part((name,)) for name in names] or via.read_regions(regions)
+    return label_parts(part_names(read_names(parts, {}, Counter())))

@@ -5,6 +5,7 @@ SavedModel in training.json, a .tflite file in a file of that name behind the mo
 labels.txt. Standard library only, because test_predict.py reads it.
 """
 
+import functools
 import hashlib
 import json
 import zipfile
@@ -177,6 +178,30 @@ def find_data(model: Path) -> ModelData | None:
 # --- What people are told ----------------------------------------------------------
 
 
+class KnownPhotos:
+    """The photos that a model was trained and validated on, read when the first one is looked up."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+
+    @functools.cached_property
+    def splits(self) -> dict[str, str]:
+        """The split, "train" or "val", of each photo hash; {} when the model does not tell."""
+        data = find_data(self.model)
+        return (
+            {}
+            if data is None
+            else {**dict.fromkeys(data.photos.get("val", []), "val"), **dict.fromkeys(data.trained_on(), "train")}
+        )
+
+    def split_of(self, photo: Path) -> str:
+        """The split of a photo, by its content; "" when it is in none or cannot be read."""
+        try:
+            return self.splits.get(photo_hash(photo), "") if self.splits else ""
+        except OSError:
+            return ""
+
+
 def count_known(data: ModelData | None, hashes: Sequence[str], split: str = "train") -> int:
     """How many of the photos belong to a split that the model was trained with; 0 when that is not known."""
     if data is None:
@@ -187,8 +212,12 @@ def count_known(data: ModelData | None, hashes: Sequence[str], split: str = "tra
 
 def describe_known(data: ModelData | None, hashes: Sequence[str], what: str = "these figures are") -> str | None:
     """What to say when a model is measured on photos that it was trained or validated on; None otherwise."""
-    trained, validated = count_known(data, hashes), count_known(data, hashes, "val")
-    photos = f"of {'this' if len(hashes) == 1 else 'these'} {counted(len(hashes), 'photo')}"
+    return describe_seen(len(hashes), count_known(data, hashes), count_known(data, hashes, "val"), what)
+
+
+def describe_seen(count: int, trained: int, validated: int, what: str = "these figures are") -> str | None:
+    """describe_known() where the photos are counted already: all, those trained on and those validated on."""
+    photos = f"of {'this' if count == 1 else 'these'} {counted(count, 'photo')}"
     if trained:
         besides = f", and {validated} used for validation" if validated else ""
         return f"{trained} {photos} {'was' if trained == 1 else 'were'} trained on{besides}: {what} too good"

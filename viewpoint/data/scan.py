@@ -17,7 +17,7 @@ from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, re
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, door_windows
-from viewpoint.common.cli import UserError, counted, printable
+from viewpoint.common.cli import UserError, counted, escaped, printable
 from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
@@ -423,7 +423,7 @@ def label_photos(
     results = map_in_order(read_photo, labels, cpu_count())
     for image_path, result in zip(labels, tqdm(results, "Reading photos", len(labels), unit="photo"), strict=True):
         if isinstance(result, ImageError):
-            reason = str(result).rpartition(f"{image_path}: ")[2]
+            reason = str(result).rpartition(f"{escaped(image_path)}: ")[2]
             report.leave_out("unreadable", image_path, f" ({reason})")
         else:
             photos[image_path] = result

@@ -38,7 +38,9 @@ def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
     """
     model_path = Path(model_path)
     if not model_path.exists():
-        raise UserError(f"{model_path} not found; run train.py and convert_tflite.py, or give --model")
+        raise UserError(
+            f"{model_path} not found; run train.py and convert_tflite.py, or give the path of another model"
+        )
     load = load_saved_model if model_path.is_dir() else load_tflite
     try:
         runner, input_shape, output_shape = load(model_path)

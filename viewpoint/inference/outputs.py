@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import config
-from viewpoint.common.cli import UserError
+from viewpoint.common.cli import UserError, printable, refuse_other_settings, resumable
 from viewpoint.common.files import link_target, remove, rename_when_done, write_atomically
+from viewpoint.data.provenance import KnownPhotos
 from viewpoint.inference.inputs import Input, Inputs
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.inference.predictor import Result
@@ -44,18 +45,21 @@ class Prediction(NamedTuple):
 class Answer:
     """What came of a photo or a video: its rows, one of a photo, and one for each stretch of a video.
 
-    `shown` has what reports show of it: the photo itself, or the best frames of the video.
+    `shown` has what reports show of it: the photo itself, or the best frames of the video. `seen` is
+    the split that the model learned a labelled photo in, "train" or "val".
     """
 
     item: Input
     results: list[Result]
     shown: list[Prediction] = field(default_factory=list)
     damage: str = ""  # what of a video could not be read
+    seen: str = ""
 
     @classmethod
-    def of_photo(cls, item: Input, result: Result) -> "Answer":
-        """The answer for a photo."""
-        return cls(item, [result], [Prediction(item.name, item.file, result)])
+    def of_photo(cls, item: Input, result: Result, known: KnownPhotos | None = None) -> "Answer":
+        """The answer for a photo; `known` are the photos that the model knows."""
+        seen = known.split_of(item.file) if known and item.label is not None else ""
+        return cls(item, [result], [Prediction(item.name, item.file, result)], seen=seen)
 
     @property
     def error(self) -> str | None:
@@ -83,11 +87,13 @@ class Outcome:
     unknown: int = 0
     unusable: Counter[str] = field(default_factory=Counter)  # photos for each reason in Result.quality
     labelled: Counter[tuple[str, str]] = field(default_factory=Counter)  # (true, predicted) where both are known
+    seen: Counter[str] = field(default_factory=Counter)  # labelled photos by the split that the model learned them in
     last: Prediction | None = None
 
     def add(self, answer: Answer) -> None:
         """Count a photo or video, and show it to reports."""
         item, result = answer.item, answer.results[0]
+        self.seen[answer.seen] += 1
         self.last = Prediction(item.name, item.file, result)
         for photo in answer.shown:
             self.then(photo)
@@ -195,12 +201,13 @@ def failed_path(output: Path) -> Path:
 
 @contextlib.contextmanager
 def open_output(
-    output: Path, rows: RowFormat, outcome: Outcome, model_path: Path, options: str, resume: bool
+    output: Path, rows: RowFormat, outcome: Outcome, settings: dict[str, str], resume: bool, known: KnownPhotos
 ) -> Iterator[tuple[Iterable[Input], TextIO, TextIO]]:
     """Open what to write: (what an interrupted run has not predicted, file of rows, file of failures).
 
-    Rows go to a hidden file that becomes the output in the end. A stream gets them at once, and
-    failures then go to standard error. Raises UserError when something cannot be written.
+    Rows go to a hidden file that becomes the output in the end; `settings` must be equal to continue
+    it. A stream gets them at once, and failures then go to standard error. Raises UserError when
+    something cannot be written, or the interrupted run had other settings.
     """
     if is_stream(output):
         if resume:
@@ -211,9 +218,10 @@ def open_output(
             file.write(rows.header)
             yield outcome.inputs, file, sys.stderr
         return
-    partial = partial_path(output, model_path, options)
-    to_do = start_partial(partial, rows, outcome, resume)
-    with open_partial(partial, output, outcome) as file, open_failed(partial, output, outcome) as failed:
+    partial = unfinished(output, "partial")
+    done = check_partial(partial, unfinished(output, "settings"), output, settings, resume)
+    to_do = start_partial(partial, rows, outcome, done, known)
+    with resumable(partial), open_partial(partial, output, outcome) as file, open_failed(output, outcome) as failed:
         yield to_do, file, failed
 
 
@@ -236,10 +244,10 @@ def open_stream(output: Path) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def open_failed(partial: Path, output: Path, outcome: Outcome) -> Iterator[TextIO]:
+def open_failed(output: Path, outcome: Outcome) -> Iterator[TextIO]:
     """Open the CSV for the photos that failed; in the end it is there only when there are any."""
     path = failed_path(output)
-    temporary = path.with_name(f".failed{partial.name}")  # a run that is killed leaves it to the next one
+    temporary = unfinished(path, "partial")  # a run that is killed leaves it to the next one
     try:
         with rename_when_done(temporary, path), temporary.open("w", newline="", encoding="utf-8") as file:
             file.write(csv_line(FAILED_COLUMNS))
@@ -250,18 +258,51 @@ def open_failed(partial: Path, output: Path, outcome: Outcome) -> Iterator[TextI
         remove(path)
 
 
-def partial_path(output: Path, model_path: Path, options: str) -> Path:
-    """The file for the rows of an unfinished run: beside the output, with a name for this model and these options.
+def unfinished(output: Path, what: str) -> Path:
+    """A hidden file beside the output of an unfinished run: its rows so far ("partial"), or its "settings".
 
     Raises UserError when `output` is a folder or does not name a file.
     """
     if not output.name or output.is_dir():
         raise UserError(f"{output} names no file to write; give a file name")
     output = link_target(output)
-    content = hashlib.sha256(options.encode(errors="backslashreplace"))
+    return output.with_name(f".{output.name}.{what}")
+
+
+def describe_run(model_path: Path, rows: RowFormat, options: dict[str, object]) -> dict[str, str]:
+    """The settings that the rows of a run depend on; contents and long values as short hashes."""
+    model = hashlib.sha256()
     for file in sorted(model_path.rglob("*")) if model_path.is_dir() else [model_path]:
-        content.update(file.read_bytes() if file.is_file() else b"")
-    return output.with_name(f".{output.stem}.{content.hexdigest()[:12]}.partial{output.suffix}")
+        model.update(file.read_bytes() if file.is_file() else b"")
+    settings = {name: printable(str(value)) for name, value in options.items()}
+    for name, value in settings.items():
+        if len(value) > 100:
+            settings[name] = hashlib.sha256(value.encode()).hexdigest()[:12]
+    return settings | {"model": model.hexdigest()[:12], "format": rows.name, "columns": ", ".join(rows.columns)}
+
+
+def check_partial(partial: Path, description: Path, output: Path, settings: dict[str, str], resume: bool) -> bool:
+    """Whether there are rows of an interrupted run to continue; if not, prepares a new run.
+
+    Raises UserError when these rows are of other settings, or when the last run was complete.
+    """
+    if resume and partial.is_file():
+        try:
+            before = json.loads(description.read_bytes())
+        except (OSError, ValueError):
+            before = {}
+        refuse_other_settings(partial, "run", before, settings)
+        return True
+    if resume and output.is_file():
+        raise UserError(f"nothing to resume: {output} is complete; predict without --resume to replace it")
+    if resume:
+        print(f"Nothing to resume, because there is no {partial}: starting from the beginning")
+    elif partial.is_file():
+        print(f"Replacing {partial} of an interrupted run, which --resume would have continued")
+    remove(partial)  # first, so that rows never lie beside the settings of another run
+    with write_atomically(description) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return False
 
 
 @contextlib.contextmanager
@@ -270,31 +311,33 @@ def open_partial(partial: Path, output: Path, outcome: Outcome) -> Iterator[Text
 
     It is removed when no photo could be read, and stays, for --resume, when the run is interrupted.
     """
-    with rename_when_done(partial, link_target(output)):
-        try:
-            with partial.open("a", newline="", encoding="utf-8") as file:
-                yield file
-        except UserError:
-            if not outcome.predicted:
-                remove(partial)
-            raise
+    try:
+        with rename_when_done(partial, link_target(output)), partial.open("a", newline="", encoding="utf-8") as file:
+            yield file
+    except UserError:
+        if not outcome.predicted:
+            remove(partial)
+        raise
+    finally:
+        if not partial.exists():
+            remove(unfinished(output, "settings"))
 
 
-def start_partial(partial: Path, rows: RowFormat, outcome: Outcome, resume: bool) -> Iterable[Input]:
+def start_partial(
+    partial: Path, rows: RowFormat, outcome: Outcome, resume: bool, known: KnownPhotos
+) -> Iterable[Input]:
     """Write the header and, with `resume`, the rows of an interrupted run whose photos are still there.
 
     Counts these, and returns the other inputs.
     """
-    if partial.is_file() and not resume:
-        print(f"Dropping the rows of an interrupted run, which --resume would have continued ({partial})")
-    done = DoneRows(partial, rows) if resume and partial.is_file() else None
+    done = DoneRows(partial, rows) if resume else None
     to_do = bytearray(b"\1" * len(outcome.inputs))
     with write_atomically(partial) as path, path.open("w", newline="", encoding="utf-8") as file:
         file.write(rows.header)
         for index, item in enumerate(outcome.inputs if done else ()):
             if done and (result := done.take(item.name)):
                 file.write(rows.line(item.name, result))
-                outcome.add(Answer.of_photo(item, result))
+                outcome.add(Answer.of_photo(item, result, known))
                 to_do[index] = 0
     outcome.resumed = outcome.predicted
     return itertools.compress(outcome.inputs, to_do)

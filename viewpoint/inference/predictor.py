@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import config
+from viewpoint.common.cli import UserError
 from viewpoint.common.images import ImageError, Source, open_image, resize, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import TOO_BRIGHT, TOO_DARK, quality_reasons
@@ -64,8 +65,10 @@ class Predictor:
 
         A best score (0 to 1) lower than `unknown_below` makes the prediction config.UNKNOWN; `tta`
         averages each image with its mirror image. Raises UserError when the model or its labels are
-        missing or damaged.
+        missing or damaged, or `unknown_below` is no score.
         """
+        if not 0 <= unknown_below <= 1:
+            raise UserError(f"unknown_below is {unknown_below}; give a score from 0 to 1")
         self.runner, self.size, labels = load_model(model_path, labels_path)
         self.labels = tuple(labels)
         self.unknown_below = unknown_below

@@ -18,7 +18,7 @@ from fsspec.core import strip_protocol
 from fsspec.implementations.dirfs import DirFileSystem
 
 import config
-from viewpoint.common.cli import UserError
+from viewpoint.common.cli import UserError, printable
 from viewpoint.common.files import write_atomically
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
@@ -38,7 +38,7 @@ def reason_of(error: Exception) -> str:
     """Why something could not be read or written, without names and credentials."""
     if isinstance(error, PermissionError):
         return "permission denied"
-    return MISSING if isinstance(error, FileNotFoundError) else shown(f"{type(error).__name__}: {error}")
+    return MISSING if isinstance(error, FileNotFoundError) else shown(printable(f"{type(error).__name__}: {error}"))
 
 
 def is_final(error: Exception) -> bool:

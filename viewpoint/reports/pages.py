@@ -4,6 +4,8 @@ from pathlib import Path
 
 import jinja2
 
+from viewpoint.common.cli import writable
+
 
 def render(template: str | Path, **values: object) -> str:
     """Fill in a template, the HTML of a page beside this file or any other text, and return the result."""
@@ -17,4 +19,4 @@ def render(template: str | Path, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=not is_page,
     )
-    return environment.get_template(path.name).render(**values)
+    return writable(environment.get_template(path.name).render(**values))

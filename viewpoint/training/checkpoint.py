@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from viewpoint.common.cli import UserError
+from viewpoint.common.cli import UserError, refuse_other_settings
 from viewpoint.common.files import write_atomically
 from viewpoint.data.parts import PARTS_NAME
 from viewpoint.training.batches import FeatureBatches, TrainingBatches
@@ -91,13 +91,7 @@ def load_state(path: Path, settings: dict[str, str]) -> State | None:
         before_settings = dict(state.settings)
     except Exception as error:  # a damaged file can raise almost any type
         raise UserError(f"{path} is damaged ({error}); train without --resume to start over") from error
-    for name in sorted(settings.keys() | before_settings.keys()):
-        before, now = before_settings.get(name), settings.get(name)
-        if before != now:
-            raise UserError(
-                f"{path} belongs to a training with another {name} ({before}, now {now}); "
-                "use the same options, or train without --resume to start over"
-            )
+    refuse_other_settings(path, "training", before_settings, settings)
     return state
 
 
