@@ -123,6 +123,11 @@ def is_summary(path: Path) -> bool:
     return path.name == SUMMARY_NAME and bool(read_summary(path))
 
 
+def is_parts_file(path: Path) -> bool:
+    """Whether a file is the parts.jsonl that data_preparation.py wrote."""
+    return path.name == PARTS_NAME and first_line(path).startswith(FIRST_KEY)
+
+
 def refuse_to_overwrite(folder: Path) -> None:
     """Raise UserError when data_preparation.py would overwrite a file in `folder` that it did not write.
 
@@ -132,7 +137,7 @@ def refuse_to_overwrite(folder: Path) -> None:
         check_own(folder / name, lambda path: first_line(path).split(",")[:2] == COLUMNS[:2])
     check_own(folder / SUMMARY_NAME, is_summary)
     check_own(folder / CHART_NAME, is_own_chart)
-    check_own(folder / PARTS_NAME, lambda path: first_line(path).startswith(FIRST_KEY))
+    check_own(folder / PARTS_NAME, is_parts_file)
     check_own(folder / REVIEW_NAME, lambda path: "<!DOCTYPE html>" in first_line(path))
 
 

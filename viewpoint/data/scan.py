@@ -21,7 +21,7 @@ from viewpoint.common.cli import UserError, counted, escaped, printable
 from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_summary, read_summary
+from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_parts_file, is_summary, read_summary
 from viewpoint.data.doubts import compare_places
 from viewpoint.data.duplicates import perceptual_hash
 from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
@@ -209,7 +209,7 @@ def find_unread(
     about: set[Path | str] = set()
     found: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in paths:
-        if path in files or path.suffix.lower() in config.IMAGE_EXTENSIONS:
+        if path in files or path.suffix.lower() in config.IMAGE_EXTENSIONS or is_parts_file(path):
             continue
         if format_of(path):
             about.update([] if is_summary(path) else [path.parent])
