@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import config
-from viewpoint.common.cli import UserError, printable, refuse_other_settings, resumable
+from viewpoint.common.cli import UserError, escaped, refuse_other_settings, resumable
 from viewpoint.common.files import link_target, remove, rename_when_done, write_atomically
 from viewpoint.data.provenance import KnownPhotos
 from viewpoint.inference.inputs import Input, Inputs
@@ -274,7 +274,7 @@ def describe_run(model_path: Path, rows: RowFormat, options: dict[str, object]) 
     model = hashlib.sha256()
     for file in sorted(model_path.rglob("*")) if model_path.is_dir() else [model_path]:
         model.update(file.read_bytes() if file.is_file() else b"")
-    settings = {name: printable(str(value)) for name, value in options.items()}
+    settings = {name: escaped(str(value)) for name, value in options.items()}
     for name, value in settings.items():
         if len(value) > 100:
             settings[name] = hashlib.sha256(value.encode()).hexdigest()[:12]
