@@ -84,7 +84,8 @@ def predict_on_ray(destination: str, model: bytes, blocks: list[int]) -> Iterato
     if not ray.is_initialized():
         runtime = {"env_vars": {"PYTHONPATH": str(PROJECT)}}
         ray.init(logging_level="error", log_to_driver=False, runtime_env=runtime)
-    work, content, todo, running = ray.remote(shards.work_on_block), ray.put(model), iter(blocks), []
+    work, content, todo = ray.remote(shards.work_on_block), ray.put(model), iter(blocks)
+    running: list[Any] = []
     while running := running + [work.remote(destination, content, b) for b in islice(todo, TASKS - len(running))]:
         done, running = ray.wait(running)
         try:

@@ -31,8 +31,9 @@ def shown(text: str) -> str:
 
 def reason_of(error: Exception) -> str:
     """Why something could not be read or written, without names and credentials."""
-    known = {FileNotFoundError: "no such file", PermissionError: "permission denied"}
-    return known.get(type(error)) or shown(printable(f"{type(error).__name__}: {error}"))
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    return "no such file" if isinstance(error, FileNotFoundError) else shown(printable(f"{type(error).__name__}: {error}"))
 
 
 def patiently(action: Callable[..., Any], *arguments: object, **options: object) -> Any:
