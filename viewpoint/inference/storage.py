@@ -33,7 +33,9 @@ def reason_of(error: Exception) -> str:
     """Why something could not be read or written, without names and credentials."""
     if isinstance(error, PermissionError):
         return "permission denied"
-    return "no such file" if isinstance(error, FileNotFoundError) else shown(printable(f"{type(error).__name__}: {error}"))
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return shown(printable(f"{type(error).__name__}: {error}"))
 
 
 def patiently(action: Callable[..., Any], *arguments: object, **options: object) -> Any:
