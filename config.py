@@ -129,11 +129,10 @@ DRIFT_LIMITS = {"classes": 0.1, "scores": 0.15, "quality": 0.03, "sizes": 0.1, "
 
 # --- tools/predict_many.py ---------------------------------------------------------
 
-PHOTOS_PER_SHARD = 1000  # photos in one Parquet part: at most what a kill costs
-STORAGE_THREADS = 16  # photos, and folders of an object store, that are read at the same time
+PHOTOS_PER_BLOCK = 100  # photos in one Parquet part
+STORAGE_THREADS = 16  # photos that are read at the same time
 STORAGE_ATTEMPTS = 6  # how often storage is asked before a photo counts as unreadable
 STORAGE_PAUSE = 0.2  # seconds before the second attempt; twice as long before each further one
-CLAIM_SECONDS = 60  # how long a copy may be silent before others do its work
 
 # --- train.py ----------------------------------------------------------------------
 

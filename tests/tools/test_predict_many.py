@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,7 @@ SAME_PROCESS_ID = "import os\nos.getpid = lambda: 1\n"  # as of copies in contai
 RUN_FAKE = (
     f"import sys; sys.path[:0] = [{str(Path(predict_many.__file__).parents[1])!r}, "
     f"{str(Path(predict_many.__file__).parent)!r}]\n{SAME_PROCESS_ID}{FAKE_MODEL}\n"
-    "import os, config, predict_many\nconfig.PHOTOS_PER_SHARD = 20\n"
-    "config.CLAIM_SECONDS = float(os.environ.get('CLAIM_SECONDS', 1))\n"
+    "import os, config, predict_many\nconfig.PHOTOS_PER_BLOCK, config.STORAGE_PAUSE = 20, 0.01\n"
     "from viewpoint.common.cli import run\n"
     # Shells start processes in the background with Ctrl+C switched off.
     "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nrun(predict_many.main)\n"
@@ -74,8 +74,7 @@ def model(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(inference, "load_runner", inference.load_runner)  # so that it is restored
     exec(FAKE_MODEL, {})
     monkeypatch.setattr(config, "STORAGE_PAUSE", 0.001)
-    monkeypatch.setattr(config, "CLAIM_SECONDS", 1)
-    monkeypatch.setattr(config, "PHOTOS_PER_SHARD", 10)
+    monkeypatch.setattr(config, "PHOTOS_PER_BLOCK", 10)
     path = tmp_path / "model" / "model.tflite"
     path.parent.mkdir()
     path.write_bytes(b"a model")
@@ -124,7 +123,6 @@ def test_a_folder_gives_a_row_for_each_photo_and_each_failure(call, model, tmp_p
     assert "not an image, or damaged at its beginning: 3" in printed
     assert "photo or video in a format that is not read" in printed
     assert len((output / "failed.csv").read_text().splitlines()) == 1 + 3
-    assert not list((output / "claims").iterdir())
 
 
 def test_rows_are_those_of_the_predictor(call, model, tmp_path):
@@ -195,10 +193,10 @@ def test_a_missing_or_damaged_part_is_found(call, model, tmp_path):
     write_photos(tmp_path / "photos", 20)
     command = [tmp_path / "photos", tmp_path / "out", "--model", model]
     call(predict_many, *command)
-    part = tmp_path / "out" / "predictions" / "part-00001.parquet"
+    part = tmp_path / "out" / "predictions" / "part-000001.parquet"
     pq.write_table(pq.read_table(part)[:2], part)
     code, printed, _ = call(predict_many, *command)
-    assert code == 1 and "Incomplete: part-00001.parquet" in printed
+    assert code == 1 and "Incomplete: predictions/part-000001.parquet" in printed
 
 
 def test_throttling_is_tried_again_and_a_closed_storage_stops_the_run(model, monkeypatch):
@@ -280,40 +278,6 @@ def test_credentials_are_not_shown(text, harmless):
     assert storage.shown(text) == harmless
 
 
-def test_of_many_copies_one_gets_a_claim(tmp_path):
-    store = storage.Store(str(tmp_path))
-    for name in map(str, range(50)):
-        got, start = [], threading.Barrier(8)
-
-        def work(name: str = name, got: list = got, start: threading.Barrier = start) -> None:
-            start.wait()
-            got.append(store.create(f"claims/{name}", b"sign"))
-
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(got) == [False] * 7 + [True]
-
-
-def test_a_copy_that_is_silent_loses_its_claims(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "CLAIM_SECONDS", 1.5)
-    store = storage.Store(str(tmp_path))
-    killed, other = shards.Claims(store), shards.Claims(store)
-    store.create("claims/killed", b"the sign that stays")
-    with killed.claim("living") as is_mine:
-        assert is_mine
-        assert other.held() == {"killed", "living"}
-        with other.claim("living") as is_mine:
-            assert not is_mine
-        for _ in range(4):
-            time.sleep(0.5)
-            held = other.held()
-        assert held == {"living"}
-    assert other.held() == set()
-
-
 def test_parts_of_other_photos_are_found(call, model, tmp_path):
     """Somebody removed the manifest to list the photos again, or two lists came to one destination."""
     write_photos(tmp_path / "photos", 20)
@@ -325,15 +289,15 @@ def test_parts_of_other_photos_are_found(call, model, tmp_path):
     call(predict_many, tmp_path / "photos" / "lot [01]", tmp_path / "other", "--model", model)
     (tmp_path / "other" / "manifest.parquet").rename(tmp_path / "out" / "manifest.parquet")
     code, printed, _ = call(predict_many, tmp_path / "photos" / "lot [01]", tmp_path / "out", "--model", model)
-    assert code == 1 and "part-00000.parquet" in printed
+    assert code == 1 and "part-000000.parquet" in printed
 
 
 @pytest.mark.parametrize(
     ("source", "destination", "message"),
     [
-        ("gone", "out", "gone not found; check the address"),
+        ("gone", "out", "gone not found"),
         ("gone.csv", "out", "gone.csv: No such file"),
-        ("gone.parquet", "out", "gone.parquet not found"),
+        ("gone.parquet", "out", "cannot list gone.parquet: no such file; check the address"),
         ("bad.parquet", "out", "bad.parquet"),
         ("empty", "out", "no photos in"),
         ("empty.csv", "out", "no photos in"),
@@ -429,6 +393,12 @@ def start(source: str | Path, destination: str | Path, model: Path, *options: ob
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def wait_for_parts(process: subprocess.Popen, destination: Path, count: int) -> None:
+    """Wait until a process has written `count` parts, or has ended."""
+    while process.poll() is None and len(list((destination / "predictions").glob("part*"))) < count:
+        time.sleep(0.002)
+
+
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.stress)])
 def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, count):
     write_photos(tmp_path / "photos", count)
@@ -436,8 +406,7 @@ def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, cou
     chance = random.Random(count)
     for least in (1, count // 40):  # parts that are there before the kill
         process = start(tmp_path / "photos", tmp_path / "killed", model)
-        while process.poll() is None and len(list((tmp_path / "killed" / "predictions").glob("part*"))) < least:
-            time.sleep(0.002)
+        wait_for_parts(process, tmp_path / "killed", least)
         time.sleep(chance.uniform(0, 0.05))
         process.kill()
         process.communicate()
@@ -449,43 +418,92 @@ def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, cou
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
 
-def test_two_copies_at_once_share_the_work(model, tmp_path, monkeypatch):
-    names = write_photos(tmp_path / "photos", 300)
-    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
-    monkeypatch.setenv("CLAIM_SECONDS", "60")  # however busy this computer is
-    copies = [start(tmp_path / "photos", tmp_path / "out", model) for _ in range(2)]
-    printed = [copy.communicate(timeout=120)[0] for copy in copies]
-    assert [copy.returncode for copy in copies] == [0, 0]
-    assert all("300 photos found: 270 predicted, 30 failed" in text for text in printed)
-    assert [row["image_name"] for row in rows(tmp_path / "out")] == names
-    assert (tmp_path / "calls").stat().st_size == 270  # none was predicted twice
-    assert not list((tmp_path / "out" / "claims").iterdir())
+def test_a_second_copy_is_refused(call, model, tmp_path):
+    write_photos(tmp_path / "photos", 10)
+    command = [tmp_path / "photos", tmp_path / "out", "--model", model]
+    with storage.Store(str(tmp_path / "out")).lock("lock"):
+        code, _, error = call(predict_many, *command)
+        assert code == 2 and "start one copy, or give each a --shard of its own" in error
+        assert call(predict_many, *command, "--shard", "0/2")[0] == 0
+    assert call(predict_many, *command)[0] == 0
+
+
+def test_a_second_copy_on_an_object_store_ends_at_its_first_block(call, model, tmp_path, monkeypatch):
+    """Another machine's copy, which no lock can keep out, writes a part in the meantime."""
+    write_photos(tmp_path / "photos", 20)
+
+    def read(address: str) -> bytes:
+        fsspec.filesystem("memory").pipe_file("/shared/predictions/part-000001.parquet", b"of the other copy")
+        return Path(address).read_bytes()
+
+    monkeypatch.setattr(shards, "read", read)
+    code, _, error = call(predict_many, tmp_path / "photos", "memory://shared", "--model", model)
+    assert code == 2 and "another copy writes to memory://shared; start one copy" in error
+    assert fsspec.filesystem("memory").cat_file("/shared/predictions/part-000001.parquet") == b"of the other copy"
+
+
+def test_shards_share_the_photos_and_the_first_lists_them(call, model, tmp_path):
+    write_photos(tmp_path / "photos", 90)
+    call(predict_many, tmp_path / "photos", tmp_path / "whole", "--model", model)
+    command = [tmp_path / "photos", tmp_path / "out", "--model", model]
+    waiting = start(tmp_path / "photos", tmp_path / "out", model, "--shard", "2/3")
+    while waiting.poll() is None and not (tmp_path / "out" / "failed-2-of-3.csv").exists():
+        time.sleep(0.01)
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    # 90 photos are 9 blocks of 10, in one shard every third one.
+    for number in (0, 1):
+        code, printed, error = call(predict_many, *command, "--shard", f"{number}/3")
+        assert code == 0 and "30 photos found: 27 predicted, 3 failed" in printed, error
+    assert "30 photos found: 27 predicted, 3 failed" in waiting.communicate(timeout=60)[0]
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    failed = [(tmp_path / "out" / f"failed-{number}-of-3.csv").read_text().splitlines()[1:] for number in range(3)]
+    whole = (tmp_path / "whole" / "failed.csv").read_text().splitlines()[1:]
+    assert sorted(line for lines in failed for line in lines) == sorted(whole)
+    assert "90 photos found: 81 predicted, 9 failed" in call(predict_many, *command)[1]  # all shards are checked
+
+
+@pytest.mark.parametrize("shard", ["3/3", "0/0", "1", "a/b", "-1/3"])
+def test_a_wrong_shard_is_refused(call, model, tmp_path, shard):
+    code, _, error = call(predict_many, tmp_path, tmp_path / "out", "--model", model, f"--shard={shard}")
+    assert code == 2 and "is not N/M with N from 0 to M-1" in error
 
 
 def test_ctrl_c_says_how_to_continue(model, tmp_path):
     write_photos(tmp_path / "photos", 400)
     process = start(tmp_path / "photos", tmp_path / "out", model)
-    while process.poll() is None and not list((tmp_path / "out" / "predictions").glob("part*")):
-        time.sleep(0.002)
+    wait_for_parts(process, tmp_path / "out", 1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command continues" in error and "Traceback" not in error
-    # Only the claim that was just being removed may be left.
-    claimed = {f"part-{path.name}.parquet" for path in (tmp_path / "out" / "claims").iterdir()}
-    assert claimed <= {path.name for path in (tmp_path / "out" / "predictions").iterdir()}
 
 
-@pytest.fixture
-def s3(monkeypatch):
-    """The address of a bucket in an S3-compatible server on this computer, over which fsspec's s3:// goes."""
-    pytest.importorskip("s3fs", reason="no s3fs here")
-    server_module = pytest.importorskip("moto.server", reason="no moto server here")
-    server = server_module.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
+class LocalS3:
+    """A server on this computer that speaks S3's protocol, with a bucket; its text is the bucket's address."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+
+    def __str__(self) -> str:
+        return "s3://bucket"
+
+    def start(self) -> None:
+        """Start, also once more after an outage: the objects are still there."""
+        self.server = pytest.importorskip("moto.server").ThreadedMotoServer(port=self.port, verbose=False)
+        self.server.start()
+        self.port = self.server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        """Stop, so that connections are refused."""
+        self.server.stop()
+        self.server._server.server_close()
+
+
+def use_s3_at(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fsspec's s3:// go to a server on this computer, in this process and in those that it starts."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     for name, value in [
-        ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_DEFAULT_REGION", "us-east-1"),
@@ -493,8 +511,19 @@ def s3(monkeypatch):
         monkeypatch.setenv(name, value)
     storage.filesystem.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An S3-compatible server, over which fsspec's s3:// goes."""
+    pytest.importorskip("s3fs", reason="no s3fs here")
+    pytest.importorskip("moto.server", reason="no moto server here")
+    server = LocalS3()
+    use_s3_at(server.port, monkeypatch)
+    reset = urllib.request.Request(f"http://127.0.0.1:{server.port}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
     storage.filesystem("s3").mkdir("bucket")
-    yield "s3://bucket"
+    yield server
     server.stop()
     storage.filesystem.cache_clear()
 
@@ -502,19 +531,72 @@ def s3(monkeypatch):
 @pytest.mark.filterwarnings("default")  # of the server's libraries
 def test_from_s3_to_s3(call, model, tmp_path, s3):
     names = write_photos(tmp_path / "photos", 40)
-    storage.filesystem("s3").put(str(tmp_path / "photos"), "bucket/photos", recursive=True)
+    storage.filesystem("s3").put(str(tmp_path / "photos"), "bucket/photos", recursive=True, batch_size=4)
     command = [f"{s3}/photos", f"{s3}/out", "--model", model]
     code, printed, error = call(predict_many, *command)
     assert code == 0, error
     assert "40 photos found: 36 predicted, 4 failed" in printed
     assert [row["image_name"] for row in rows(f"{s3}/out")] == names
-    storage.filesystem("s3").rm_file("bucket/out/predictions/part-00002.parquet")
+    storage.filesystem("s3").rm_file("bucket/out/predictions/part-000002.parquet")
     assert call(predict_many, *command)[0] == 0
     code, _, error = call(predict_many, f"{s3}/gone", f"{s3}/other", "--model", model)
-    assert code == 2 and "s3://bucket/gone not found" in error
-    store = storage.Store(f"{s3}/out")
-    assert store.create("claims/x", b"one") and not store.create("claims/x", b"two")
-    assert store.fs.cat_file("claims/x") == b"one"
+    assert code == 2 and "no photos in s3://bucket/gone" in error
+
+
+@pytest.mark.filterwarnings("default")
+def test_each_object_is_one_photo(call, model, tmp_path, s3):
+    """S3 knows no folders: a name between two "/" may be empty, and "?" and "*" are characters like others."""
+    content = save_photo(tmp_path / "one.png").read_bytes()
+    names = ["a.png", "quest?ion/a.png", "quest?ion//a.png", "/a.png", "//a.png", "x[1]*/y/../a.png"]
+    for name in names:
+        storage.filesystem("s3").pipe_file(f"bucket/photos/{name}", content)
+    code, printed, error = call(predict_many, f"{s3}/photos", tmp_path / "out", "--model", model)
+    assert code == 0 and "6 photos found: 6 predicted, 0 failed" in printed, error
+    assert [row["image_name"] for row in rows(tmp_path / "out")] == sorted(names)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_missing_bucket_is_named_before_the_photos_are_listed(call, model, s3):
+    code, _, error = call(predict_many, f"{s3}/gone", "s3://nowhere/out", "--model", model)
+    assert code == 2 and "cannot write to s3://nowhere/out: no such bucket; create it first" in error
+
+
+class Overloaded(QuietHandler):
+    """Answers as an S3 that has too much to do, and counts how often it was asked."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        Overloaded.asked += 1
+        self.send_error(503)
+
+
+@pytest.mark.filterwarnings("default")
+def test_only_one_layer_tries_again(model, monkeypatch):
+    pytest.importorskip("s3fs", reason="no s3fs here")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        use_s3_at(server.server_port, monkeypatch)
+        assert shards.fetch({"address": b"s3://bucket/a.png"})["error"]
+        server.shutdown()
+    assert Overloaded.asked == config.STORAGE_ATTEMPTS
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_outage_of_s3_ends_in_a_sentence_and_the_command_continues(call, model, tmp_path, s3):
+    write_photos(tmp_path / "photos", 60)
+    storage.filesystem("s3").put(str(tmp_path / "photos"), "bucket/photos", recursive=True, batch_size=4)
+    call(predict_many, tmp_path / "photos", tmp_path / "whole", "--model", model)
+    process = start(f"{s3}/photos", tmp_path / "out", model)
+    wait_for_parts(process, tmp_path / "out", 1)
+    s3.stop()
+    _, error = process.communicate(timeout=120)
+    s3.start()
+    assert process.returncode == 2 and "run the same command again" in error
+    assert "Traceback" not in error and "Unclosed" not in error, error
+    process = start(f"{s3}/photos", tmp_path / "out", model)
+    assert "60 photos found: 54 predicted, 6 failed" in process.communicate(timeout=120)[0]
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
 
 
 @pytest.mark.stress
@@ -537,8 +619,7 @@ def test_ray_killed_ends_in_the_same_rows(tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while process.poll() is None and len(list((tmp_path / "killed" / "predictions").glob("part*"))) < least:
-            time.sleep(0.01)
+        wait_for_parts(process, tmp_path / "killed", least)
         time.sleep(chance.uniform(0, 1))
         process.kill()
         assert process.wait() == -signal.SIGKILL

@@ -1,17 +1,15 @@
-"""Files in folders and in object stores: read with patience, written as a whole, and no credentials in messages.
-
-Needs fsspec (requirements-cluster.txt).
-"""
+"""Files in folders and object stores: read with patience, write whole files, show no credentials. Needs fsspec."""
 
 import contextlib
 import functools
+import itertools
 import random
 import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 from fsspec.core import strip_protocol
@@ -19,57 +17,52 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 import config
 from viewpoint.common.cli import UserError, printable
-from viewpoint.common.files import write_atomically
+from viewpoint.common.files import lock, write_atomically
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
-MISSING = "no such file"
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
-
-Returned = TypeVar("Returned")
+ONE_COPY = "start one copy, or give each a --shard of its own"
 
 
 def shown(text: str) -> str:
     """A text without the credentials that addresses in it may hold: user:password@ and ?token=..."""
-    text = re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
-    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text)
+    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", re.sub(r"(\w://)[^/\s@]*@", r"\1", text))
 
 
 def reason_of(error: Exception) -> str:
     """Why something could not be read or written, without names and credentials."""
     if isinstance(error, PermissionError):
         return "permission denied"
-    return MISSING if isinstance(error, FileNotFoundError) else shown(printable(f"{type(error).__name__}: {error}"))
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return shown(printable(f"{type(error).__name__}: {error}"))
 
 
-def is_final(error: Exception) -> bool:
-    """Whether an error would be the same at a second try. Throttling and lost connections are not."""
-    is_refused = getattr(error, "status", 0) in {*range(400, 500)} - {408, 425, 429}  # of HTTP
-    return is_refused or isinstance(error, FINAL)
-
-
-def patiently(action: Callable[..., Returned], *arguments: object, **options: object) -> Returned:
-    """The result of an action on storage, tried several times, each time after a longer pause."""
-    for attempt in range(config.STORAGE_ATTEMPTS):
+def patiently(action: Callable[..., Any], *arguments: object, **options: object) -> Any:
+    """The result of an action on storage; after throttling or a lost connection it is tried again, ever later."""
+    for attempt in itertools.count(1):
         try:
             return action(*arguments, **options)
         except Exception as error:  # every storage raises types of its own
-            if is_final(error) or attempt + 1 == config.STORAGE_ATTEMPTS:
+            is_refused = getattr(error, "status", 0) in {*range(400, 500)} - {408, 425, 429}  # of HTTP
+            if is_refused or isinstance(error, FINAL) or attempt == config.STORAGE_ATTEMPTS:
                 raise
         # At random, so that many workers do not come back at the same moment.
-        time.sleep(config.STORAGE_PAUSE * 2**attempt * random.uniform(0.5, 1))
-    raise AssertionError
+        time.sleep(config.STORAGE_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1))
 
 
 @functools.cache
 def filesystem(protocol: str) -> Any:
     """The fsspec file system of a protocol, which finds its credentials itself. Raises UserError if there is none."""
-    # S3's would ask for the size of each photo first, to read parts of it at the same time.
-    options = {"max_concurrency": 1} if protocol in ("s3", "s3a") else {}
+    # S3's would ask for the size of each photo first, and repeat what failed up to 25 times, below patiently().
+    s3 = {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1}}}
     try:
-        # Without a cache of listings, because other copies write at the same time.
-        return fsspec.filesystem(protocol, use_listings_cache=False, **options)
+        # Without a cache of listings, because other machines write at the same time.
+        fs = fsspec.filesystem(protocol, use_listings_cache=False, **s3 if protocol in ("s3", "s3a") else {})
     except (ImportError, ValueError) as error:
         raise UserError(f"cannot open {protocol}:// addresses: {error}") from error
+    fs.retries = 1
+    return fs
 
 
 def protocol_of(address: str) -> str:
@@ -83,9 +76,7 @@ def local_path(address: str) -> Path:
 
 
 def read(address: str) -> bytes:
-    """The content of the file at an address."""
-    if protocol_of(address) == "file":
-        return local_path(address).read_bytes()
+    """The content of the file at an address or an absolute path."""
     return filesystem(protocol_of(address)).cat_file(address)
 
 
@@ -98,17 +89,9 @@ class Store:
         if protocol not in (*OBJECT_STORES, "file"):
             raise UserError(f"cannot write to {shown(address)}; give a folder, or an address in s3://, gs:// or az://")
         self.is_local = protocol == "file"
-        if self.is_local:
-            address = str(local_path(address))
-            try:
-                Path(address, "claims").mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"cannot write to {address}: {error.strerror}; give a folder") from error
-        self.fs = DirFileSystem(address, filesystem(protocol))
-        self.address = shown(address).rstrip("/")
-
-    def exists(self, name: str) -> bool:
-        return patiently(self.fs.exists, name)
+        self.full_address = str(local_path(address)) if self.is_local else address
+        self.address = shown(self.full_address).rstrip("/")
+        self.fs = DirFileSystem(self.full_address, filesystem(protocol))
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; [] when there is none."""
@@ -118,31 +101,24 @@ class Store:
             return []
 
     @contextlib.contextmanager
-    def write(self, name: str) -> Iterator[Path]:
-        """Yield a temporary path on this computer. When the block succeeds, it becomes the file `name`, as a whole."""
+    def write(self, name: str, is_new: bool = False) -> Iterator[Path]:
+        """Yield a temporary path on this computer. When the block succeeds, it becomes the file `name`, as a whole.
+
+        Raises UserError when it cannot, or when a file that `is_new` exists: another copy wrote it.
+        """
+        if is_new and patiently(self.fs.exists, name):
+            raise UserError(f"another copy writes to {self.address}; {ONE_COPY}")
         if self.is_local:
             with write_atomically(Path(self.address, name)) as path:
                 yield path
-        else:  # the store shows an object only when its upload is complete
-            with tempfile.TemporaryDirectory() as folder:
-                yield Path(folder, "file")
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, "file")
+            try:  # the store shows an object only when its upload is complete
                 patiently(self.fs.put_file, str(Path(folder, "file")), name)
+            except FileNotFoundError as error:
+                raise UserError(f"cannot write to {self.address}: no such bucket; create it first") from error
 
-    def create(self, name: str, content: bytes) -> bool:
-        """Write a small file unless it exists. Of several copies that try, one gets True."""
-        try:
-            if self.is_local:  # fsspec's own way would not be exclusive
-                with self.fs.open(name, "xb") as file:
-                    file.write(content)
-            else:
-                self.fs.pipe_file(name, content, mode="create")
-        except FileExistsError:
-            return False
-        except Exception as error:
-            if is_final(error):
-                raise
-            if self.exists(name):
-                return False
-            # Some object stores refuse conditional uploads. Then two copies may do one shard, which does no harm.
-            patiently(self.fs.pipe_file, name, content)
-        return True
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Keep other copies out during the block; an object store has no locks. Raises UserError when one works."""
+        return lock(Path(self.address, name), ONE_COPY) if self.is_local else contextlib.nullcontext()
