@@ -145,8 +145,7 @@ def decide(parts: tuple[Part, ...], strict: bool = False, views: tuple[str, ...]
     votes = count_votes(known)
     if views:
         return check_view(class_of(views), votes)
-    # A whole car with a dent is no close-up, but nobody said which side of it is seen.
-    if parts and (names <= VAGUE or names - DAMAGE == {"car"}):
+    if parts and names <= VAGUE:
         return None, NAMELESS
     if len(parts) > 2 and len(names) == 1 and any(votes.values()):
         return None, ONE_NAME  # the value that a tool gives every new region
