@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import imagehash
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -25,7 +26,8 @@ def perceptual_hash(path: Path) -> int:
     The first half is imagehash.dhash, which compares neighbouring pixels, the second imagehash.phash,
     which compares frequencies: each alone changes too much where a photo is plain or overexposed.
     """
-    image = open_image(path, HASHED_SIZE)
+    # Made small and grey once, which both hashes would do by themselves otherwise.
+    image = open_image(path, HASHED_SIZE).convert("L").resize((HASHED_SIZE, HASHED_SIZE), Image.Resampling.BOX)
     return int(str(imagehash.dhash(image)), 16) << HALF | int(str(imagehash.phash(image)), 16)
 
 
