@@ -205,9 +205,6 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "strengths of --augment": {
         "cache_scale": (1.25, (1.0, 4.0), "size of the cached photos relative to the training images cut from them"),
         "min_crop_area": (0.6, (0.01, 1.0), "smallest fraction of a photo that a crop keeps"),
-        "framed_share": (0.6, (0.0, 1.0), "fraction of images that show their vehicle larger, smaller or elsewhere"),
-        "min_vehicle_share": (0.4, (0.05, 1.0), "smallest fraction of such an image's width or height for its vehicle"),
-        "max_vehicle_share": (1.05, (0.05, 1.2), "largest such fraction; above 1 the ends of the vehicle are cut off"),
         "max_crop_stretch": (1.6, (1.0, 10.0), "largest change of a photo's aspect ratio by a crop"),
         "aliased_share": (0.3, (0.0, 1.0), "fraction of images resized without averaging, as phones do"),
         "rotated_share": (0.5, (0.0, 1.0), "fraction of images that are rotated"),

@@ -110,7 +110,7 @@ def write_dataset(
     with write_together([*written], [*others, parts, chart, description]) as temporaries:
         for path, table in (written | others).items():
             table.to_csv(temporaries[path], index=False, lineterminator="\n")
-        write_parts({path: (photo.parts, photo.size) for path, photo in photos.items()}, temporaries[parts])
+        write_parts({path: photo.parts for path, photo in photos.items()}, temporaries[parts])
         draw_class_distribution(tables, temporaries[chart])
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         temporaries[description].write_text(text, encoding="utf-8")

@@ -43,14 +43,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-import config
 from viewpoint.common.cli import UserError, resumable, run, writable
 from viewpoint.common.files import lock, remove
 from viewpoint.common.images import scale
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
-from viewpoint.data.parts import PARTS_NAME, read_drawn
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
@@ -63,7 +61,6 @@ from viewpoint.training.batches import (
     TrainingBatches,
     load_photos,
     one_hot,
-    vehicle_boxes,
 )
 from viewpoint.training.checkpoint import CHECKPOINT_NAME, Checkpoint, State, describe, load_state, save_state
 from viewpoint.training.drift import record_photos
@@ -162,15 +159,6 @@ def make_batches(
     images = load_photos("train", splits["train"]["file"], cached_size, cache_folder(settings), settings.quiet)
     strengths = settings.strengths() if settings.augment else None
     changes = {"flip": settings.flip, "strengths": strengths, "mixup": settings.mixup}
-    if settings.framed_share:
-        paths, labels = splits["train"]["image_path"].tolist(), splits["train"]["label"].tolist()
-        drawn = read_drawn(settings.dataset / PARTS_NAME, set(paths))
-        changes["boxes"] = vehicle_boxes(paths, labels, drawn) if drawn else None
-        # A Background with outlined parts is a close-up of a vehicle, and does not surround another.
-        empty = {path for path, (parts, _) in drawn.items() if not parts}
-        changes["scenes"] = [
-            row for row, path in enumerate(paths) if labels[row] == config.BACKGROUND and path in empty
-        ]
     targets = one_hot(splits["train"]["label"])
     batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, **changes)
     return batches, ImageBatches(val_images, one_hot(splits["val"]["label"]), settings.batch_size)

@@ -26,7 +26,6 @@ import hashlib
 import json
 import modulefinder
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,7 +48,6 @@ from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
 from viewpoint.data.duplicates import group_keys, group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
-from viewpoint.data.parts import PARTS_NAME
 from viewpoint.data.provenance import fingerprint, hash_photos, read_data
 from viewpoint.data.splits import assign, in_path_order
 from viewpoint.inference.predictor import Predictor
@@ -126,7 +124,6 @@ def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
 
 def train_fold(
     fold: dict[str, pd.DataFrame],
-    dataset: Path,
     data_dir: Path,
     seed: int,
     options: list[str],
@@ -139,8 +136,6 @@ def train_fold(
     with tempfile.TemporaryDirectory() as folder:
         for name, split in fold.items():
             split.to_csv(Path(folder) / f"{name}.csv", index=False)
-        if (dataset / PARTS_NAME).is_file():
-            shutil.copy(dataset / PARTS_NAME, folder)
         command = [sys.executable, str(PROJECT / "train.py"), "--dataset", folder, "--data", str(data_dir)]
         command += ["--models", folder, "--seed", str(seed), *options]
         started = time.monotonic()
@@ -163,10 +158,10 @@ def train_fold(
         }
 
 
-def describe_inputs(df: pd.DataFrame, parts: Path) -> str:
-    """A short hash of these photos, labels and parts, and of train.py and all modules of the project it imports."""
+def describe_inputs(df: pd.DataFrame) -> str:
+    """A short hash of these photos and labels, and of train.py and all modules of the project it imports."""
     content = df[["image_path", "label", "content"]].to_csv(index=False).encode()
-    for path in [*([parts] if parts.is_file() else []), *code_of_training()]:
+    for path in code_of_training():
         content += path.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -307,7 +302,7 @@ def main() -> None:
     keys = group_keys(paths, method.get("group_by")) if method.get("by") == "grouped" else None
     folds = make_folds(df, args.folds, group_photos(paths, find_near_duplicates(df), keys))
     other = read_other(args.other) if args.other else None
-    key = {"fingerprint": describe_inputs(df, args.dataset / PARTS_NAME), "split": method, "folds": args.folds}
+    key = {"fingerprint": describe_inputs(df), "split": method, "folds": args.folds}
     key |= {"options": args.options} | ({"other": str(args.other)} if args.other else {})
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done, rows = read_finished(args.output), []
@@ -316,7 +311,7 @@ def main() -> None:
             fold_key = {**key, "seed": seed, "fold": index}
             if json.dumps(fold_key) not in done:
                 print(f"Seed {seed}, fold {index + 1} of {args.folds}", flush=True)
-                row = {"key": fold_key, **train_fold(fold, args.dataset, data_dir, seed, args.options, other)}
+                row = {"key": fold_key, **train_fold(fold, data_dir, seed, args.options, other)}
                 with args.output.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 done[json.dumps(fold_key)] = row

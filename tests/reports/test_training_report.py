@@ -194,7 +194,7 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
     (dataset / "corrections.csv").write_text("image_path,label\nlot/said.jpg,FrontLeft\n")
     left, front = [((0, 0), (9, 9))], [((40, 0), (50, 9))]  # the nose at the right of the car's left side
     mirrored = (Part(("leftfrontdoor",), tuple(left)), Part(("bonnet",), tuple(front)))
-    write_parts({"lot/mirrored.jpg": (mirrored, (60, 10))}, dataset / "parts.jsonl")
+    write_parts({"lot/mirrored.jpg": mirrored}, dataset / "parts.jsonl")
     rear = config.CLASSES.index("Rear")
     contents = {"lot/sure.jpg": photo_hash(tmp_path / "photos" / "lot" / "sure.jpg")}
     write_out_of_fold({"lot/sure.jpg": np.eye(7)[rear]}, contents, dataset / "out_of_fold.csv")

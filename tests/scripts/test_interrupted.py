@@ -133,18 +133,6 @@ def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_pat
     assert not list(tmp_path.glob(".killed*"))
 
 
-def test_a_checkpoint_of_other_outlines_is_refused_where_images_are_framed_by_them(tmp_path):
-    splits = dict.fromkeys(("train", "val"), pd.DataFrame({"image_path": ["a.jpg"], "label": ["Front"]}))
-    options = {share: Settings(dataset=tmp_path, framed_share=share) for share in (0.0, 0.5)}
-    (tmp_path / "parts.jsonl").write_text("before")
-    before = {share: describe(settings, splits) for share, settings in options.items()}
-    (tmp_path / "parts.jsonl").write_text("after")
-    after = {share: describe(settings, splits) for share, settings in options.items()}
-    assert before[0.0] == after[0.0]
-    assert before[0.5].keys() == after[0.5].keys()
-    assert [name for name in after[0.5] if before[0.5][name] != after[0.5][name]] == ["parts.jsonl"]
-
-
 def describe(settings: Settings, splits: dict[str, pd.DataFrame]) -> dict[str, str]:
     return checkpoint.describe(vars(settings), splits)
 

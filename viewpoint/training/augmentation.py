@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from viewpoint.common.images import resize
-from viewpoint.data.parts import Box
 
 # --- Random changes for training ---------------------------------------------------
 
@@ -21,24 +20,16 @@ def augment(
     size: int,
     strengths: Mapping[str, float],
     random: np.random.Generator,
-    box: Box | None = None,
-    scene: np.ndarray | None = None,
 ) -> np.ndarray:
     """A random variant of a photo, as another camera or photographer might have taken it.
 
     Takes uint8 (height, width, 3) and gives uint8 (size, size, 3). It never mirrors, so the
     label stays. `strengths` has the names of config.TRAIN_OPTIONS["strengths of --augment"].
-    `box` is where the vehicle is, None when that is not known, and `scene` a photo without a
-    vehicle, uint8 like `pixels`, that may surround the photo where it is shrunk.
     """
     image = Image.fromarray(pixels)
     if random.random() < strengths["rotated_share"]:
-        degrees = random.uniform(-strengths["max_rotation"], strengths["max_rotation"])
-        image, box = rotate(image, degrees), box and rotate_box(box, degrees)
-    if box and random.random() < strengths["framed_share"]:
-        image = random_frame(image, size, box, scene, strengths, random)
-    else:
-        image = random_crop(image, size, strengths, random)
+        image = rotate(image, random.uniform(-strengths["max_rotation"], strengths["max_rotation"]))
+    image = random_crop(image, size, strengths, random)
     for enhance, change in (
         (ImageEnhance.Brightness, strengths["brightness_change"]),
         (ImageEnhance.Contrast, strengths["contrast_change"]),
@@ -71,69 +62,6 @@ def random_crop(
     left, top = random.uniform(0, width - crop_width), random.uniform(0, height - crop_height)
     box = (left, top, left + crop_width, top + crop_height)
     return random_resize(image, (size, size), box, strengths, random)
-
-
-def random_frame(
-    image: Image.Image,
-    size: int,
-    box: Box,
-    scene: np.ndarray | None,
-    strengths: Mapping[str, float],
-    random: np.random.Generator,
-) -> Image.Image:
-    """Frame the vehicle in `box` more tightly or from farther away, and resize to (size, size).
-
-    A photo does not show what is beyond its edges, so where the frame leaves it, its edge pixels
-    are repeated, or it is mirrored there, or lies on a plain color, on noise or on `scene`.
-    """
-    width, height = box[2] - box[0], box[3] - box[1]
-    smallest, largest = np.log([strengths["min_vehicle_share"], strengths["max_vehicle_share"]])
-    share = np.exp(random.uniform(smallest, largest))
-    stretch = np.exp(random.uniform(-1, 1) * np.log(strengths["max_crop_stretch"]) / 2)
-    frame_width = max(max(width, height) / share * stretch, 0.95 * width)
-    frame_height = max(max(width, height) / share / stretch, 0.95 * height)
-    left = random_start(box[0], box[2], frame_width, random)
-    top = random_start(box[1], box[3], frame_height, random)
-    # The part of the photo that the frame shows, and where in the frame, in pixels.
-    shown = max(0.0, left), max(0.0, top), min(1.0, left + frame_width), min(1.0, top + frame_height)
-    x0, x1 = (round((x - left) / frame_width * size) for x in (shown[0], shown[2]))
-    y0, y1 = (round((y - top) / frame_height * size) for y in (shown[1], shown[3]))
-    source = tuple(fraction * length for fraction, length in zip(shown, 2 * image.size, strict=True))
-    visible = random_resize(image, (max(1, x1 - x0), max(1, y1 - y0)), source, strengths, random)
-    if visible.size == (size, size):
-        return visible
-    if random.random() < 0.4:
-        margins = (y0, max(0, size - y0 - visible.height)), (x0, max(0, size - x0 - visible.width)), (0, 0)
-        padded = np.pad(np.asarray(visible), margins, mode="edge" if random.random() < 0.5 else "symmetric")
-        return Image.fromarray(np.ascontiguousarray(padded[:size, :size]))
-    frame = random_surroundings(size, scene, random)
-    frame.paste(visible, (x0, y0))
-    return frame
-
-
-def random_start(low: float, high: float, length: float, random: np.random.Generator) -> float:
-    """Where a frame of this length starts that shows all from `low` to `high`, or as much as it can.
-
-    All are fractions of the photo's width or height. The frame stays inside the photo if it can.
-    """
-    start = random.uniform(min(high - length, low), max(high - length, low))
-    return min(max(start, 0.0), 1.0 - length) if length <= 1 else start
-
-
-def random_surroundings(size: int, scene: np.ndarray | None, random: np.random.Generator) -> Image.Image:
-    """What a photo may lie on: black, white, another color, colored noise, or a part of `scene` if one is given."""
-    kind = random.integers(4 if scene is None else 6)
-    if kind < 3:
-        color = [(0, 0, 0), (255, 255, 255), tuple(random.integers(0, 256, 3).tolist())][kind]
-        return Image.new("RGB", (size, size), color)
-    if kind == 3 or scene is None:
-        noise = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-        return noise.resize((size, size), Image.Resampling.BICUBIC)
-    image = Image.fromarray(scene)
-    share = random.uniform(0.5, 1)
-    left, top = (random.uniform(0, length * (1 - share)) for length in image.size)
-    box = (left, top, left + share * image.width, top + share * image.height)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
 
 
 def random_resize(
@@ -189,14 +117,6 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
     padded = Image.fromarray(np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
     turned = padded.rotate(degrees, Image.Resampling.BILINEAR)
     return turned.crop((margin, margin, margin + width, margin + height))
-
-
-def rotate_box(box: Box, degrees: float) -> Box:
-    """The box around what was in `box` before rotate() turned the image; of a square image, else roughly."""
-    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
-    corners = np.array([(x, y) for x in box[0::2] for y in box[1::2]]) - 0.5
-    turned = np.clip(corners @ np.array([[cosine, -sine], [sine, cosine]]) + 0.5, 0, 1)
-    return *turned.min(axis=0).tolist(), *turned.max(axis=0).tolist()
 
 
 def resize_aliased(

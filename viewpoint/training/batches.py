@@ -24,8 +24,6 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.data.labeling import label_parts, part_names
-from viewpoint.data.parts import WHOLE_PHOTO, Box, Drawn, vehicle_box
 from viewpoint.training.augmentation import augment, mix
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
@@ -172,9 +170,7 @@ class TrainingBatches(ImageBatches):
 
     With `strengths` (see augmentation.augment) a random crop of each image is resized to `size`;
     without, the images must have that size. `flip` mirrors half of the images, `mixup` is the
-    alpha of mixup, 0 for none. `boxes` has where the vehicle of each image is, None where that is not
-    known; `scenes` are the rows without any vehicle. The same seed gives the same orders and the
-    same changes.
+    alpha of mixup, 0 for none. The same seed gives the same orders and the same changes.
     """
 
     def __init__(
@@ -187,11 +183,8 @@ class TrainingBatches(ImageBatches):
         flip: bool = False,
         strengths: Mapping[str, float] | None = None,
         mixup: float = 0.0,
-        boxes: Sequence[Box | None] | None = None,
-        scenes: Sequence[int] = (),
     ):
         super().__init__(images, targets, batch_size)
-        self.boxes, self.scenes = boxes, scenes
         self.size, self.seed, self.flip, self.strengths, self.mixup = size, seed, flip, strengths, mixup
         self.epoch = -1
         self.on_epoch_end()
@@ -213,9 +206,7 @@ class TrainingBatches(ImageBatches):
         """One training image and its target row, changed at random."""
         pixels, target = self.images[row], self.targets[row]
         if self.strengths is not None:
-            box = self.boxes[row] if self.boxes else None
-            scene = self.images[self.scenes[int(random.integers(len(self.scenes)))]] if self.scenes else None
-            pixels = augment(pixels, self.size, self.strengths, random, box, scene)
+            pixels = augment(pixels, self.size, self.strengths, random)
         if self.flip and random.random() < 0.5:
             pixels, target = mirror(pixels, target)
         return pixels, target
@@ -255,23 +246,6 @@ class FeatureBatches(keras.utils.PyDataset):
         while self.epoch < epoch:
             self.epoch += 1
             self.order = self.random.permutation(len(self.arrays[0]))
-
-
-def vehicle_boxes(image_paths: Sequence[str], labels: Sequence[str], drawn: Mapping[str, Drawn]) -> list[Box | None]:
-    """Where the vehicle of each photo is, from parts_file.read_drawn; None where that is not known.
-
-    A photo of the class Background counts as a whole. The box is not known for a vehicle whose label
-    does not follow from its parts, because a person has corrected it.
-    """
-
-    def box_of(image_path: str, label: str) -> Box | None:
-        if label == config.BACKGROUND:
-            return WHOLE_PHOTO
-        if image_path not in drawn or label_parts(part_names(drawn[image_path][0])) != label:
-            return None
-        return vehicle_box(drawn[image_path])
-
-    return [box_of(image_path, label) for image_path, label in zip(image_paths, labels, strict=True)]
 
 
 def mirror(pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

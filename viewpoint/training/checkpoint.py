@@ -14,7 +14,6 @@ import pandas as pd
 
 from viewpoint.common.cli import UserError, refuse_other_settings
 from viewpoint.common.files import write_atomically
-from viewpoint.data.parts import PARTS_NAME
 from viewpoint.training.batches import FeatureBatches, TrainingBatches
 
 CHECKPOINT_NAME = "checkpoint.npz"
@@ -49,7 +48,7 @@ ARRAYS = ("kept_weights", "variables", "best_weights")
 
 
 def describe(options: Mapping[str, object], splits: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """What the result of a training depends on: its options, which photos have which labels, and their outlines."""
+    """What the result of a training depends on: its options, and which photos have which labels."""
     settings = {name: str(value) for name, value in options.items() if name not in FREE_OPTIONS}
     # A training that was interrupted while it made its report has already replaced this model.
     replaced = (Path(str(options["models"])) / "model.keras").absolute()
@@ -60,9 +59,6 @@ def describe(options: Mapping[str, object], splits: dict[str, pd.DataFrame]) -> 
     for name in ("train", "val"):
         content = splits[name][["image_path", "label"]].to_csv(index=False)
         settings[f"{name}.csv"] = hashlib.sha256(content.encode()).hexdigest()[:12]
-    parts = Path(str(options["dataset"])) / PARTS_NAME
-    if options["framed_share"] and parts.is_file():
-        settings[PARTS_NAME] = hashlib.sha256(parts.read_bytes()).hexdigest()[:12]
     return settings
 
 
