@@ -27,7 +27,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Photo:
-    """An annotated photo: its parts under known names, and two hashes.
+    """An annotated photo: its parts under known names, two hashes, and the upright photo's width and height.
 
     `hash` is duplicates.perceptual_hash, `content` is provenance.photo_hash.
     """
@@ -35,6 +35,7 @@ class Photo:
     parts: tuple[Part, ...]
     hash: int
     content: str = ""
+    size: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, door_windows
 from viewpoint.common.cli import UserError, counted, escaped, printable
 from viewpoint.common.files import list_folder, relative_name
-from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines
+from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_parts_file, is_summary, read_summary
 from viewpoint.data.doubts import compare_places
@@ -413,8 +413,8 @@ def label_photos(
     def read_photo(image_path: str) -> Photo | ImageError:
         try:
             image_hash = perceptual_hash(folder / image_path)
-            parts = upright_parts(annotations[image_path].parts, folder / image_path)
-            return Photo(parts, image_hash, photo_hash(folder / image_path))
+            parts, size = upright_parts(annotations[image_path].parts, folder / image_path)
+            return Photo(parts, image_hash, photo_hash(folder / image_path), size)
         except ImageError as error:
             return error
 
@@ -545,14 +545,15 @@ def count_close_votes(rows: list[list], report: Report) -> None:
     (report.warnings if close > CLOSE_FRACTION * len(vehicles) else report.notes).append(text)
 
 
-def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[Part, ...]:
-    """The parts with outlines of the upright photo, also where they were drawn on the photo as stored.
+def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[tuple[Part, ...], tuple[int, int]]:
+    """The parts with outlines of the upright photo, also where they were drawn on the photo as stored, and its size.
 
     Browsers show a photo upright, so VIA's outlines are upright; older tools ignore the orientation.
     """
     width, height, orientation = stored_geometry(path)
+    size = upright_dimensions(width, height, orientation)
     if orientation == UPRIGHT:
-        return parts
+        return parts, size
     outlines = turn_outlines([outline for part in parts for outline in part.outlines], width, height, orientation)
     turned = iter(outlines)
-    return tuple(replace(part, outlines=tuple(next(turned) for _ in part.outlines)) for part in parts)
+    return tuple(replace(part, outlines=tuple(next(turned) for _ in part.outlines)) for part in parts), size
