@@ -28,6 +28,8 @@ annotations were not understood or are too few to split.
 import argparse
 import json
 import re
+import shlex
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -149,26 +151,30 @@ def review_labels(
     conflicts: list[tuple[str, str]],
     tables: dict[str, pd.DataFrame],
     args: argparse.Namespace,
-) -> None:
-    """Write review.html and say how to use it. Raises UserError when the model in --models cannot be used."""
+) -> int:
+    """Write review.html and say what was found; how many doubtful labels nobody has marked yet.
+
+    Raises UserError when the model in --models cannot be used.
+    """
     page, model = args.output / REVIEW_NAME, find_model(args.models)
     contents = {path: photo.content for path, photo in photos.items()}
     out_of_fold = read_out_of_fold(args.output / OUT_OF_FOLD_NAME, contents)
     splits = {path: name for name, table in tables.items() if name in SPLITS for path in table["image_path"]}
-    judges = (model, args.review, page, out_of_fold, conflicts, splits)
+    # As it was run, but with --resplit a mark would also move photos.
+    again = shlex.join(["python", "data_preparation.py", *(word for word in sys.argv[1:] if word != "--resplit")])
+    judges = (model, args.review, page, out_of_fold, conflicts, splits, again)
     try:
-        write_review(labelled, photos, corrections, args.data, *judges)
+        doubtful = write_review(labelled, photos, corrections, args.data, *judges)
     except UserError as error:
         raise UserError(f"no review page was written: {error} (--models is {args.models})") from error
-    serve = command("tools/review.py", [("--dataset", args.output, config.DATASET_DIR)])
-    print(f"Look at the labels: {serve} saves every mark as you make it.")
-    print(f"Or open {page} in a browser and put the {CORRECTIONS_NAME} that it saves into {args.output}/.")
+    print(f"Something speaks against {doubtful} of {counted(len(labelled), 'label')} that nobody has marked yet.")
     if out_of_fold:
         print(f"Models that did not learn them judged {counted(len(out_of_fold), 'label')} ({OUT_OF_FOLD_NAME}).")
     if model and len(out_of_fold) < len(labelled):
         print(f"{model} judged {'the others' if out_of_fold else 'the labels'}, although it may have learned them;")
         print("tools/crossval.py trains models that have not.")
-    print("Then run this script again; it applies the marks.")
+    print(f"Look at {page}: the most doubtful labels come first.")
+    return doubtful
 
 
 # --- Refusals ----------------------------------------------------------------------
@@ -346,17 +352,20 @@ def prepare(args: argparse.Namespace) -> int:
         print_changes(changes, written_to)
     if not refusal:
         print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
+    doubtful = 0
     if args.review and not labelled.empty:
-        review_labels(labelled, photos, corrections, conflicts, tables, args)
+        doubtful = review_labels(labelled, photos, corrections, conflicts, tables, args)
     if refusal:
         raise UserError(f"no splits were written: {refusal}") from refusal
-    print_next_step(args)
+    print_next_step(args, doubtful)
     return int(args.strict and bool(report.skipped))
 
 
-def print_next_step(args: argparse.Namespace) -> None:
-    """Print the command to run next."""
-    if args.split == "none":
+def print_next_step(args: argparse.Namespace, doubtful: int) -> None:
+    """Print the command to run next: the review of `doubtful` labels, if there are such, before the training."""
+    if doubtful:
+        print(f"Next: {command('tools/review.py', [('--dataset', args.output, config.DATASET_DIR)])}")
+    elif args.split == "none":
         print(f"Next: {command('test_predict.py', [('--images', args.output / f'{LABELS_NAME}.csv', None)])}")
     else:
         print(f"Next: {command('train.py', [('--dataset', args.output, config.DATASET_DIR)])}")

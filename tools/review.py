@@ -224,7 +224,7 @@ def main() -> None:
             pass
     marks = read_corrections(args.dataset / CORRECTIONS_NAME)
     print(f"\nStopped. {args.dataset / CORRECTIONS_NAME} has {counted(len(marks), 'mark')}.")
-    print("Next: run data_preparation.py again, with the options of its last run; it applies them.")
+    print(f"Next: {read_review(args.dataset / REVIEW_NAME)['again']}   # applies them")
 
 
 if __name__ == "__main__":

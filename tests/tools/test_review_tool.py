@@ -211,6 +211,19 @@ def test_twenty_marks_by_keyboard_are_in_the_file_and_in_a_second_tab(browser, s
     for _ in range(20):
         page.keyboard.press("u")
     wait_until(lambda: not marks_in(dataset))
+    # A reload leads to the first photo without a mark, and says what a mark on a marked photo replaces.
+    for _ in range(3):
+        page.keyboard.press("x")
+    page.get_by_text("3 marked, all saved").wait_for()
+    page.reload()
+    page.get_by_text("3 marked, all saved").wait_for()
+    assert page.locator(".card.current .path").text_content() == paths[3]
+    page.keyboard.press("k")
+    page.keyboard.press("4")
+    assert page.locator("#said").text_content() == f"{paths[2]}: → Rear instead of ✗ leave out"
+    for _ in range(4):
+        page.keyboard.press("u")
+    page.get_by_text("0 marked, all saved").wait_for()
     page.keyboard.press("z")
     image = page.locator("dialog img")
     wait_until(lambda: image.evaluate("image => image.naturalWidth") == 1600)

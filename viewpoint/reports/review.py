@@ -74,21 +74,24 @@ def write_review(
     out_of_fold: dict[str, dict[str, float]] | None = None,
     conflicts: Sequence[tuple[str, str]] = (),
     splits: Mapping[str, str] | None = None,
-) -> None:
+    again: str = "python data_preparation.py",
+) -> int:
     """Write the page with the `count` most doubtful labels of `df`, those already corrected last.
 
     `df` has the labels that the votes gave, `photos` the parts and hash of each image_path.
     `out_of_fold` has the probabilities of read_out_of_fold; `model` judges the other photos.
     `conflicts` are pairs of paths of nearly equal photos with different labels; they come first,
-    side by side. `splits` has the split of each photo. Photos that can no longer be read are left out.
+    side by side. `splits` has the split of each photo, and `again` is the command that applies the marks.
+    Photos that can no longer be read are left out. Returns how many labels without a correction are doubtful.
     """
     out_of_fold, splits = out_of_fold or {}, splits or {}
-    others = df[~df["image_path"].isin(out_of_fold)]
-    predictions = predict_classes(others, data, model) if model and len(others) else {}
     # Pairs whose photos have both been marked are settled, and photos that are gone show nothing.
     known, marked = set(df["image_path"]), set(corrections)
     conflicts = [pair for pair in conflicts if set(pair) <= known and not set(pair) <= marked]
     groups = group_pairs(conflicts)
+    # A model that learned both labels of a pair cannot say which of them is wrong.
+    others = df[~df["image_path"].isin({*out_of_fold, *groups})]
+    predictions = predict_classes(others, data, model) if model and len(others) else {}
     suspicions = find_suspicions(df, photos, predictions, out_of_fold, conflicts)
     order = card_order(df["image_path"].tolist(), suspicions, corrections, groups)[:count]
 
@@ -106,7 +109,8 @@ def write_review(
     labels = dict(zip(df["image_path"], df["label"], strict=True))
     content = {
         "data_set": data_set_id(path.parent),
-        "folder": path.parent.name,
+        "folder": str(path.parent),
+        "again": again,
         "cards": cards,
         "total": len(df),
         "doubtful": sum(bool(reasons) for _, reasons in suspicions),
@@ -120,6 +124,7 @@ def write_review(
     }
     with write_atomically(path) as temporary:
         temporary.write_text(render("review.html", content=content), encoding="utf-8")
+    return sum(bool(suspicions[i][1]) and path not in marked for i, path in enumerate(df["image_path"]))
 
 
 def make_card(
@@ -159,7 +164,7 @@ def read_review(path: Path) -> dict:
     try:
         found = re.search(r'<script type="application/json" id="content">(.*?)</script>', path.read_text("utf-8"), re.S)
         content = json.loads(found[1]) if found else {}
-        if {"data_set", "cards", "classes", "wrong"} <= content.keys():
+        if {"data_set", "cards", "classes", "wrong", "again"} <= content.keys():
             return content
     except (OSError, ValueError):
         pass
