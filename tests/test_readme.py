@@ -61,7 +61,7 @@ def scripts_and_options(line: str) -> list[tuple[str, set[str]]]:
         words = command.split()
         for index, word in enumerate(words):
             if re.fullmatch(r"(tools/)?\w+\.py", word) and (PROJECT / word).is_file():
-                own, _, passed_on = " ".join(words[index + 1 :]).partition(" -- ")
+                own, _, passed_on = f" {' '.join(words[index + 1 :])}".partition(" -- ")
                 found.append((word, set(re.findall(r"(?<!\S)--[\w-]+", own))))
                 found.append(("train.py", set(re.findall(r"(?<!\S)--[\w-]+", passed_on))))
     return found
