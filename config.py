@@ -104,7 +104,7 @@ GUIDE_FRAMES_PER_SECOND = 10  # at most; a phone that is kept busy becomes hot
 UNKNOWN = "Unknown"  # the prediction when the best score is lower than --unknown-below
 FRAMES_A_SECOND = 5  # frames of a video that are looked at
 
-# Which photos are hardly usable; docs/quality.md says on which photos these numbers were chosen.
+# Which photos are hardly usable; docs/predicting.md says on which photos these numbers were chosen.
 QUALITY_SIZE = 192  # width and height of the grey copy that is measured, in pixels
 TOO_DARK_BELOW = 65  # grey level, 0 to 255
 BRIGHT_SHARE = 0.02  # fraction of the pixels that must reach it

@@ -1,7 +1,7 @@
 """Whether a photo is usable at all: too dark, too bright, blurred. Needs Pillow and NumPy only.
 
 The thresholds are in config.py. What would need a vehicle detector is not told: a vehicle that is
-too small, cut off or tilted. docs/quality.md says how good the answers are.
+too small, cut off or tilted. docs/predicting.md says how good the answers are.
 """
 
 import numpy as np
