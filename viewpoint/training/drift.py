@@ -7,6 +7,8 @@ test treats them so.
 
 Source: Rabanser et al., Failing Loudly (2019), https://arxiv.org/abs/1810.11953, in which tests of what a
 trained classifier makes of the photos found drift best.
+
+Needs TensorFlow.
 """
 
 import json
