@@ -19,13 +19,13 @@ from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, door_windows
 from viewpoint.common.cli import UserError, counted, escaped, printable
 from viewpoint.common.files import list_folder, relative_name
-from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines
+from viewpoint.common.images import UPRIGHT, File, ImageError, image_error, is_photo, stored_geometry, turn_outlines
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_parts_file, is_summary, read_summary
 from viewpoint.data.doubts import compare_places
 from viewpoint.data.duplicates import perceptual_hash
 from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
-from viewpoint.data.provenance import photo_hash
+from viewpoint.data.provenance import content_hash
 
 NOT_USED = "annotation file not used"
 NOT_READ = "looks like annotations in a format that is not read"
@@ -129,15 +129,16 @@ def read_dataset(folder: Path | str, reading: Reading | None = None) -> tuple[pd
     for reason, names in listing.left_out.items():
         for name in names:
             report.skip(reason, name)
-    files = read_files(listing.files, folder, reading, report)
-    found = [path for path in listing.files if is_photo(path)]
-    report.photos_found = len(found)
-    annotations = match_photos(files, found, folder, reading, report)
-    unread = find_unread(listing.files, files, folder, report)
-    for path in found:
-        if relative_name(path, folder) not in annotations:
+    paths = [path for path in listing.files if not is_summary(path)]
+    files = read_files(paths, folder, reading, report)
+    photos_found = {path: relative_name(path, folder) for path in paths if is_photo(path)}
+    report.photos_found = len(photos_found)
+    annotations = match_photos(files, photos_found, folder, reading, report)
+    unread = find_unread(paths, files, folder, report)
+    for path, name in photos_found.items():
+        if name not in annotations:
             is_perhaps = path.stem in unread or not unread.isdisjoint(path.parents)
-            report.leave_out(PERHAPS if is_perhaps else NEVER, relative_name(path, folder))
+            report.leave_out(PERHAPS if is_perhaps else NEVER, name)
     table, photos = label_photos(annotations, folder, reading, report)
     return table, photos, report
 
@@ -179,7 +180,7 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
     files = {}
     passed_over = Counter[str]()
     for path in paths:
-        if not format_of(path) or is_summary(path):
+        if not format_of(path):
             continue
         name = relative_name(path, folder)
         try:
@@ -212,7 +213,7 @@ def find_unread(
         if path in files or path.suffix.lower() in config.IMAGE_EXTENSIONS or is_parts_file(path):
             continue
         if format_of(path):
-            about.update([] if is_summary(path) else [path.parent])
+            about.add(path.parent)
         elif what := describe_unread(path):
             found[path.parent, what].append(path)
             about.add(path.stem if what in ONE_A_PHOTO else path.parent)
@@ -223,11 +224,14 @@ def find_unread(
 
 
 def match_photos(
-    files: dict[Path, AnnotationFile], photos: list[Path], folder: Path, reading: Reading, report: Report
+    files: dict[Path, AnnotationFile], photos: Mapping[Path, str], folder: Path, reading: Reading, report: Report
 ) -> dict[str, Annotated]:
-    """What the files say of each photo that they name: {image_path relative to `folder`: ...}, sorted."""
+    """What the files say of each photo that they name: {image_path: ...}, sorted.
+
+    `photos` has the image_path of each photo, relative to `folder`.
+    """
     matches = match_names(folder, {path: [e.filename for e in file.entries] for path, file in files.items()}, photos)
-    by_stem = {path.with_suffix(""): relative_name(path, folder) for path in photos}
+    by_stem = {path.with_suffix(""): image_path for path, image_path in photos.items()}
     candidates: dict[str, list[Annotated]] = defaultdict(list)
     moved = Counter[str]()
     meanings = window_meanings(files)
@@ -411,12 +415,17 @@ def label_photos(
     """Label the photos that were understood and can be read: (parse_dataset's table, photos by path)."""
 
     def read_photo(image_path: str) -> Photo | ImageError:
+        path = folder / image_path
         try:
-            image_hash = perceptual_hash(folder / image_path)
-            parts = upright_parts(annotations[image_path].parts, folder / image_path)
-            return Photo(parts, image_hash, photo_hash(folder / image_path))
+            # Opened once: each photo comes over the network only once, and all three are of the same content.
+            with path.open("rb") as file:
+                image_hash = perceptual_hash(file)
+                parts = upright_parts(annotations[image_path].parts, file)
+                return Photo(parts, image_hash, content_hash(file))
         except ImageError as error:
             return error
+        except OSError as error:
+            return image_error(error, path)
 
     labels = decide_all(annotations, reading, report)
     photos = {}
@@ -545,12 +554,12 @@ def count_close_votes(rows: list[list], report: Report) -> None:
     (report.warnings if close > CLOSE_FRACTION * len(vehicles) else report.notes).append(text)
 
 
-def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[Part, ...]:
+def upright_parts(parts: tuple[Part, ...], file: File) -> tuple[Part, ...]:
     """The parts with outlines of the upright photo, also where they were drawn on the photo as stored.
 
     Browsers show a photo upright, so VIA's outlines are upright; older tools ignore the orientation.
     """
-    width, height, orientation = stored_geometry(path)
+    width, height, orientation = stored_geometry(file)
     if orientation == UPRIGHT:
         return parts
     outlines = turn_outlines([outline for part in parts for outline in part.outlines], width, height, orientation)
