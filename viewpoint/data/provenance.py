@@ -61,7 +61,10 @@ def photo_hash(path: Path | str) -> str:
 def content_hash(file: io.BufferedReader) -> str:
     """photo_hash of an opened file."""
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()[:HASH_LENGTH]
+    content = hashlib.sha256()
+    while block := file.read(1 << 20):
+        content.update(block)
+    return content.hexdigest()[:HASH_LENGTH]
 
 
 def hash_photos(paths: Iterable[Path | str]) -> list[str]:
