@@ -13,7 +13,7 @@ from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import Judgements, write_review
 from viewpoint.reports.training import Background, write_report
-from viewpoint.training.drift import Photos, compare
+from viewpoint.training.drift import PhotoStatistics, compare
 
 
 def serious_faults(page, axe: str) -> list[str]:
@@ -77,7 +77,7 @@ def test_the_page_of_explanations(browser, axe, tmp_path):
 
 
 def test_the_page_of_drift(browser, axe, tmp_path):
-    before, now = Photos(), Photos()
+    before, now = PhotoStatistics(), PhotoStatistics()
     for index in range(60):
         before.add("Rear", 0.9 + index / 1000, "")
         now.add("Front", 0.9, "too dark")
