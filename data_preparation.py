@@ -31,6 +31,7 @@ import re
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -71,7 +72,7 @@ from viewpoint.data.splits import (
 )
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
-from viewpoint.reports.review import find_model, write_review
+from viewpoint.reports.review import Judgements, find_model, write_review
 
 # The part lists belong to config.py; people import them together with the functions that use them.
 FRONT_PARTS, REAR_PARTS = config.FRONT_PARTS, config.REAR_PARTS
@@ -162,9 +163,9 @@ def review_labels(
     splits = {path: name for name, table in tables.items() if name in SPLITS for path in table["image_path"]}
     # As it was run, but with --resplit a mark would also move photos.
     again = shlex.join(["python", "data_preparation.py", *(word for word in sys.argv[1:] if word != "--resplit")])
-    judges = (model, args.review, page, out_of_fold, conflicts, splits, again)
+    judged = Judgements(model, out_of_fold, conflicts, splits, again)
     try:
-        doubtful = write_review(labelled, photos, corrections, args.data, *judges)
+        doubtful = write_review(labelled, photos, corrections, args.data, args.review, page, judged)
     except UserError as error:
         raise UserError(f"no review page was written: {error} (--models is {args.models})") from error
     print(f"Something speaks against {doubtful} of {counted(len(labelled), 'label')} that nobody has marked yet.")
@@ -251,16 +252,19 @@ def regular_expression(text: str) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Turn photos with part annotations into labelled splits.")
-    add = parser.add_argument
+    add_reading_options(parser.add_argument)
+    add_split_options(parser.add_argument)
+    args = parser.parse_args()
+    if args.group_by and args.split != "grouped":
+        parser.error("--group-by is for --split grouped")
+    return args
+
+
+def add_reading_options(add: Callable[..., object]) -> None:
+    """Add the options of how the annotations are read."""
     add("--data", type=Path, default=config.DATA_DIR, help="folder of photos and annotation files, at any depth")
     add("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
     add("--label-key", default=config.IDENTITY_KEY, help="region attribute that names the part")
-    add(
-        "--split",
-        choices=["stratified", "grouped", "none"],
-        default="stratified",
-        help="with equal class fractions, also with each folder in one split, or one file with all labels",
-    )
     add(
         "--empty",
         choices=["background", "skip"],
@@ -283,6 +287,17 @@ def parse_arguments() -> argparse.Namespace:
         "who faces the car",
     )
     add("--follow-links", action="store_true", help="also read what links in the folder lead to outside of it")
+    add("--strict", action="store_true", help="exit with 1 when anything was skipped")
+
+
+def add_split_options(add: Callable[..., object]) -> None:
+    """Add the options of the splits and of the review page."""
+    add(
+        "--split",
+        choices=["stratified", "grouped", "none"],
+        default="stratified",
+        help="with equal class fractions, also with each folder in one split, or one file with all labels",
+    )
     add("--val-share", type=FRACTION, default=config.VAL_SHARE, help="fraction of the photos for validation")
     add("--test-share", type=FRACTION, default=config.TEST_SHARE, help="fraction of the photos for the test")
     add(
@@ -308,11 +323,6 @@ def parse_arguments() -> argparse.Namespace:
         help=f"also write a page with the N most doubtful labels ({config.REVIEW_IMAGES} without N)",
     )
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of a trained model for --review to compare with")
-    add("--strict", action="store_true", help="exit with 1 when anything was skipped")
-    args = parser.parse_args()
-    if args.group_by and args.split != "grouped":
-        parser.error("--group-by is for --split grouped")
-    return args
 
 
 def main() -> int:

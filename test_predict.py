@@ -94,12 +94,12 @@ def predict_images(
     images_path: Path | str | Sequence[Path | str],
     output_path: Path | str,
     options: Options | None = None,
-    then: Callable[[Prediction], None] = lambda prediction: None,
+    on_prediction: Callable[[Prediction], None] = lambda prediction: None,
 ) -> Outcome:
     """Predict every photo and video of `images_path`, one path or several, and write `output_path`.
 
     Without `labels_path`, the class names come from the model's labels.txt or from inside the
-    model. `then` is called with each photo's prediction, also when it failed, and with the best
+    model. `on_prediction` is called with each photo's prediction, also when it failed, and with the best
     frames of videos. Memory does not grow with the number of names that a CSV or standard input
     gives. Raises UserError when the model, its labels or the photos cannot be found, or when no photo
     at all could be read.
@@ -110,7 +110,7 @@ def predict_images(
     predictor = Predictor(model_path, labels_path, options.unknown_below, options.tta)
     classes = predictor.labels if options.all_probabilities else ()
     rows = RowFormat(options.file_format, classes, bool(inputs.videos))
-    outcome, known = Outcome(inputs, then), KnownPhotos(Path(model_path))
+    outcome, known = Outcome(inputs, on_prediction), KnownPhotos(Path(model_path))
     settings = {
         "labels": ", ".join(predictor.labels),
         "unknown-below": options.unknown_below,
@@ -312,7 +312,7 @@ def predict_and_report(args: argparse.Namespace) -> int:
         if args.contact_sheet:
             reports.append(least_certain)
 
-    def then(photo: Prediction) -> None:
+    def on_prediction(photo: Prediction) -> None:
         for report in reports:
             report.add(photo)
 
@@ -331,7 +331,7 @@ def predict_and_report(args: argparse.Namespace) -> int:
         best_frames=best_frames,
         threads=args.threads,
     )
-    outcome = predict_images(args.model, args.labels, args.images, args.output, options, then)
+    outcome = predict_images(args.model, args.labels, args.images, args.output, options, on_prediction)
     with contextlib.redirect_stdout(messages):
         print_summary(outcome, args.output, threshold)
         known = print_known(outcome)

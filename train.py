@@ -31,7 +31,7 @@ labels. They are only learned from, never measured on.
 import datetime
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from viewpoint.common.tensorflow import import_tensorflow
@@ -52,7 +52,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import write_report
+from viewpoint.reports.training import Background, write_report
 from viewpoint.training import optimization
 from viewpoint.training.batches import (
     FeatureBatches,
@@ -200,14 +200,13 @@ def train_phase(
     epochs = settings.phase1_epochs if phase == 1 else settings.phase2_epochs
     phase_batches: TrainingBatches | FeatureBatches = batches
     validation: ImageBatches | tuple[np.ndarray, ...] = val_batches
-    if phase == 1 and settings.phase1_views:
-        # The frozen backbone gives the same features in every epoch: compute them once.
-        network = head
+    computes_once = phase == 1 and settings.phase1_views > 0
+    network = head if computes_once else keras.Sequential([extractor, head])
+    if computes_once:
+        # The frozen backbone gives the same features in every epoch.
         features = compute_features(extractor, batches, settings.phase1_views, settings.quiet)
         phase_batches = FeatureBatches(features, settings.batch_size, settings.seed)
         validation = compute_features(extractor, val_batches, 1, settings.quiet)
-    else:
-        network = keras.Sequential([extractor, head])
     network.compile(
         optimizer=optimization.make_optimizer(phase, epochs * len(phase_batches), settings),
         loss=optimization.make_loss(settings),
@@ -345,25 +344,31 @@ def train_and_report(settings: Settings) -> None:
     without_labels = unlabelled.describe() if unlabelled else None
     found = {"temperature": temperature, "suggestion": suggestion, "learned_without_labels": without_labels}
     found["robustness_images"] = ROBUSTNESS_IMAGES
-    report(model, splits, test_images, hashes["test"], data, history, found, settings)
+    report(Trained(model, data, history, found), splits, test_images, hashes["test"], settings)
     remove(settings.models / CHECKPOINT_NAME)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave: the model, what it knows of its data, one dict an epoch, and what was found besides.
+
+    `found` has the temperature, the suggested threshold, and what was learned without labels.
+    """
+
+    model: keras.Model
+    data: ModelData
+    history: list[dict]
+    found: dict
+
+
 def report(
-    model: keras.Model,
-    splits: dict[str, pd.DataFrame],
-    test_images: Images,
-    hashes: list[str],
-    data: ModelData,
-    history: list[dict],
-    found: dict,
-    settings: Settings,
+    trained: Trained, splits: dict[str, pd.DataFrame], test_images: Images, hashes: list[str], settings: Settings
 ) -> None:
     """Measure the trained model on the test split; write the report and the history, and print the summary.
 
-    `test_images` and `hashes` belong to the photos of the test split, in its order; `found` has what
-    the training found: the temperature, the suggested threshold, what was learned without labels.
+    `test_images` and `hashes` belong to the photos of the test split, in its order.
     """
+    model, data, history, found = trained.model, trained.data, trained.history, trained.found
     test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
     robustness = measure_robustness(model, test, probabilities, settings.seed, settings.batch_size, settings.quiet)
@@ -379,8 +384,8 @@ def report(
         changes=changes_since_previous(earlier, data, settings),
         heat=lambda rows, classes: compute_heat(model, scale(np.stack([test_images[row] for row in rows])), classes),
     )
-    figures = (history, recorded | found, settings.models / "report", robustness, data.training, previous, source)
-    metrics = write_report(splits, probabilities, *figures)
+    background = Background(robustness, data.training, previous, source)
+    metrics = write_report(splits, probabilities, history, recorded | found, settings.models / "report", background)
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted, scores, test["label"], hashes, strict=True)
     add_to_history(settings.models, data, settings, metrics, list(rows))

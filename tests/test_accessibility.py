@@ -11,9 +11,9 @@ from viewpoint.reports.drift import Unusual, render_page
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.pages import render
 from viewpoint.reports.pictures import data_uri
-from viewpoint.reports.review import write_review
-from viewpoint.reports.training import write_report
-from viewpoint.training.drift import Photos, compare
+from viewpoint.reports.review import Judgements, write_review
+from viewpoint.reports.training import Background, write_report
+from viewpoint.training.drift import PhotoStatistics, compare
 
 
 def serious_faults(page, axe: str) -> list[str]:
@@ -35,7 +35,8 @@ def test_the_review_page(browser, axe, tmp_path):
     write_via(photos / "via.json", {f"{seed}.jpg": parts for seed in range(3)})
     df, found, _ = read_dataset(photos)
     says = {"1.jpg": {"Rear": 1.0}}
-    write_review(df, found, {}, photos, None, 9, tmp_path / "review.html", says, [("0.jpg", "2.jpg")])
+    judged = Judgements(None, says, [("0.jpg", "2.jpg")])
+    write_review(df, found, {}, photos, 9, tmp_path / "review.html", judged)
     for width in (1280, 390):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto((tmp_path / "review.html").as_uri())
@@ -58,7 +59,7 @@ def test_the_report_of_a_training(browser, axe, tmp_path):
     log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0, "phase": 1, "epoch": 1, "kept": True}
     settings = {"backbone": "MobileNetV2", "temperature": None, "suggestion": None}
     splits = dict.fromkeys(("train", "val", "test"), split)
-    write_report(splits, probabilities, [log], settings, tmp_path / "report", {"clean": 0.9}, source=source)
+    write_report(splits, probabilities, [log], settings, tmp_path / "report", Background({"clean": 0.9}, source=source))
     for width in (1280, 390):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto((tmp_path / "report" / "index.html").as_uri())
@@ -76,7 +77,7 @@ def test_the_page_of_explanations(browser, axe, tmp_path):
 
 
 def test_the_page_of_drift(browser, axe, tmp_path):
-    before, now = Photos(), Photos()
+    before, now = PhotoStatistics(), PhotoStatistics()
     for index in range(60):
         before.add("Rear", 0.9 + index / 1000, "")
         now.add("Front", 0.9, "too dark")

@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -75,6 +76,41 @@ def test_the_package_does_not_import_the_tools():
     for path in FILES.values():
         names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
         assert not {name for name in names if name and (name in tools or name.startswith("tools"))}
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Every function of the scripts, the package and the tools, with the place where it is."""
+    for path in [*FILES.values(), *(PROJECT / "tools").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                yield f"{path.relative_to(PROJECT)}:{node.lineno} {node.name}", node
+
+
+def test_a_function_has_at_most_50_lines_and_7_parameters():
+    for place, node in functions():
+        assert node.end_lineno - node.lineno < 50, place
+        named = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
+        # The batches of train.py lose their options for framed photos soon.
+        assert len(set(named) - {"self", "cls"}) <= 7 or "batches.py" in place, place
+
+
+def test_options_are_passed_by_name_and_not_as_a_tuple_with_a_star():
+    tuples = {"about", "draw", "figures", "how", "judges", "numbers", "options", "sources"}
+    for place, node in functions():
+        for call in (inner for inner in ast.walk(node) if isinstance(inner, ast.Call)):
+            starred = {ast.unparse(argument.value) for argument in call.args if isinstance(argument, ast.Starred)}
+            assert not tuples & starred, place
+        assert not node.args.vararg or node.args.vararg.arg not in tuples, place
+
+
+def test_a_module_that_imports_tensorflow_says_so():
+    for path in [*FILES.values(), *(PROJECT / "tools").glob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+        imported = {alias.name for node in nodes for alias in node.names}
+        said = f"{path.stem} {ast.get_docstring(tree)}".lower()
+        if {name.split(".")[0] for name in imported} & {"tensorflow", "keras"}:
+            assert "tensorflow" in said or "keras" in said, path
 
 
 def test_every_command_line_is_made_in_one_place():

@@ -145,11 +145,11 @@ def load_plainly(file: Path, size: int) -> np.ndarray:
 def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> None:
     """Compare the time to predict a folder of photos, and the answers."""
     files = [item.file for item in find_inputs(folder)]
-    options = ("--model", model, "--images", folder, "--output", folder.parent / "predictions.csv")
+    arguments = ("--model", model, "--images", folder, "--output", folder.parent / "predictions.csv")
     compare(
         f"prediction, {len(files)} photos, {name}",
         lambda: predict(model, files, load_plainly),
-        lambda: run_script(PROJECT / "test_predict.py", *options),
+        lambda: run_script(PROJECT / "test_predict.py", *arguments),
         rounds,
     )
     plain = predict(model, files, load_plainly)
@@ -190,12 +190,12 @@ def benchmark_growth(model: Path, folder: Path) -> None:
     for count in COUNTS:
         photos = folder / f"annotated {count}"
         write_annotated_photos(count, photos)
-        for script, options in (
+        for script, arguments in (
             ("data_preparation.py", ("--data", photos, "--output", folder / "dataset")),
             ("test_predict.py", ("--model", model, "--images", photos, "--output", folder / "predictions.csv")),
         ):
             started = time.perf_counter()
-            memory = peak_memory(PROJECT / script, *options)
+            memory = peak_memory(PROJECT / script, *arguments)
             seconds = time.perf_counter() - started
             print(f"{script}, {count:,} photos: {seconds:.1f} s, {memory:.0f} MiB", flush=True)
 

@@ -42,7 +42,7 @@ from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.outputs import STRETCH_COLUMNS
 from viewpoint.reports.drift import Unusual, describe, render_page
 from viewpoint.reports.pictures import data_uri, thumbnail
-from viewpoint.training.drift import Change, Photos, compare, distances, open_photos, read_reference
+from viewpoint.training.drift import Change, PhotoStatistics, compare, distances, open_photos, read_reference
 from viewpoint.training.network import load_model
 
 # Below this agreement of model.keras with the predictions, they are of another model or of other photos.
@@ -96,13 +96,13 @@ def read_objects(path: Path) -> Iterator[dict]:
         yield from stream_table(path)[1]
 
 
-def count_and_draw(path: Path, seed: int) -> tuple[Photos, list[Row]]:
+def count_and_draw(path: Path, seed: int) -> tuple[PhotoStatistics, list[Row]]:
     """Everything in the predictions counted, and at most config.DRIFT_PHOTOS rows drawn at random.
 
     Memory does not grow with the number of rows, except for a number each. Raises UserError when there are none.
     Source of the drawing: Vitter, Random sampling with a reservoir (1985), algorithm R.
     """
-    photos, drawn, rng = Photos(), list[Row](), random.Random(seed)
+    photos, drawn, rng = PhotoStatistics(), list[Row](), random.Random(seed)
     for number, row in enumerate(tqdm(read_predictions(path), "Reading", unit="row")):
         photos.add(row.best_class, row.score, row.quality)
         if number < config.DRIFT_PHOTOS:
@@ -114,7 +114,7 @@ def count_and_draw(path: Path, seed: int) -> tuple[Photos, list[Row]]:
     return photos, drawn
 
 
-def look_at(model: keras.Model, photos: Photos, drawn: list[Row], folder: Path) -> list[Row]:
+def look_at(model: keras.Model, photos: PhotoStatistics, drawn: list[Row], folder: Path) -> list[Row]:
     """Add sizes, formats and features of the drawn photos, and return those that could be read.
 
     Raises UserError when none could, or when the model says something else of them than the predictions.
@@ -136,7 +136,9 @@ def look_at(model: keras.Model, photos: Photos, drawn: list[Row], folder: Path) 
     return rows
 
 
-def find_unusual(before: Photos, now: Photos, rows: list[Row], folder: Path) -> tuple[list[Unusual], float]:
+def find_unusual(
+    before: PhotoStatistics, now: PhotoStatistics, rows: list[Row], folder: Path
+) -> tuple[list[Unusual], float]:
     """The photos least like the earlier ones, and the fraction that is less like them than 95 % of these are."""
     away = distances(now.features, before.features)
     far = float(np.mean(away > np.quantile(distances(before.features, before.features), 0.95)))
@@ -148,7 +150,7 @@ def find_unusual(before: Photos, now: Photos, rows: list[Row], folder: Path) -> 
     return shown, far
 
 
-def print_summary(changes: list[Change], before: Photos, now: Photos, output: Path) -> None:
+def print_summary(changes: list[Change], before: PhotoStatistics, now: PhotoStatistics, output: Path) -> None:
     """Say what changed, and what did not."""
     opened = f"{counted(len(now), 'new photo')}, {len(now.files)} of them opened"
     print(f"\n{opened}, against {len(before)} that the model did not learn from")

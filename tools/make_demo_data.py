@@ -103,8 +103,8 @@ class Panel:
 def build_car(random: np.random.Generator, style: str = "cars") -> list[Panel]:
     """A sedan, an SUV or with the style "vans" a van, of random proportions: its panels, both sides."""
     suv = random.random() < 0.5 or style == "vans"
-    front, half_width = random.uniform(2.0, 2.4), random.uniform(0.82, 0.95)
-    rear = -front
+    front, w = random.uniform(2.0, 2.4), random.uniform(0.82, 0.95)  # w is half the width
+    rear, r = -front, 0.8 * w  # r is half the width of the roof
     sill, waist = random.uniform(0.25, 0.4), random.uniform(0.9, 1.05)
     roof = waist + random.uniform(0.5, 0.7)
     screen_base, screen_top = random.uniform(0.8, 1.1), random.uniform(0.2, 0.5)
@@ -112,18 +112,7 @@ def build_car(random: np.random.Generator, style: str = "cars") -> list[Panel]:
     back_base = rear + (0.02 if suv else 0.7)
     if style == "vans":
         screen_base, screen_top, back_top, roof = front - 0.5, front - 0.9, rear + 0.1, roof + 0.5
-    bumper, lamp = sill + 0.42 * (waist - sill), 0.55 * half_width
-    roof_half_width = 0.8 * half_width
-
-    def across(x0: float, x1: float, y0: float, y1: float, z0: float, z1: float) -> np.ndarray:
-        """A panel that spans the width from y0 to y1, leaning from (x0, z0) to (x1, z1)."""
-        return np.array([(x0, y0, z0), (x0, y1, z0), (x1, y1, z1), (x1, y0, z1)])
-
-    def along(x0: float, x1: float, z0: float, z1: float, y: float = half_width) -> np.ndarray:
-        """An upright panel of the left side, from x0 to x1 and z0 to z1."""
-        return np.array([(x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)])
-
-    w, r = half_width, roof_half_width
+    bumper, lamp = sill + 0.42 * (waist - sill), 0.55 * w
     plate_z = sill + 0.15
     panels = [
         Panel("frontbumper", across(front, front, -w, w, sill, bumper), "body"),
@@ -140,19 +129,18 @@ def build_car(random: np.random.Generator, style: str = "cars") -> list[Panel]:
         corners = np.array([(x0, -w, waist), (x0, w, waist), (x1, r, roof), (x1, -r, roof)])
         panels.append(Panel(name, corners, "#31424f"))
 
-    middle = random.uniform(-0.3, 0.0)
-    rear_door = rear + random.uniform(1.0, 1.2)
+    middle, rear_door = random.uniform(-0.3, 0.0), rear + random.uniform(1.0, 1.2)
     board = sill + 0.1
     left = [
         Panel("leftheadlamp", across(front, front, lamp, w, bumper, waist), "#fff6c8"),
         Panel("lefttaillamp", across(rear, rear, lamp, w, bumper, waist), "#c01818"),
-        Panel("leftfender", along(screen_base, front, sill, waist), "body"),
-        Panel("leftfrontdoor", along(middle, screen_base, board, waist), "body"),
-        Panel("leftreardoor", along(rear_door, middle, board, waist), "body"),
-        Panel("leftqpanel", along(rear, rear_door, sill, waist), "body"),
-        Panel("leftrunningboard", along(rear_door, screen_base, sill, board), "#303030"),
+        Panel("leftfender", along(screen_base, front, sill, waist, w), "body"),
+        Panel("leftfrontdoor", along(middle, screen_base, board, waist, w), "body"),
+        Panel("leftreardoor", along(rear_door, middle, board, waist, w), "body"),
+        Panel("leftqpanel", along(rear, rear_door, sill, waist, w), "body"),
+        Panel("leftrunningboard", along(rear_door, screen_base, sill, board, w), "#303030"),
         Panel("leftorvm", across(0.75, 0.75, w, w + 0.24, waist, waist + 0.17), "body", bias=0.3),
-        Panel("doorhandle", along(middle + 0.05, middle + 0.25, waist - 0.15, waist - 0.1), "#202020", bias=0.2),
+        Panel("doorhandle", along(middle + 0.05, middle + 0.25, waist - 0.15, waist - 0.1, w), "#202020", bias=0.2),
     ]
     window = np.array([(screen_base, w, waist), (back_base, w, waist), (back_top, r, roof), (screen_top, r, roof)])
     left.append(Panel(None, window, "#31424f"))
@@ -162,6 +150,16 @@ def build_car(random: np.random.Generator, style: str = "cars") -> list[Panel]:
         for part in left
     ]
     return panels + left + right
+
+
+def across(x0: float, x1: float, y0: float, y1: float, z0: float, z1: float) -> np.ndarray:
+    """A panel that spans the width from y0 to y1, leaning from (x0, z0) to (x1, z1)."""
+    return np.array([(x0, y0, z0), (x0, y1, z0), (x1, y1, z1), (x1, y0, z1)])
+
+
+def along(x0: float, x1: float, z0: float, z1: float, y: float) -> np.ndarray:
+    """An upright panel of the left side, `y` metres from the middle, from x0 to x1 and z0 to z1."""
+    return np.array([(x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)])
 
 
 def build_wheel(x: float, y: float) -> list[Panel]:
@@ -260,7 +258,14 @@ def draw_car(
         canvas.polygon(outline, fill=tuple(int(c * brightness) for c in base), outline="#101010")
         id_canvas.polygon(outline, fill=index)
 
-    id_map = np.asarray(ids)
+    return image, *find_visible(panels, outlines, np.asarray(ids))
+
+
+def find_visible(panels: list[Panel], outlines: list[Outline], id_map: np.ndarray) -> tuple[list[Region], np.ndarray]:
+    """The regions of the parts that can be seen, and draw_car's part map.
+
+    `id_map` (HEIGHT, WIDTH) holds 1 + the index of the panel drawn at each pixel, or 0.
+    """
     regions: list[Region] = []
     part_map = np.zeros_like(id_map)
     for index, (panel, outline) in enumerate(zip(panels, outlines, strict=True), start=1):
@@ -269,7 +274,7 @@ def draw_car(
         if panel.name and pixels >= MIN_VISIBLE_PIXELS and pixels >= MIN_VISIBLE_SHARE * polygon_area(inside):
             regions.append(make_region(panel.name, outline, (0, 0, WIDTH, HEIGHT)))
             part_map[id_map == index] = len(regions)
-    return image, regions, part_map
+    return regions, part_map
 
 
 def faces(panel: Panel, camera: np.ndarray) -> bool:

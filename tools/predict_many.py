@@ -161,7 +161,7 @@ def main() -> int:
     settings = {
         "model": hashlib.sha256(model).hexdigest(),
         "labels": list(load_model(args.model, args.labels)[2]),
-        "source": str(storage.local_path(args.source)) if is_local else storage.shown(args.source),
+        "source": str(storage.local_path(args.source)) if is_local else storage.redact(args.source),
         "unknown_below": args.unknown_below,
         "tta": args.tta,
     }

@@ -10,7 +10,7 @@ from viewpoint.annotations.photo import Part
 from viewpoint.data.labeling import (
     NAMELESS,
     ONE_NAME,
-    UNKNOWN,
+    UNKNOWN_PARTS,
     decide,
     extract_viewpoint_label,
     label_parts,
@@ -129,9 +129,9 @@ def parts(*names: str) -> tuple[Part, ...]:
         (["bonnet", "frontbumper", "frontws", "grille", "tyre", ""], ("Front", "")),
         (["bonnet", "frontbumper", "frontws", "grille", ""], (None, NAMELESS)),
         # A name that no list knows could vote like any other, also among many.
-        (["bonnet", "frontbumper", "frontws", "grille", "tyre", "lefheadlamp"], (None, UNKNOWN)),
+        (["bonnet", "frontbumper", "frontws", "grille", "tyre", "lefheadlamp"], (None, UNKNOWN_PARTS)),
         (["bonnet", "frontbumper", "leftheadlamp", "leftorvm", "stossfaenger"], ("FrontLeft", "")),
-        (["motorhaube", "stossfaenger"], (None, UNKNOWN)),
+        (["motorhaube", "stossfaenger"], (None, UNKNOWN_PARTS)),
         # A number plate as a region's name is no part.
         (["bonnet", "leftheadlamp", "KA01AB1234"], ("FrontLeft", "")),
         (["KA01AB1234"], (None, NAMELESS)),

@@ -28,7 +28,7 @@ from viewpoint.common.cli import run
 from viewpoint.common.images import load_image, scale
 from viewpoint.data.provenance import ModelData, as_text, fingerprint
 from viewpoint.handoff.agreement import Converted, choose_by_class, compare
-from viewpoint.handoff.card import model_card
+from viewpoint.handoff.card import Origin, model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.folder import write_snippets
 from viewpoint.handoff.metadata import add_metadata, read_metadata
@@ -421,7 +421,7 @@ def write_card(folder: Path, metrics: bytes | None, summary: bytes | None = None
     for name, text in (("metrics.json", metrics), ("summary.json", summary)):
         if text is not None:
             (folder / name).write_bytes(text)
-    return model_card(made_of(), SIZE, config.CLASSES, {}, folder / "metrics.json", folder / "summary.json")
+    return model_card(made_of(), SIZE, config.CLASSES, {}, Origin(folder / "metrics.json", folder / "summary.json"))
 
 
 def test_the_card_quotes_the_figures_of_training_and_data(tmp_path, capsys):

@@ -25,6 +25,7 @@ from viewpoint.data.dataset import COLUMNS, SPLITS
 from viewpoint.data.labeling import read_names
 from viewpoint.data.scan import read_dataset
 from viewpoint.reports import review
+from viewpoint.reports.review import Judgements
 
 FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
 REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")
@@ -171,7 +172,7 @@ def test_the_page_shows_conflicts_side_by_side_and_where_one_may_stop(browser, p
     predictions = {"lot/05.jpg": {"Rear": 0.9, "FrontLeft": 0.1}}
     pairs = [("lot/03.jpg", "lot/08.jpg"), ("lot/03.jpg", "gone.jpg"), ("lot/01.jpg", "lot/02.jpg")]
     corrections = {"lot/01.jpg": "FrontLeft", "lot/02.jpg": "RearRight"}  # settled
-    review.write_review(df, read_photos, corrections, photos, None, 99, page, predictions, pairs)
+    review.write_review(df, read_photos, corrections, photos, 99, page, Judgements(None, predictions, pairs))
     view = browser.new_page()
     view.goto(page.as_uri())
     assert view.locator(".group").count() == 1
@@ -283,7 +284,7 @@ def test_every_photo_comes_into_view_on_a_large_screen_too(browser, tmp_path):
     annotated = {f"{index:03}.jpg": FRONT_LEFT if index % 2 else REAR_RIGHT for index in range(200)}
     write_via(tmp_path / "photos" / "via.json", annotated)
     df, photos, _ = read_dataset(tmp_path / "photos")
-    review.write_review(df, photos, {}, tmp_path / "photos", None, 4000, tmp_path / "review.html")
+    review.write_review(df, photos, {}, tmp_path / "photos", 4000, tmp_path / "review.html", Judgements())
     page = browser.new_page(viewport={"width": 3840, "height": 2160})
     page.goto((tmp_path / "review.html").as_uri())
     for name, count in (("RearRight", 100), ("FrontLeft", 100), ("", 200)):
@@ -465,7 +466,7 @@ def test_of_a_pair_only_a_model_that_did_not_learn_it_says_which_is_wrong(browse
     page_path = photos.parent / "dataset" / "review.html"
     pairs = [("lot/01.jpg", "lot/02.jpg")]
     model = Path("model.tflite")
-    assert review.write_review(df, read_photos, {}, photos, model, 99, page_path, out_of_fold, pairs) == 2
+    assert review.write_review(df, read_photos, {}, photos, 99, page_path, Judgements(model, out_of_fold, pairs)) == 2
     page = open_page(browser, photos)
     assert page.get_by_role("button", name="Accept").count() == accepts
     reasons = page.locator(".card .reasons li").all_text_contents()
@@ -492,7 +493,7 @@ def test_a_link_of_the_report_leads_to_its_photo(browser, tmp_path):
         save_photo(tmp_path / "photos" / f"{index:03}.jpg", seed=0, size=(24, 16 + index % 30))
     write_via(tmp_path / "photos" / "via.json", {f"{index:03}.jpg": FRONT_LEFT for index in range(120)})
     df, found, _ = read_dataset(tmp_path / "photos")
-    review.write_review(df, found, {}, tmp_path / "photos", None, 4000, tmp_path / "review.html")
+    review.write_review(df, found, {}, tmp_path / "photos", 4000, tmp_path / "review.html", Judgements())
     for width in (1280, 390):
         page = browser.new_page(viewport={"width": width, "height": 800})
         for name in ("097.jpg", "055.jpg"):
@@ -509,7 +510,7 @@ def test_enter_and_one_click_accept_the_class_of_the_model(browser, photos, tmp_
     (photos.parent / "dataset").mkdir()
     page_path = photos.parent / "dataset" / "review.html"
     splits = {path: "test" if "03" in path else "train" for path in df["image_path"]}
-    review.write_review(df, read_photos, {}, photos, None, 99, page_path, says, (), splits)
+    review.write_review(df, read_photos, {}, photos, 99, page_path, Judgements(None, says, (), splits))
     page = open_page(browser, photos, "#photo=lot/03.jpg")
     # The report of a training links to a photo in this way.
     assert current_photo(page) == "lot/03.jpg"
@@ -562,7 +563,7 @@ def test_a_model_that_contradicts_a_label_brings_it_to_the_front(photos, monkeyp
     )
     df, read_photos, _ = read_dataset(photos)
     page = photos.parent / "review.html"
-    review.write_review(df, read_photos, {}, photos, Path("model.tflite"), 3, page)
+    review.write_review(df, read_photos, {}, photos, 3, page, Judgements(Path("model.tflite")))
     [content] = re.findall(r'id="content">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
     cards = json.loads(content)["cards"]
     assert len(cards) == 3

@@ -84,7 +84,7 @@ def test_the_report_is_written_in_full(splits, tmp_path):
     robustness = {"clean": 1.0, "blur": 0.5}
     suggestion = {"photos": 10, "threshold": 0.4, "answered": 1.0, "accuracy": 1.0, "lower_bound": 0.98, "missing": 0}
     settings = SETTINGS | {"temperature": 0.5, "suggestion": suggestion}
-    report.write_report(splits, one_hot_with_doubt(labels), HISTORY, settings, tmp_path, robustness)
+    report.write_report(splits, one_hot_with_doubt(labels), HISTORY, settings, tmp_path, report.Background(robustness))
     test = json.loads((tmp_path / "metrics.json").read_text())["test"]
     assert test["accuracy"] == 1
     assert test["accuracy_interval_95"] == pytest.approx([0.722, 1], abs=0.001)  # Wilson's for 10 of 10
@@ -126,7 +126,9 @@ def test_the_report_opens_with_what_changed_since_the_previous_training(splits, 
     old = [labels[0], "Background", *labels[2:]]
     new = ["Background", *labels[1:]]
     previous = Previous("an id", "a date", list(range(10)), compare(labels, old, new))
-    report.write_report(splits, one_hot_with_doubt(new), HISTORY, SETTINGS, tmp_path, None, "new id", previous)
+    report.write_report(
+        splits, one_hot_with_doubt(new), HISTORY, SETTINGS, tmp_path, report.Background(None, "new id", previous)
+    )
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "Against the previous training (an id, a date), on the photos that both tested: 10 photos" in page
     assert page.index("no real difference") < page.index("Newly wrong") < page.index("Newly right")
@@ -138,7 +140,7 @@ def test_the_report_opens_with_what_changed_since_the_previous_training(splits, 
 
 def test_a_file_name_that_is_html_is_text(splits, tmp_path):
     probabilities = one_hot_with_doubt(["Rear"] * 10)
-    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path)
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path, report.Background())
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "&lt;img src=x onerror=alert(1)&gt;.jpg" in page
     assert "<img src=x" not in page
@@ -149,7 +151,7 @@ def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser
     predicted = [*labels[:8], "Rear", "Front"]
     probabilities = one_hot_with_doubt(predicted)
     probabilities[8] = probabilities[8] ** 0.5 / (probabilities[8] ** 0.5).sum()  # less sure
-    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "report")
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "report", report.Background())
     page = browser.new_page(viewport={"width": 390, "height": 800})
     requests, problems = [], []
     page.on("request", lambda request: request.url.startswith("data:") or requests.append(request.url))
@@ -219,7 +221,7 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
         "lot/said.jpg": "model's error",
     }
     splits = {"train": test, "val": test, "test": test}
-    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "r", source=source)
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path / "r", report.Background(source=source))
     assert asked == [rear] * 6
     page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
     assert "Of 6 mistakes: 3 where the label looks wrong, 1 of ambiguous views, 2 that are the model&#39;s." in page
@@ -237,9 +239,11 @@ def test_a_reliability_diagram_needs_200_photos(splits, tmp_path):
     many = pd.concat([splits["test"]] * 20, ignore_index=True)
     splits = {**splits, "test": many}
     probabilities = one_hot_with_doubt(many["label"].tolist())
-    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path)
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path, report.Background())
     assert (tmp_path / "reliability.png").is_file()
     assert "No reliability diagram" not in (tmp_path / "index.html").read_text(encoding="utf-8")
     # The diagram of an earlier training would be taken for one of this training.
-    report.write_report({**splits, "test": many[:10]}, probabilities[:10], HISTORY, SETTINGS, tmp_path)
+    report.write_report(
+        {**splits, "test": many[:10]}, probabilities[:10], HISTORY, SETTINGS, tmp_path, report.Background()
+    )
     assert not (tmp_path / "reliability.png").exists()

@@ -15,7 +15,7 @@ from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
 from viewpoint.data.doubts import find_suspicions
 from viewpoint.data.duplicates import find_conflicts, near_duplicates
-from viewpoint.data.labeling import UNKNOWN, extract_viewpoint_label, part_names
+from viewpoint.data.labeling import UNKNOWN_PARTS, extract_viewpoint_label, part_names
 from viewpoint.data.scan import MIRRORED, read_dataset
 
 
@@ -137,7 +137,7 @@ def test_the_planted_faults_are_found(tmp_path):
     labelled = [path for path in foreign if path in found]
     assert labelled and all("unknown" in found[path][1] for path in labelled)
     left_out = [path for path in foreign if path not in found]
-    assert all(path in report.skipped[UNKNOWN] for path in left_out)
+    assert all(path in report.skipped[UNKNOWN_PARTS] for path in left_out)
 
 
 def test_the_same_seed_draws_the_same_photo():

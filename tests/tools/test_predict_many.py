@@ -208,10 +208,10 @@ def test_throttling_is_tried_again_and_a_closed_storage_stops_the_run(model, mon
             raise answer
         return answer
 
-    assert storage.patiently(read) == b"content"
+    assert storage.with_retries(read) == b"content"
     tries = []
     with pytest.raises(PermissionError):
-        storage.patiently(lambda: tries.append(1) or (_ for _ in ()).throw(PermissionError()))
+        storage.with_retries(lambda: tries.append(1) or (_ for _ in ()).throw(PermissionError()))
     assert len(tries) == 1
 
 
@@ -275,7 +275,7 @@ def test_photos_that_alone_cannot_be_read_fail(call, model, tmp_path, monkeypatc
     ],
 )
 def test_credentials_are_not_shown(text, harmless):
-    assert storage.shown(text) == harmless
+    assert storage.redact(text) == harmless
 
 
 def test_parts_of_other_photos_are_found(call, model, tmp_path):

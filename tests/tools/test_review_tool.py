@@ -24,7 +24,7 @@ from viewpoint.common.files import lock
 from viewpoint.data.corrections import read_corrections
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.scan import read_dataset
-from viewpoint.reports.review import write_review
+from viewpoint.reports.review import Judgements, write_review
 
 COUNT = 24
 
@@ -43,7 +43,7 @@ def dataset(tmp_path) -> Path:
     (folder / "summary.json").write_text('{"data_dir": "../photos", "id": "an id"}')
     df, found, _ = read_dataset(photos)
     says = {path: {"Front": 0.9, "FrontLeft": 0.1} for path in df["image_path"]}
-    write_review(df, found, {}, photos, None, 99, folder / "review.html", says)
+    write_review(df, found, {}, photos, 99, folder / "review.html", Judgements(None, says))
     return folder
 
 

@@ -24,7 +24,7 @@ from viewpoint.inference.predictor import Result
 from viewpoint.reports.drift import describe, describe_share
 from viewpoint.training import drift
 from viewpoint.training.drift import (
-    Photos,
+    PhotoStatistics,
     compare,
     compare_features,
     compare_scores,
@@ -96,9 +96,9 @@ SHARES = [0.25, 0.22, 0.16, 0.1, 0.06, 0.06, 0.15]
 
 def draw(
     rng: np.random.Generator, count: int, shares=SHARES, dark=0.01, shift=0.0, opened: int | None = None
-) -> Photos:
+) -> PhotoStatistics:
     """Photos whose scores depend on their class, and whose 40 features depend on 5 hidden causes, as real ones do."""
-    photos = Photos()
+    photos = PhotoStatistics()
     classes = rng.choice(len(shares), count, p=shares)
     for index, score in zip(classes, rng.beta(8 - classes * 0.5, 1), strict=True):
         photos.add(config.CLASSES[index], float(score), "too dark" if rng.random() < dark else "")
@@ -110,7 +110,7 @@ def draw(
     return photos
 
 
-def is_drift(before: Photos, now: Photos) -> bool:
+def is_drift(before: PhotoStatistics, now: PhotoStatistics) -> bool:
     return any(change.is_drift for change in compare(before, now))
 
 
@@ -152,7 +152,7 @@ def test_a_certain_but_small_change_among_very_many_photos_is_no_drift():
 
 
 def test_what_changed_in_words():
-    before, now = Photos(), Photos()
+    before, now = PhotoStatistics(), PhotoStatistics()
     for count, name in ((9, "Rear"), (91, "Front")):
         for index in range(count):
             before.add(name, 0.5 + index / 200, "too dark" if index == 0 else "")
@@ -225,7 +225,7 @@ def predict(model, files: list[Path], output: Path, file_format: str = "csv") ->
     """Write what test_predict.py would write of these photos with this model."""
     rows = RowFormat(file_format)
     lines = [rows.header]
-    for file, scores in zip(files, open_photos(Photos(), model, files, quiet=True)[1], strict=True):
+    for file, scores in zip(files, open_photos(PhotoStatistics(), model, files, quiet=True)[1], strict=True):
         name = config.CLASSES[scores.argmax()]
         lines.append(
             rows.line(file.name, Result(name, float(scores.max()), name, quality=quality_reasons(open_image(file))))

@@ -23,7 +23,7 @@ READERS: dict[str, tuple[Reader, ...]] = {
     ".csv": (via_csv.read,),
     ".xml": (cvat.read,),
 }
-UNKNOWN = {
+NOT_UNDERSTOOD = {
     ".json": "neither VIA 1, VIA 2, COCO nor LabelMe; export the annotations as one of these",
     ".csv": "not the CSV that VIA exports",
     ".xml": "not the XML that CVAT exports for images",
@@ -60,4 +60,4 @@ def read_annotation_file(path: Path, label_key: str = config.IDENTITY_KEY) -> An
         if file is not None:
             file.notes = notes + file.notes
             return settle(file)
-    raise ValueError(UNKNOWN[suffix])
+    raise ValueError(NOT_UNDERSTOOD[suffix])

@@ -51,16 +51,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     if not isinstance(images, list) or not isinstance(annotations, list):
         return None
     file = AnnotationFile()
-    entries: dict[Target, str] = {}
-    views: dict[Target, tuple[str, ...]] = defaultdict(tuple)
-    for number, image in enumerate(images):
-        name = image.get("file_name") or image.get("path") if isinstance(image, dict) else None
-        if isinstance(name, str) and name:
-            target = id_text(image.get("id")), name
-            entries.setdefault(target, f"image {number}")
-            views[target] += views_of(said_of_photo(image))
-        else:
-            file.malformed.append(f"image {number}")
+    entries, views = read_images(images, file.malformed)
     proper = [annotation for annotation in annotations if isinstance(annotation, dict)]
     targets = find_targets(list(entries), proper)
     names, name_notes = find_names(content.get("categories"), proper)
@@ -75,12 +66,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         for target in found:
             parts[target].append(part)
     lost += len(annotations) - len(proper)
-    blank = sum(id_text(reference_of(annotation)) == "" for annotation in proper)
-    if lost > len(annotations) / 2 or blank > BLANK_FRACTION * len(annotations):
-        raise ValueError(
-            f"{lost} of its {counted(len(annotations), 'annotation')} lead to no image, so that parts of any photo "
-            "may be missing; export it again"
-        )
+    refuse_lost(lost, proper, len(annotations))
     refuse_restarted_ids(proper, unused=sum(not parts[target] for target in entries) / max(1, len(entries)))
     if shared:
         photos = {target for group in shared for target in group}
@@ -99,6 +85,26 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
             problem = LOST
         file.entries.append(Entry(key, target[1], tuple(parts[target]), problem, views=views[target]))
     return file
+
+
+def read_images(
+    images: Iterable[object], malformed: list[str]
+) -> tuple[dict[Target, str], dict[Target, tuple[str, ...]]]:
+    """The images of a file with a name for messages, and what is said of the view of each whole photo.
+
+    Images without a file name are added to `malformed`.
+    """
+    entries: dict[Target, str] = {}
+    views: dict[Target, tuple[str, ...]] = defaultdict(tuple)
+    for number, image in enumerate(images):
+        name = image.get("file_name") or image.get("path") if isinstance(image, dict) else None
+        if isinstance(image, dict) and isinstance(name, str) and name:
+            target = id_text(image.get("id")), name
+            entries.setdefault(target, f"image {number}")
+            views[target] += views_of(said_of_photo(image))
+        else:
+            malformed.append(f"image {number}")
+    return entries, views
 
 
 def make_part(annotation: dict, name: str) -> Part:
@@ -132,6 +138,16 @@ def reference_of(annotation: dict) -> object:
     """What an annotation says of its image: its id, or else its file name."""
     reference = annotation.get("image_id")
     return annotation.get("file_name") if reference is None else reference
+
+
+def refuse_lost(lost: int, annotations: list[dict], count: int) -> None:
+    """Raise ValueError when too many of the file's `count` annotations lead to no image, or name none."""
+    blank = sum(id_text(reference_of(annotation)) == "" for annotation in annotations)
+    if lost > count / 2 or blank > BLANK_FRACTION * count:
+        raise ValueError(
+            f"{lost} of its {counted(count, 'annotation')} lead to no image, so that parts of any photo "
+            "may be missing; export it again"
+        )
 
 
 def find_targets(images: list[Target], annotations: list[dict]) -> list[tuple[Target, ...]]:

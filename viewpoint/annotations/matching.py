@@ -52,7 +52,7 @@ class Match:
     found_as: str = ""
 
     @property
-    def is_elsewhere(self) -> bool:
+    def was_moved(self) -> bool:
         """Whether the photo is not where the name says, but was found by it."""
         return self.found_as not in ("", OTHER_SPELLING)
 
@@ -65,13 +65,13 @@ class Name:
     photo: str | None = None
     reason: str = ""
     found_as: str = ""
-    fits: int = 0  # how well `photo` fits
+    rank: int = 0  # how well `photo` fits
     meant: str = ""  # the path that it means: two names with the same are the same name
     is_outside: bool = False  # leads out of the folder
     original: str | None = None  # the file outside to which it leads
     parts: list[str] = field(default_factory=list)  # the folders and the file name in it
-    ending: str = ""  # those of the folders that there are, as Photos.ending gives them
-    elsewhere: str | None = None  # the only photo that fits in another place
+    path_end: str = ""  # those of the folders that there are, as PhotoIndex.longest_path_end gives them
+    candidate: str | None = None  # the only photo that fits in another place
 
     @property
     def is_open(self) -> bool:
@@ -81,7 +81,7 @@ class Name:
     @property
     def found(self) -> str | None:
         """The photo that was found, at its place or, unless there is a reason against it, elsewhere."""
-        return self.photo or (None if self.reason else self.elsewhere)
+        return self.photo or (None if self.reason else self.candidate)
 
     @property
     def file_name(self) -> str:
@@ -95,35 +95,35 @@ def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[
     `folder` is the data folder, resolved; the keys of `names_of` and `photos` are absolute paths
     below it. No photo outside is matched, unless `photos` has a link to it.
     """
-    index = Photos(folder, photos)
+    index = PhotoIndex(folder, photos)
     files = {
         path: {text: find_in_place(index, str(path.parent), text) for text in dict.fromkeys(texts)}
         for path, texts in names_of.items()
     }
     taken = {name.photo for names in files.values() for name in names.values() if name.photo}
-    for json_file, names in make_lots(files):
+    for json_file, names in group_names(files):
         if any(name.is_open for name in names):
-            find_elsewhere(index, json_file, names, taken)
+            find_by_file_name(index, json_file, names, taken)
     for names_of_file in files.values():
         keep_the_best(list(names_of_file.values()))
     return {path: [make_match(index, files[path][text]) for text in texts] for path, texts in names_of.items()}
 
 
-def make_lots(files: dict[Path, dict[str, Name]]) -> list[tuple[Path, list[Name]]]:
-    """Names that probably belong to one lot of photos, with their annotation file.
+def group_names(files: dict[Path, dict[str, Name]]) -> list[tuple[Path, list[Name]]]:
+    """Names that probably belong to one group of photos, with their annotation file.
 
-    The names of a file are a lot; files with one name each, as LabelMe writes them, are one lot in each folder,
+    The names of a file are a group; files with one name each, as LabelMe writes them, are one group in each folder,
     which gets no name of a file.
     """
-    lots = [(path, list(names.values())) for path, names in files.items() if len(names) > 1]
+    groups = [(path, list(names.values())) for path, names in files.items() if len(names) > 1]
     singles: dict[Path, list[Name]] = defaultdict(list)
     for path, names in files.items():
         if len(names) == 1:
             singles[path.parent / "_"] += names.values()
-    return [*lots, *singles.items()]
+    return [*groups, *singles.items()]
 
 
-def make_match(index: "Photos", name: Name) -> Match:
+def make_match(index: "PhotoIndex", name: Name) -> Match:
     """The match of a name when everything has been tried."""
     if name.photo is None:
         return Match(None, name.reason or (OUTSIDE if name.is_outside else MISSING))
@@ -168,7 +168,7 @@ def is_writable(text: str) -> bool:
 # --- The photos of the folder ------------------------------------------------------
 
 
-class Photos:
+class PhotoIndex:
     """The photos below a folder, by path, by spelling and by file name. Paths are texts here, for speed."""
 
     def __init__(self, folder: Path, photos: Iterable[Path]) -> None:
@@ -213,8 +213,8 @@ class Photos:
         return found
 
     @cached_property
-    def endings(self) -> dict[str, set[str]]:
-        """The folders of photos, each with all endings of its path in lower case: "", "/train", "/images/train", ..."""
+    def path_ends(self) -> dict[str, set[str]]:
+        """The folders of photos, each with all ends of its path in lower case: "", "/train", "/images/train", ..."""
         found = {}
         for folder in sorted(self.by_folder):
             path = "/" + lower(folder).strip("/")
@@ -222,19 +222,19 @@ class Photos:
         return found
 
     @cached_property
-    def by_ending(self) -> dict[str, list[str]]:
-        """The folders of photos, with a separator after them, by each ending of their path; sorted."""
+    def by_path_end(self) -> dict[str, list[str]]:
+        """The folders of photos, with a separator after them, by each end of their path; sorted."""
         found: dict[str, list[str]] = defaultdict(list)
-        for folder, endings in self.endings.items():
-            for ending in endings:
-                found[ending].append(folder + os.sep)
+        for folder, path_ends in self.path_ends.items():
+            for path_end in path_ends:
+                found[path_end].append(folder + os.sep)
         return found
 
-    def fitting(self, name: str, ending: str, prefix: str) -> Iterator[str]:
-        """The photos of a file name, in lower case, in the folders below `prefix` whose path ends with `ending`."""
-        photos, folders = self.by_name.get(name, []), self.by_ending.get(ending, [])
+    def fitting(self, name: str, path_end: str, prefix: str) -> Iterator[str]:
+        """The photos of a file name, in lower case, in the folders below `prefix` whose path ends with `path_end`."""
+        photos, folders = self.by_name.get(name, []), self.by_path_end.get(path_end, [])
         if len(photos) <= len(folders):
-            return (path for path in below(photos, prefix) if ending in self.endings[folder_of(path)])
+            return (path for path in below(photos, prefix) if path_end in self.path_ends[folder_of(path)])
         return (path for folder in below(folders, prefix) for path in self.by_folder[folder_of(folder)].get(name, []))
 
     @cached_property
@@ -264,12 +264,12 @@ class Photos:
         except (OSError, ValueError, RuntimeError):  # names that no disk can hold, link loops
             return None
 
-    def ending(self, folders: list[str], prefix: str) -> str:
+    def longest_path_end(self, folders: list[str], prefix: str) -> str:
         """As many of the last folders as written as a folder of photos below `prefix` has: "/images/train", or ""."""
         found = ""
         for start in reversed(range(len(folders))):
             longer = lower("/" + "/".join(folders[start:]))
-            if not is_any_below(self.by_ending.get(longer, []), prefix):
+            if not is_any_below(self.by_path_end.get(longer, []), prefix):
                 break
             found = longer
         return found
@@ -301,7 +301,7 @@ def is_any_below(paths: list[str], prefix: str) -> bool:
 # --- At its place ------------------------------------------------------------------
 
 
-def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
+def find_in_place(index: PhotoIndex, json_folder: str, text: str) -> Name:
     """A name, with the photo to which it leads from the folder of its annotation file, whatever the spelling."""
     name = Name(text, meant=text, is_outside=is_absolute(text) or "\0" in text)
     if not is_writable(text):
@@ -315,7 +315,7 @@ def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
     if found is not None and (found in index.paths or found.startswith(index.prefix)):
         if not is_writable(found):
             return Name(text, reason=MALFORMED)
-        name.photo, name.fits, name.meant = found, EXACT, one_form(path)
+        name.photo, name.rank, name.meant = found, EXACT, one_form(path)
     elif found is not None and path.startswith(index.prefix):
         name.reason = OUTSIDE  # a link that leads there
         return name
@@ -329,7 +329,7 @@ def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
         same = [photo for photo in fitting if one_form(photo) == one_form(path)]
         if len(same or fitting) == 1:
             [name.photo] = same or fitting
-            name.fits, name.found_as, name.meant = OTHER_FORM if same else OTHER_CASE, OTHER_SPELLING, one_form(path)
+            name.rank, name.found_as, name.meant = OTHER_FORM if same else OTHER_CASE, OTHER_SPELLING, one_form(path)
             return name
         if fitting:
             name.reason = SEVERAL_PHOTOS
@@ -340,8 +340,8 @@ def find_in_place(index: Photos, json_folder: str, text: str) -> Name:
 # --- Elsewhere ---------------------------------------------------------------------
 
 
-def find_elsewhere(index: Photos, json_file: Path, names: list[Name], taken: set[str]) -> None:
-    """Find photos in other places for the open names of a lot, or set the reason why none counts.
+def find_by_file_name(index: PhotoIndex, json_file: Path, names: list[Name], taken: set[str]) -> None:
+    """Find photos in other places for the open names of a group, or set the reason why none counts.
 
     A photo fits when it has the same file name and, where folders of photos have the names of the
     folders as written, is in one of them. It counts when it is the only one that fits, and
@@ -351,42 +351,42 @@ def find_elsewhere(index: Photos, json_file: Path, names: list[Name], taken: set
       there are any;
     - no name leads to it exactly;
     - its folder is not named as another lot or split than the annotation file (lot_2, val);
-    - its folder does not look like another lot with the same file names, or like copies, where
-      more photos fit a name of the lot without being found for it than with;
-    - photos are found for at least half of the lot.
+    - its folder does not look like another group with the same file names, or like copies, where
+      more photos fit a name of the group without being found for it than with;
+    - photos are found for at least half of the group.
     """
     for name in names:
         name.parts = find_parts(index, name.text)
-    home = find_home(index, json_file.parent, names)
+    search_prefix = find_search_folder(index, json_file.parent, names)
     is_other = functools.cache(functools.partial(is_named_otherwise, index, json_file))
     for name in names:
-        name.ending = index.ending(name.parts[:-1], home)
-        fitting = index.fitting(name.file_name, name.ending, home) if name.is_open else iter(())
+        name.path_end = index.longest_path_end(name.parts[:-1], search_prefix)
+        fitting = index.fitting(name.file_name, name.path_end, search_prefix) if name.is_open else iter(())
         if name.original is not None:
             fitting = (photo for photo in fitting if have_equal_size(photo, name.original))
         first_few = list(islice(fitting, FEW))
         likely = [photo for photo in first_few if not is_other(folder_of(photo))]
         if len(likely) == 1:
-            [name.elsewhere] = likely
+            [name.candidate] = likely
         elif first_few:
             name.reason = SEVERAL_PHOTOS if likely else DOUBTFUL
-    other_lots = find_other_lots(index, names, taken)
+    other_folders = find_other_groups(index, names, taken)
     for name in names:
-        if name.elsewhere in taken:
+        if name.candidate in taken:
             name.reason = NAMED_EXACTLY
-        elif name.elsewhere and folder_of(name.elsewhere) in other_lots:
+        elif name.candidate and folder_of(name.candidate) in other_folders:
             name.reason = DOUBTFUL
     is_most = 2 * sum(name.found is not None for name in names) >= len(names)
     for name in names:
-        if name.is_open and name.elsewhere:
+        if name.is_open and name.candidate:
             if is_most:
-                name.photo, name.found_as = name.elsewhere, f"found in {index.place(name.elsewhere)} by name"
-                name.fits, name.meant = name.ending.count("/"), "/".join(name.parts)
+                name.photo, name.found_as = name.candidate, f"found in {index.place(name.candidate)} by name"
+                name.rank, name.meant = name.path_end.count("/"), "/".join(name.parts)
             else:
                 name.reason = DOUBTFUL
 
 
-def is_named_otherwise(index: Photos, json_file: Path, folder: str) -> bool:
+def is_named_otherwise(index: PhotoIndex, json_file: Path, folder: str) -> bool:
     """Whether a folder of photos is named as another lot or split than an annotation file.
 
     That is where their paths part with names that differ only in numbers, single letters or the names of splits,
@@ -412,7 +412,7 @@ def kind_of_word(word: str) -> str:
     return "#" if word.isdigit() or len(word) == 1 or word in SPLITS else word
 
 
-def find_parts(index: Photos, text: str) -> list[str]:
+def find_parts(index: PhotoIndex, text: str) -> list[str]:
     """The folders and the file name in a name; decoded as in a URL when only then there is a photo of that name."""
     parts = split_name(text)
     decoded = [part for part in one_form(unquote("/".join(parts))).split("/") if part]
@@ -421,8 +421,8 @@ def find_parts(index: Photos, text: str) -> list[str]:
     return parts
 
 
-def find_home(index: Photos, json_folder: Path, names: list[Name]) -> str:
-    """The prefix of the folder in which the photos of a lot are looked for; see find_elsewhere."""
+def find_search_folder(index: PhotoIndex, json_folder: Path, names: list[Name]) -> str:
+    """The prefix of the folder in which the photos of a group are looked for; see find_by_file_name."""
     if any(name.photo for name in names):
         return prefix_of(json_folder)
     candidates = [index.by_name[name.file_name] for name in names if name.file_name in index.by_name]
@@ -433,17 +433,17 @@ def find_home(index: Photos, json_folder: Path, names: list[Name]) -> str:
     return index.prefix
 
 
-def find_other_lots(index: Photos, names: list[Name], taken: set[str]) -> set[str]:
+def find_other_groups(index: PhotoIndex, names: list[Name], taken: set[str]) -> set[str]:
     """The folders with photos found elsewhere in which more names fit a photo without finding it than with."""
-    found = {name.found for name in names if name.found and name.elsewhere not in taken}
+    found = {name.found for name in names if name.found and name.candidate not in taken}
     found_in = Counter(map(folder_of, found))
-    endings_of: dict[str, set[str]] = defaultdict(set)
+    path_ends_of: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        endings_of[name.file_name].add(name.ending)
+        path_ends_of[name.file_name].add(name.path_end)
     others = set()
-    for folder in {folder_of(name.elsewhere) for name in names if name.elsewhere}:
-        both = endings_of.keys() & index.by_folder[folder].keys()
-        fitting = sum(not endings_of[file_name].isdisjoint(index.endings[folder]) for file_name in both)
+    for folder in {folder_of(name.candidate) for name in names if name.candidate}:
+        both = path_ends_of.keys() & index.by_folder[folder].keys()
+        fitting = sum(not path_ends_of[file_name].isdisjoint(index.path_ends[folder]) for file_name in both)
         if fitting > 2 * found_in[folder]:
             others.add(folder)
     return others
@@ -471,8 +471,8 @@ def keep_the_best(names: list[Name]) -> None:
         if name.photo:
             names_for[name.photo].append(name)
     for rivals in names_for.values():
-        best = max(name.fits for name in rivals)
-        kept = {name.meant for name in rivals if name.fits == best}
+        best = max(name.rank for name in rivals)
+        kept = {name.meant for name in rivals if name.rank == best}
         for name in rivals:
             if name.meant not in kept or (len(kept) > 1 and best < EXACT):
                 name.photo, name.reason = None, SEVERAL_NAMES

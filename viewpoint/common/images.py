@@ -38,6 +38,9 @@ Image.core.set_block_size(64 << 20)
 # one file, is read as a JPEG.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
 
+# The first brand in a HEIC or HEIF file, whatever its name.
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+
 # So many pixels of an image are converted at a time, because that takes several copies.
 STRIP_PIXELS = 1 << 20
 # Above this many megapixels, an image is reduced before it is resized, as JPEGs of any size are.
@@ -59,8 +62,10 @@ SHORT = 3  # EXIF's type of a 16-bit number
 # Points (x, y) around a part of a photo, in pixels.
 Points = tuple[tuple[float, float], ...]
 
-# What a photo can be given as: a file, its content, a Pillow image, or pixels (height, width, 3), RGB, uint8.
-Source = Path | str | bytes | Image.Image | np.ndarray
+# An image file: its path, its content, or the opened file, whose position then changes.
+File = Path | str | bytes | io.BufferedReader
+# What a photo can be given as: a file, a Pillow image, or pixels (height, width, 3), RGB, uint8.
+Source = File | Image.Image | np.ndarray
 
 
 class ImageError(UserError):
@@ -88,8 +93,7 @@ def open_image(source: Source, size: int | None = None) -> Image.Image:
                 return turn(to_rgb(image, size), read_orientation(image))
     # Pillow's decoders raise a dozen unrelated types for damaged files.
     except Exception as error:
-        name = source if isinstance(source, (Path, str)) else "the image"
-        raise ImageError(f"cannot read {name}: {reason_of(error, source)}") from error
+        raise image_error(error, source) from error
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:
@@ -100,17 +104,20 @@ def from_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def open_header(file: Path | str | bytes) -> Image.Image:
+def open_header(file: File) -> Image.Image:
     """Open an image file, or its content, without decoding it.
 
     Raises ValueError when it is too large, else what Pillow raises.
     """
-    if is_heic(file) and not can_read_heic():
+    brands = brands_of(file)
+    is_avif = b"avif" in brands or b"avis" in brands
+    is_heic = brands.startswith(HEIC_BRANDS) and not is_avif
+    if is_heic and not can_read_heic():
         raise ValueError("a HEIC photo; install pillow-heif to read it (pip install pillow-heif), or export it as JPEG")
-    if "AVIF" not in FORMATS and is_avif(file):
+    if "AVIF" not in FORMATS and is_avif:
         raise ValueError("an AVIF photo, which this version of Pillow cannot read; update Pillow, or export it as JPEG")
     opened = io.BytesIO(file) if isinstance(file, bytes) else file
-    image = Image.open(opened, formats=[*FORMATS, "HEIF"] if is_heic(file) else FORMATS)
+    image = Image.open(opened, formats=[*FORMATS, "HEIF"] if is_heic else FORMATS)
     if image.width * image.height > config.MAX_MEGAPIXELS * 1e6:
         size = f"{image.width}x{image.height}"
         image.close()
@@ -118,22 +125,13 @@ def open_header(file: Path | str | bytes) -> Image.Image:
     return image
 
 
-def is_heic(file: Path | str | bytes) -> bool:
-    """Whether a file's first bytes are those of HEIC or HEIF, whatever its name."""
-    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-    return brands_of(file).startswith(brands) and not is_avif(file)
-
-
-def is_avif(file: Path | str | bytes) -> bool:
-    """Whether a file's first bytes are those of AVIF, whatever its name."""
-    brands = brands_of(file)
-    return b"avif" in brands or b"avis" in brands
-
-
-def brands_of(file: Path | str | bytes) -> bytes:
-    """The first brands of a file in the ISO base media format; empty for any other file."""
+def brands_of(file: File) -> bytes:
+    """The first brands of a file in the ISO base media format, which tell HEIC and AVIF; empty for any other file."""
     if isinstance(file, bytes):
         start = file[:32]
+    elif isinstance(file, io.BufferedReader):
+        file.seek(0)
+        start = file.read(32)
     else:
         with Path(file).open("rb") as opened:
             start = opened.read(32)
@@ -198,19 +196,19 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def stored_geometry(path: Path | str) -> tuple[int, int, int]:
+def stored_geometry(file: File) -> tuple[int, int, int]:
     """Width and height of the photo as it is stored in a file, and its orientation, 1 to 8 as in EXIF.
 
     Mostly without decoding it. Raises ImageError when the file is missing or not an image.
     """
     try:
-        with open_header(path) as image:
+        with open_header(file) as image:
             width, height = image.size
             if isinstance(image, TiffImageFile):  # Pillow gives the size of the upright photo
                 width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
             return width, height, read_orientation(image)
     except Exception as error:
-        raise ImageError(f"cannot read {path}: {reason_of(error, path)}") from error
+        raise image_error(error, file) from error
 
 
 def upright_size(path: Path | str) -> tuple[int, int]:
@@ -315,6 +313,13 @@ def strip_to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+def image_error(error: Exception, source: Source) -> ImageError:
+    """The ImageError that says why an image could not be read."""
+    source = Path(source.name) if isinstance(source, io.BufferedReader) else source
+    name = source if isinstance(source, (Path, str)) else "the image"
+    return ImageError(f"cannot read {name}: {reason_of(error, source)}")
 
 
 def reason_of(error: Exception, source: Source) -> str:

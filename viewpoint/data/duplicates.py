@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import imagehash
 import numpy as np
@@ -13,21 +13,21 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 import config
-from viewpoint.common.images import open_image
+from viewpoint.common.images import File, open_image
 
 HASHED_SIZE = 64  # the hashes use at most 32x32 pixels, so large photos need not be decoded in full
 HALF = 64  # bits of each of the two hashes
 MASK = (1 << HALF) - 1
 
 
-def perceptual_hash(path: Path) -> int:
+def perceptual_hash(file: File) -> int:
     """A hash of 128 bits that nearly equal photos nearly share. Raises ImageError like open_image.
 
     The first half is imagehash.dhash, which compares neighbouring pixels, the second imagehash.phash,
     which compares frequencies: each alone changes too much where a photo is plain or overexposed.
     """
     # Made small and grey once, which both hashes would do by themselves otherwise.
-    image = open_image(path, HASHED_SIZE).convert("L").resize((HASHED_SIZE, HASHED_SIZE), Image.Resampling.BOX)
+    image = open_image(file, HASHED_SIZE).convert("L").resize((HASHED_SIZE, HASHED_SIZE), Image.Resampling.BOX)
     return int(str(imagehash.dhash(image)), 16) << HALF | int(str(imagehash.phash(image)), 16)
 
 

@@ -23,7 +23,7 @@ VIEWPOINTS = tuple(name for name in config.CLASSES if name != config.BACKGROUND)
 STRAY_FRACTION = 1 / 6
 
 NAMELESS = "regions without a part name"
-UNKNOWN = "part names that no list knows"
+UNKNOWN_PARTS = "part names that no list knows"
 CAR_ONLY = "a car without parts that say from where it is seen"
 ONE_NAME = "three or more regions that all have one name"
 NO_CLASS = "the view written for the whole photo is none of the classes"
@@ -155,7 +155,7 @@ def decide(parts: tuple[Part, ...], strict: bool = False, views: tuple[str, ...]
     margins = abs(votes["front"] - votes["rear"]), abs(votes["left"] - votes["right"])
     if len(known - DAMAGE) >= 2 and min(margins) > nameless + len(unknown):
         return label_parts(known), ""
-    return None, UNKNOWN if unknown else NAMELESS
+    return None, UNKNOWN_PARTS if unknown else NAMELESS
 
 
 def check_view(label: str | None, votes: Mapping[str, int]) -> tuple[str | None, str]:

@@ -7,6 +7,7 @@ labels.txt. Standard library only, because test_predict.py reads it.
 
 import functools
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,10 +54,16 @@ class ModelData:
 
 def photo_hash(path: Path | str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a file's content. Raises OSError when it cannot be read."""
-    content = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            content.update(block)
+        return content_hash(file)
+
+
+def content_hash(file: io.BufferedReader) -> str:
+    """photo_hash of an opened file."""
+    file.seek(0)
+    content = hashlib.sha256()
+    while block := file.read(1 << 20):
+        content.update(block)
     return content.hexdigest()[:HASH_LENGTH]
 
 

@@ -19,13 +19,22 @@ from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, door_windows
 from viewpoint.common.cli import UserError, counted, escaped, printable
 from viewpoint.common.files import list_folder, relative_name
-from viewpoint.common.images import UPRIGHT, ImageError, is_photo, stored_geometry, turn_outlines, upright_dimensions
+from viewpoint.common.images import (
+    UPRIGHT,
+    File,
+    ImageError,
+    image_error,
+    is_photo,
+    stored_geometry,
+    turn_outlines,
+    upright_dimensions,
+)
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_parts_file, is_summary, read_summary
 from viewpoint.data.doubts import compare_places
 from viewpoint.data.duplicates import perceptual_hash
-from viewpoint.data.labeling import NAMELESS, UNKNOWN, VAGUE, count_votes, decide, part_names, read_names
-from viewpoint.data.provenance import photo_hash
+from viewpoint.data.labeling import NAMELESS, UNKNOWN_PARTS, VAGUE, count_votes, decide, part_names, read_names
+from viewpoint.data.provenance import content_hash
 
 NOT_USED = "annotation file not used"
 NOT_READ = "looks like annotations in a format that is not read"
@@ -95,17 +104,17 @@ def recorded_reading(dataset_dir: Path) -> Reading:
 class Annotated:
     """What all annotation files together say of one photo, and the first file that says it.
 
-    `lot` is that file, or its folder where each file is for one photo; `size` is the size of the photo
-    that the file states, in bytes; `is_elsewhere` says that the photo was only found by its name; `views`
+    `group` is that file, or its folder where each file is for one photo; `size` is the size of the photo
+    that the file states, in bytes; `was_moved` says that the photo was only found by its name; `views`
     is Entry's.
     """
 
     parts: tuple[Part, ...]
     source: str
     problem: str = ""
-    lot: str = ""
+    group: str = ""
     size: int | None = None
-    is_elsewhere: bool = False
+    was_moved: bool = False
     views: tuple[str, ...] = ()
 
     def decide(self, strict: bool = False) -> tuple[str | None, str]:
@@ -129,15 +138,16 @@ def read_dataset(folder: Path | str, reading: Reading | None = None) -> tuple[pd
     for reason, names in listing.left_out.items():
         for name in names:
             report.skip(reason, name)
-    files = read_files(listing.files, folder, reading, report)
-    found = [path for path in listing.files if is_photo(path)]
-    report.photos_found = len(found)
-    annotations = match_photos(files, found, folder, reading, report)
-    unread = find_unread(listing.files, files, folder, report)
-    for path in found:
-        if relative_name(path, folder) not in annotations:
+    paths = [path for path in listing.files if not is_summary(path)]
+    files = read_files(paths, folder, reading, report)
+    photos_found = {path: relative_name(path, folder) for path in paths if is_photo(path)}
+    report.photos_found = len(photos_found)
+    annotations = match_photos(files, photos_found, folder, reading, report)
+    unread = find_unread(paths, files, folder, report)
+    for path, name in photos_found.items():
+        if name not in annotations:
             is_perhaps = path.stem in unread or not unread.isdisjoint(path.parents)
-            report.leave_out(PERHAPS if is_perhaps else NEVER, relative_name(path, folder))
+            report.leave_out(PERHAPS if is_perhaps else NEVER, name)
     table, photos = label_photos(annotations, folder, reading, report)
     return table, photos, report
 
@@ -179,7 +189,7 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
     files = {}
     passed_over = Counter[str]()
     for path in paths:
-        if not format_of(path) or is_summary(path):
+        if not format_of(path):
             continue
         name = relative_name(path, folder)
         try:
@@ -212,7 +222,7 @@ def find_unread(
         if path in files or path.suffix.lower() in config.IMAGE_EXTENSIONS or is_parts_file(path):
             continue
         if format_of(path):
-            about.update([] if is_summary(path) else [path.parent])
+            about.add(path.parent)
         elif what := describe_unread(path):
             found[path.parent, what].append(path)
             about.add(path.stem if what in ONE_A_PHOTO else path.parent)
@@ -223,30 +233,30 @@ def find_unread(
 
 
 def match_photos(
-    files: dict[Path, AnnotationFile], photos: list[Path], folder: Path, reading: Reading, report: Report
+    files: dict[Path, AnnotationFile], photos: Mapping[Path, str], folder: Path, reading: Reading, report: Report
 ) -> dict[str, Annotated]:
-    """What the files say of each photo that they name: {image_path relative to `folder`: ...}, sorted."""
+    """What the files say of each photo that they name: {image_path: ...}, sorted; `photos` has all image_paths."""
     matches = match_names(folder, {path: [e.filename for e in file.entries] for path, file in files.items()}, photos)
-    by_stem = {path.with_suffix(""): relative_name(path, folder) for path in photos}
+    by_stem = {path.with_suffix(""): image_path for path, image_path in photos.items()}
     candidates: dict[str, list[Annotated]] = defaultdict(list)
     moved = Counter[str]()
     meanings = window_meanings(files)
     for path, file in files.items():
         source, known = relative_name(path, folder), {**meanings[path], **reading.meanings}
         # Files for one photo each, as LabelMe writes them, are judged together.
-        lot = source if len(file.entries) > 1 else PurePosixPath(source).parent.as_posix()
+        group = source if len(file.entries) > 1 else PurePosixPath(source).parent.as_posix()
         doubtful = are_other_photos(file, matches[path], folder)
         grouped: dict[str, list[Annotated]] = defaultdict(list)
         for entry, match in zip(file.entries, matches[path], strict=True):
-            if match.image_path is None or (doubtful and match.is_elsewhere):
+            if match.image_path is None or (doubtful and match.was_moved):
                 report.skip(match.reason or DOUBTFUL, f"{source}: {entry.filename}")
                 continue
             moved[match.found_as] += 1
             own_photo = by_stem.get(path.with_suffix(""), match.image_path)
             problem = OTHER_PHOTO if len(file.entries) == 1 and own_photo != match.image_path else entry.problem
             parts = read_names(entry.parts, known, report.spellings)
-            parts = swap_sides(parts) if lot in reading.swap_sides else parts
-            one = Annotated(parts, source, problem, lot, entry.size, match.is_elsewhere, entry.views)
+            parts = swap_sides(parts) if group in reading.swap_sides else parts
+            one = Annotated(parts, source, problem, group, entry.size, match.was_moved, entry.views)
             grouped[match.image_path].append(one)
         annotated = {
             image_path: merge(folder / image_path, image_path, found, reading, report)
@@ -291,9 +301,7 @@ def are_other_photos(file: AnnotationFile, matches: list[Match], folder: Path) -
     if len(set(sizes)) < 2 or len(set(sizes)) <= len(sizes) / 2:
         return False
     pairs = zip(file.entries, matches, strict=True)
-    found = [
-        (entry.size, folder / match.image_path) for entry, match in pairs if match.image_path and match.is_elsewhere
-    ]
+    found = [(entry.size, folder / match.image_path) for entry, match in pairs if match.image_path and match.was_moved]
     return sum(size == size_of(path) for size, path in found) < len(found) / 2
 
 
@@ -327,7 +335,7 @@ def merge(path: Path, image_path: str, found: list[Annotated], reading: Reading,
         return union
     fullest = max(range(len(usable)), key=lambda index: len(names[index]))
     if len({one.decide() for one in usable}) > 1:
-        if all(one <= names[fullest] for one in names) and not all(one.is_elsewhere for one in usable):
+        if all(one <= names[fullest] for one in names) and not all(one.was_moved for one in usable):
             report.fuller += 1
         elif reading.merge is None:
             return replace(usable[fullest], problem=CONFLICT)
@@ -373,7 +381,7 @@ def refusal(annotated: dict[str, Annotated], notes: list[str]) -> str:
         return ""
     [(reason, _)] = bad.most_common(1)
     counts = f"{bad.total()} of its {len(reasons)} annotated photos were not understood: {reason}"
-    if reason == UNKNOWN:
+    if reason == UNKNOWN_PARTS:
         names = Counter(name for one in annotated.values() for name in part_names(one.parts) - KNOWN)
         some = ", ".join(printable(name) for name, _ in names.most_common(5))
         return f"{counts}, such as {some}; say in {PART_NAMES_NAME} what they mean"
@@ -411,12 +419,17 @@ def label_photos(
     """Label the photos that were understood and can be read: (parse_dataset's table, photos by path)."""
 
     def read_photo(image_path: str) -> Photo | ImageError:
+        path = folder / image_path
         try:
-            image_hash = perceptual_hash(folder / image_path)
-            parts, size = upright_parts(annotations[image_path].parts, folder / image_path)
-            return Photo(parts, image_hash, photo_hash(folder / image_path), size)
+            # Opened once: each photo comes over the network only once, and all three are of the same content.
+            with path.open("rb") as file:
+                image_hash = perceptual_hash(file)
+                parts, size = upright_parts(annotations[image_path].parts, file)
+                return Photo(parts, image_hash, content_hash(file), size)
         except ImageError as error:
             return error
+        except OSError as error:
+            return image_error(error, path)
 
     labels = decide_all(annotations, reading, report)
     photos = {}
@@ -436,7 +449,7 @@ def label_photos(
         report.notes.append(
             f"{counted(written, 'label')} written for the whole photo, which the parts do not contradict"
         )
-    warn_of_missing_votes(rows, {path: annotations[path].lot for path in photos}, report)
+    warn_of_missing_votes(rows, {path: annotations[path].group for path in photos}, report)
     count_close_votes([row for row in rows if not annotations[row[0]].views], report)
     if report.empty > EMPTY_FRACTION * len(rows):
         report.warnings.append(
@@ -482,22 +495,22 @@ def leave_out_swapped(
     for image_path, photo in photos.items():
         if config.MIRRORED_CLASS[labels[image_path]] != labels[image_path]:
             right, wrong = compare_places(photo.parts)
-            fits[annotations[image_path].lot].append((right, wrong))
+            fits[annotations[image_path].group].append((right, wrong))
             if wrong > 1 and wrong >= SURELY_MIRRORED * right:
                 mirrored.append(image_path)
     swapped = set()
-    for lot, pairs in fits.items():
+    for group, pairs in fits.items():
         judged, wrong = sum(a != b for a, b in pairs), sum(a < b for a, b in pairs)
         if wrong >= max(MIN_SWAPPED, judged / 2 + 0.5):
-            swapped.add(lot)
+            swapped.add(group)
             report.annotation_files -= 1
-            remedy = "leave out" if lot in reading.swap_sides else "if they are, add"
+            remedy = "leave out" if group in reading.swap_sides else "if they are, add"
             report.skip(
                 NOT_USED,
-                f"{lot} (in {wrong} of its {judged} photos that show a side, parts are drawn where they would be if "
-                f"left and right were those of somebody who faces the car; {remedy} --swap-sides {shlex.quote(lot)})",
+                f"{group} (in {wrong} of its {judged} photos that show a side, parts are drawn where they would be if "
+                f"left and right were those of somebody who faces the car; {remedy} --swap-sides {shlex.quote(group)})",
             )
-    for image_path in [path for path in photos if annotations[path].lot in swapped]:
+    for image_path in [path for path in photos if annotations[path].group in swapped]:
         report.leave_out(IN_UNUSED_FILE, image_path)
         del photos[image_path]
     for image_path in filter(photos.__contains__, mirrored):
@@ -505,27 +518,27 @@ def leave_out_swapped(
         del photos[image_path]
 
 
-def warn_of_missing_votes(rows: list[list], lots: dict[str, str], report: Report) -> None:
+def warn_of_missing_votes(rows: list[list], group_of: dict[str, str], report: Report) -> None:
     """Warn when no photo of many has a vote for a side, or for an end: they may be in another attribute.
 
-    Judged for all photos together and, unless that says it already, for each lot; `lots` names the lot
+    Judged for all photos together and, unless that says it already, for each group; `group_of` names the group
     of each photo (see Annotated).
     """
     groups: dict[str, list[list]] = defaultdict(list)
     for row in rows:
         if row[1] != config.BACKGROUND:
             groups[""].append(row)
-            groups[lots[row[0]]].append(row)
+            groups[group_of[row[0]]].append(row)
     for what, columns in (("left or right", (4, 5)), ("front or rear", (2, 3))):
-        for lot, vehicles in groups.items():
+        for group, vehicles in groups.items():
             if len(vehicles) >= MIN_VEHICLES and not any(row[column] for row in vehicles for column in columns):
                 report.warnings.append(
                     printable(
-                        f"no part of {len(vehicles)} vehicle photos{lot and f' in {lot}'} says {what}; check that the "
-                        "part names do, and not another attribute"
+                        f"no part of {len(vehicles)} vehicle photos{group and f' in {group}'} says {what}; check that "
+                        "the part names do, and not another attribute"
                     )
                 )
-                if not lot:
+                if not group:
                     break
 
 
@@ -545,12 +558,12 @@ def count_close_votes(rows: list[list], report: Report) -> None:
     (report.warnings if close > CLOSE_FRACTION * len(vehicles) else report.notes).append(text)
 
 
-def upright_parts(parts: tuple[Part, ...], path: Path) -> tuple[tuple[Part, ...], tuple[int, int]]:
+def upright_parts(parts: tuple[Part, ...], file: File) -> tuple[tuple[Part, ...], tuple[int, int]]:
     """The parts with outlines of the upright photo, also where they were drawn on the photo as stored, and its size.
 
     Browsers show a photo upright, so VIA's outlines are upright; older tools ignore the orientation.
     """
-    width, height, orientation = stored_geometry(path)
+    width, height, orientation = stored_geometry(file)
     size = upright_dimensions(width, height, orientation)
     if orientation == UPRIGHT:
         return parts, size

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,26 +25,35 @@ TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
 Used = TypeVar("Used")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a model's training: `data`, in the model itself, and the files of train.py and of its data."""
+
+    metrics: Path
+    summary: Path
+    data: ModelData | None = None
+
+
 def model_card(
     converted: Converted,
     size: int,
     labels: list[str],
     examples: dict[str, str],
-    metrics_path: Path,
-    summary_path: Path,
-    data: ModelData | None = None,
+    origin: Origin,
     changes: Sequence[str] = (),
 ) -> str:
     """The card as Markdown; `examples` is a picture of each class: {class: path in the hand-off folder}.
 
-    `data` is what the model knows of its training. The card has the figures of that training
+    The card has the figures of that training
     only: photos by class from `data` itself, results from metrics.json if it is of the same training.
     `changes` are the paragraphs of changes.changes_section.
     """
-    about = (labels, data.threshold if data else None, converted.mirror)
+    data, metrics_path, summary_path = origin.data, origin.metrics, origin.summary
+    threshold, mirror = data.threshold if data else None, converted.mirror
 
     def results(metrics: dict) -> list[str]:
-        return results_sections(metrics, *about) if is_its_own(metrics, data, metrics_path) else []
+        is_own = is_its_own(metrics, data, metrics_path)
+        return results_sections(metrics, labels, threshold, mirror) if is_own else []
 
     images: Mapping[str, Mapping[str, int]] | None
     if data:
@@ -63,7 +73,7 @@ def model_card(
         data=data,
         changes=changes,
         images=images,
-        results=read(metrics_path, "train.py", results) or sections_without_figures(*about),
+        results=read(metrics_path, "train.py", results) or sections_without_figures(labels, threshold, mirror),
         mirror_text=MIRROR_TEXT,
         date=f"{datetime.date.today():%Y-%m-%d}",
         versions=", ".join(

@@ -8,7 +8,7 @@ from viewpoint.data.provenance import packed_data
 from viewpoint.handoff.results import table
 from viewpoint.training.history import compare_runs, read_history
 
-UNKNOWN = "not recorded"
+NOT_RECORDED = "not recorded"
 
 
 def changes_section(earlier: Path, folder: Path, models: Path) -> list[str]:
@@ -30,11 +30,13 @@ def changes_section(earlier: Path, folder: Path, models: Path) -> list[str]:
         return [title, "None: `model.tflite` is the same file."]
     rows = [[name, before[name], value] for name, value in now.items() if before[name] != value]
     parts = [title, table(["", "before", "now"], rows)]
-    if before["training"] == now["training"] != UNKNOWN:
+    if before["training"] == now["training"] != NOT_RECORDED:
         parts.append("The training is the same, and so are its data and its figures on the test photos.")
     elif found := compare_runs(models, before["training"], now["training"]):
         parts.append(f"Both trainings on the test photos that they share: {found}.")
-    elif UNKNOWN not in (before["accuracy"], now["accuracy"]) and before["photos in test"] != now["photos in test"]:
+    elif (
+        NOT_RECORDED not in (before["accuracy"], now["accuracy"]) and before["photos in test"] != now["photos in test"]
+    ):
         parts.append("The two accuracies are of different test photos.")
     return parts
 
@@ -52,19 +54,19 @@ def read_facts(handoff: Path, runs: dict[str, dict]) -> dict[str, str]:
         raise ValueError("another model.tflite")
     facts = {
         "made on": str(golden.get("made", "unknown date")),
-        "version": str(golden.get("version", UNKNOWN)),
+        "version": str(golden.get("version", NOT_RECORDED)),
         "input": f"{tuple(golden['shape'])}, {'uint8' if golden['dtype'] == 'uint8' else 'float32'}",
         "classes": ", ".join(golden["labels"]),
-        "precision": str(golden.get("precision", UNKNOWN)),
-        "mean with the mirror image": {True: "yes", False: "no"}.get(golden.get("mirror"), UNKNOWN),
+        "precision": str(golden.get("precision", NOT_RECORDED)),
+        "mean with the mirror image": {True: "yes", False: "no"}.get(golden.get("mirror"), NOT_RECORDED),
         "file": f"{len(model) / 2**20:.2f} MiB, SHA-256 {checksum[:12]}…",
     }
     data = packed_data(handoff / "model.tflite")
-    facts["training"] = data.training if data else UNKNOWN
-    facts["threshold"] = UNKNOWN if data is None else "none" if data.threshold is None else f"{data.threshold:.2f}"
+    facts["training"] = data.training if data else NOT_RECORDED
+    facts["threshold"] = NOT_RECORDED if data is None else "none" if data.threshold is None else f"{data.threshold:.2f}"
     for name in ("train", "val", "test"):
         split = data.splits.get(name) if data else None
-        facts[f"photos in {name}"] = f"{split.photos}, fingerprint {split.hash}" if split else UNKNOWN
+        facts[f"photos in {name}"] = f"{split.photos}, fingerprint {split.hash}" if split else NOT_RECORDED
     figures = runs.get(facts["training"], {}).get("figures")
-    facts["accuracy"] = f"{figures['accuracy']:.3f} of {figures['images']} test photos" if figures else UNKNOWN
+    facts["accuracy"] = f"{figures['accuracy']:.3f} of {figures['images']} test photos" if figures else NOT_RECORDED
     return facts

@@ -16,7 +16,7 @@ import config
 from viewpoint.common.images import load_image, scale
 from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.agreement import Converted, Images, choose_by_class
-from viewpoint.handoff.card import model_card
+from viewpoint.handoff.card import Origin, model_card
 from viewpoint.handoff.changes import changes_section
 from viewpoint.handoff.guide import write_guide
 from viewpoint.inference.model import LABELS_NAME
@@ -53,9 +53,8 @@ def write_handoff(
     shutil.copyfile(HERE / "verify.py", path / "verify.py")
     write_guide(path / "web", converted.model, labels, threshold)
     changes = changes_section(models / "handoff", path, models)
-    card = model_card(
-        converted, size, labels, examples, models / "report" / "metrics.json", summary_path, data, changes
-    )
+    origin = Origin(models / "report" / "metrics.json", summary_path, data)
+    card = model_card(converted, size, labels, examples, origin, changes)
     (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 

@@ -7,6 +7,8 @@ channel between a BatchNorm and a ReLU is scaled up until it fills the range, an
 that read it are scaled down by the same factor, which changes no result.
 Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (2019),
 https://arxiv.org/abs/1906.04721, here with measured instead of assumed ranges.
+
+Needs TensorFlow.
 """
 
 import tempfile

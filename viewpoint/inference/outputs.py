@@ -71,12 +71,12 @@ class Answer:
 class Outcome:
     """What happened to the photos and videos of a run; it has the same size whatever their number.
 
-    `inputs` lists those that were found; each was either predicted or failed. `then` is called with
+    `inputs` lists those that were found; each was either predicted or failed. `on_prediction` is called with
     each prediction that reports show.
     """
 
     inputs: Inputs
-    then: Callable[[Prediction], None] = lambda prediction: None
+    on_prediction: Callable[[Prediction], None] = lambda prediction: None
     predicted: int = 0
     stretches: int = 0  # of the videos
     resumed: int = 0  # that many of `predicted` come from an interrupted run
@@ -96,7 +96,7 @@ class Outcome:
         self.seen[answer.seen] += 1
         self.last = Prediction(item.name, item.file, result)
         for photo in answer.shown:
-            self.then(photo)
+            self.on_prediction(photo)
         if result.error is not None:
             self.failed += 1
             self.failed_named += item.is_named

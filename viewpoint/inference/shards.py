@@ -31,7 +31,16 @@ from viewpoint.data.dataset import recorded_data_dir
 from viewpoint.inference.inputs import NAME_COLUMNS, is_video, list_inputs
 from viewpoint.inference.outputs import COLUMNS
 from viewpoint.inference.predictor import Predictor
-from viewpoint.inference.storage import Store, filesystem, local_path, patiently, protocol_of, read, reason_of, shown
+from viewpoint.inference.storage import (
+    Store,
+    filesystem,
+    local_path,
+    protocol_of,
+    read,
+    reason_of,
+    redact,
+    with_retries,
+)
 
 MANIFEST = "manifest.parquet"
 MANIFEST_SCHEMA = pa.schema([("image_name", pa.string()), ("address", pa.binary())])
@@ -49,7 +58,7 @@ def list_source(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]
     `left_out` counts what was not listed, by reason. Raises UserError when the source cannot be read.
     """
     try:
-        if Path(shown(source)).suffix.lower() in (".csv", ".parquet"):
+        if Path(redact(source)).suffix.lower() in (".csv", ".parquet"):
             yield from list_names(source)
         elif protocol_of(source) == "file":
             inputs = list_inputs([local_path(source) if "://" in source else source])
@@ -59,7 +68,7 @@ def list_source(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]
         else:
             yield from list_store(source, left_out)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"cannot list {shown(source)}: {reason_of(error)}; check the address") from error
+        raise UserError(f"cannot list {redact(source)}: {reason_of(error)}; check the address") from error
 
 
 def list_names(source: str) -> Iterator[tuple[str, str]]:
@@ -69,8 +78,8 @@ def list_names(source: str) -> Iterator[tuple[str, str]]:
         if protocol_of(source) == "file":
             folder = str(recorded_data_dir(path.parent))
         else:
-            path = Path(copy, Path(shown(source)).name)
-            patiently(filesystem(protocol_of(source)).get_file, source, str(path))
+            path = Path(copy, Path(redact(source)).name)
+            with_retries(filesystem(protocol_of(source)).get_file, source, str(path))
         if path.suffix.lower() == ".csv":
             columns, rows = stream_table(path)
         else:
@@ -81,14 +90,14 @@ def list_names(source: str) -> Iterator[tuple[str, str]]:
             raise UserError(f"{path.name} has no column {' or '.join(NAME_COLUMNS)}; name the photos in one")
         for name in filter(None, (row[column] for row in rows)):
             address = name if "://" in name else f"{folder}/{name}" if "://" in folder else str(Path(folder, name))
-            yield csv_name(shown(name) if "://" in name else name), address
+            yield csv_name(redact(name) if "://" in name else name), address
 
 
 def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]:
     """The photos below an address, or that match it as a glob."""
     fs, root = filesystem(protocol_of(source)), strip_protocol(source).rstrip("/")
     is_glob = glob.has_magic(root) and not fs.exists(root)
-    found = patiently(fs.glob if is_glob else fs.find, root)
+    found = with_retries(fs.glob if is_glob else fs.find, root)
     root = re.split(r"/[^/]*[*?[]", root)[0] if is_glob else root
     for address in found:
         # As a text, because in an object store "a//b.jpg" and "a/b.jpg" are two photos.
@@ -97,7 +106,7 @@ def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]
         if any(is_junk_name(part) or part.lower() in JUNK_FOLDERS for part in path.parts):
             left_out[JUNK] += 1
         elif path.suffix.lower() in config.IMAGE_EXTENSIONS:
-            yield csv_name(shown(name)), fs.unstrip_protocol(address)
+            yield csv_name(redact(name)), fs.unstrip_protocol(address)
         elif is_video(path) or path.suffix.lower() in config.UNREAD_EXTENSIONS:
             left_out[VIDEO if is_video(path) else UNREAD_FORMAT] += 1
 
@@ -123,7 +132,7 @@ def write_manifest(store: Store, source: str, settings: dict[str, Any]) -> None:
 def open_manifest(store: Store) -> tuple[pq.ParquetFile, dict[str, Any]]:
     """The manifest, and the settings in it. Raises UserError when it is not one."""
     try:
-        manifest = pq.ParquetFile(patiently(store.fs.open, MANIFEST))
+        manifest = pq.ParquetFile(with_retries(store.fs.open, MANIFEST))
         return manifest, json.loads(manifest.metadata.metadata[SETTINGS])
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{store.address}/{MANIFEST} is not from this command; give another DESTINATION") from error
@@ -132,7 +141,7 @@ def open_manifest(store: Store) -> tuple[pq.ParquetFile, dict[str, Any]]:
 def fetch(photo: Photo) -> Photo:
     """A row of the manifest with the photo's `content`, or with the `error` that says why it cannot be had."""
     try:
-        return photo | {"content": patiently(read, os.fsdecode(photo["address"])), "error": None}
+        return photo | {"content": with_retries(read, os.fsdecode(photo["address"])), "error": None}
     except Exception as error:  # every storage raises types of its own
         return photo | {"error": reason_of(error)}
 
@@ -163,7 +172,7 @@ class Worker:
 
     def photos(self, block: int) -> list[Photo]:
         """The rows of a block in the manifest."""
-        return [row | {"block": block} for row in patiently(self.manifest.read_row_group, block).to_pylist()]
+        return [row | {"block": block} for row in with_retries(self.manifest.read_row_group, block).to_pylist()]
 
     def checked(self, photos: Iterable[Photo]) -> Iterator[Photo]:
         """Pass on what was read. What was not is read once more if another photo can be read again.
@@ -210,7 +219,7 @@ def read_parts(store: Store, blocks: Iterable[int]) -> Iterator[tuple[str, pa.Ta
 
     def read_part(block: int) -> tuple[int, pa.Table | None]:
         try:
-            return block, patiently(lambda: pq.read_table(store.fs.open(PART.format(block))))
+            return block, with_retries(lambda: pq.read_table(store.fs.open(PART.format(block))))
         except (OSError, pa.ArrowException):
             return block, None
 

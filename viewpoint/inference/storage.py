@@ -24,7 +24,7 @@ FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError,
 ONE_COPY = "start one copy, or give each a --shard of its own"
 
 
-def shown(text: str) -> str:
+def redact(text: str) -> str:
     """A text without the credentials that addresses in it may hold: user:password@ and ?token=..."""
     return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", re.sub(r"(\w://)[^/\s@]*@", r"\1", text))
 
@@ -35,10 +35,10 @@ def reason_of(error: Exception) -> str:
         return "permission denied"
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    return shown(printable(f"{type(error).__name__}: {error}"))
+    return redact(printable(f"{type(error).__name__}: {error}"))
 
 
-def patiently(action: Callable[..., Any], *arguments: object, **options: object) -> Any:
+def with_retries(action: Callable[..., Any], *arguments: object, **options: object) -> Any:
     """The result of an action on storage; after throttling or a lost connection it is tried again, ever later."""
     for attempt in itertools.count(1):
         try:
@@ -54,7 +54,7 @@ def patiently(action: Callable[..., Any], *arguments: object, **options: object)
 @functools.cache
 def filesystem(protocol: str) -> Any:
     """The fsspec file system of a protocol, which finds its credentials itself. Raises UserError if there is none."""
-    # S3's would ask for the size of each photo first, and repeat what failed up to 25 times, below patiently().
+    # S3's would ask for the size of each photo first, and repeat what failed up to 25 times, below with_retries().
     s3 = {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1}}}
     try:
         # Without a cache of listings, because other machines write at the same time.
@@ -87,16 +87,16 @@ class Store:
         """Raises UserError when whole files cannot be written there."""
         protocol = protocol_of(address)
         if protocol not in (*OBJECT_STORES, "file"):
-            raise UserError(f"cannot write to {shown(address)}; give a folder, or an address in s3://, gs:// or az://")
+            raise UserError(f"cannot write to {redact(address)}; give a folder, or an address in s3://, gs:// or az://")
         self.is_local = protocol == "file"
         self.full_address = str(local_path(address)) if self.is_local else address
-        self.address = shown(self.full_address).rstrip("/")
+        self.address = redact(self.full_address).rstrip("/")
         self.fs = DirFileSystem(self.full_address, filesystem(protocol))
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; [] when there is none."""
         try:
-            return [path.rsplit("/", 1)[-1] for path in patiently(self.fs.ls, folder, detail=False)]
+            return [path.rsplit("/", 1)[-1] for path in with_retries(self.fs.ls, folder, detail=False)]
         except FileNotFoundError:
             return []
 
@@ -106,7 +106,7 @@ class Store:
 
         Raises UserError when it cannot, or when a file that `is_new` exists: another copy wrote it.
         """
-        if is_new and patiently(self.fs.exists, name):
+        if is_new and with_retries(self.fs.exists, name):
             raise UserError(f"another copy writes to {self.address}; {ONE_COPY}")
         if self.is_local:
             with write_atomically(Path(self.address, name)) as path:
@@ -115,7 +115,7 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder, "file")
             try:  # the store shows an object only when its upload is complete
-                patiently(self.fs.put_file, str(Path(folder, "file")), name)
+                with_retries(self.fs.put_file, str(Path(folder, "file")), name)
             except FileNotFoundError as error:
                 raise UserError(f"cannot write to {self.address}: no such bucket; create it first") from error
 

@@ -95,16 +95,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
     start: float | None = None
     try:
         with path.open("rb") as file, av.open(file, "r", options=OPTIONS) as container:
-            stream: Any = container.streams.best("video")
-            if stream is None:
-                raise ValueError("it has no video")
-            if stream.width * stream.height > config.MAX_MEGAPIXELS * 1e6:
-                raise ValueError(f"{stream.width}x{stream.height} pixels are too many (MAX_MEGAPIXELS)")
-            stream.thread_type = "AUTO"
-            if stream.duration:
-                length = float(stream.duration * stream.time_base)
-            elif container.duration:
-                length = container.duration / av.time_base
+            stream, length = open_stream(container, av.time_base)
             for packet in container.demux(stream):
                 try:
                     frames: list[Any] = packet.decode()
@@ -132,6 +123,22 @@ def read_frames(path: Path) -> Iterator[Frame]:
         raise VideoError(f"{path} is cut off: it has {end:.1f} of {length:.1f} seconds")
     if is_damaged:
         raise VideoError(f"{path} is damaged: some of its frames could not be read")
+
+
+def open_stream(container: Any, time_base: int) -> tuple[Any, float]:
+    """The video in an opened file, and its length in seconds, 0 where that is not known.
+
+    `time_base` is PyAV's, in which the container counts. Raises ValueError when there is no video, or one too large.
+    """
+    stream = container.streams.best("video")
+    if stream is None:
+        raise ValueError("it has no video")
+    if stream.width * stream.height > config.MAX_MEGAPIXELS * 1e6:
+        raise ValueError(f"{stream.width}x{stream.height} pixels are too many (MAX_MEGAPIXELS)")
+    stream.thread_type = "AUTO"
+    if stream.duration:
+        return stream, float(stream.duration * stream.time_base)
+    return stream, container.duration / time_base if container.duration else 0.0
 
 
 def reason_of(error: Exception, path: Path) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 import config
 from viewpoint.reports.pages import render
-from viewpoint.training.drift import FINE, Change, Photos
+from viewpoint.training.drift import FINE, Change, PhotoStatistics
 
 # How photos of a name are called in a sentence, by what is compared.
 PHOTOS_OF = {
@@ -34,7 +34,7 @@ class Unusual(NamedTuple):
     picture: str  # as a data: URL
 
 
-def describe(changes: Sequence[Change], before: Photos, now: Photos) -> list[str]:
+def describe(changes: Sequence[Change], before: PhotoStatistics, now: PhotoStatistics) -> list[str]:
     """What changed, in sentences; [] when nothing did."""
     earlier, later = before.counts(), now.counts()
     sentences = []
@@ -97,7 +97,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}" if share >= 0.0095 or not share else f"{100 * share:.1f}"
 
 
-def render_page(changes: Sequence[Change], before: Photos, now: Photos, unusual: Sequence[Unusual], far: float) -> str:
+def render_page(
+    changes: Sequence[Change], before: PhotoStatistics, now: PhotoStatistics, unusual: Sequence[Unusual], far: float
+) -> str:
     """The page: what changed in words, every test, the shares, and the photos that are least like the earlier ones.
 
     `far` is the fraction of the new photos that are less like the earlier ones than 95 % of these are.

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -63,54 +64,62 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
 # --- The page ----------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Judgements:
+    """What is known of the photos besides their votes.
+
+    `out_of_fold` has the probabilities of read_out_of_fold; `model` judges the other photos.
+    `conflicts` are pairs of paths of nearly equal photos with different labels; `splits` has the
+    split of each photo, and `again` is the command that applies the marks of the page.
+    """
+
+    model: Path | None = None
+    out_of_fold: dict[str, dict[str, float]] = field(default_factory=dict)
+    conflicts: Sequence[tuple[str, str]] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    again: str = "python data_preparation.py"
+
+
 def write_review(
     df: pd.DataFrame,
     photos: dict[str, Photo],
     corrections: dict[str, str],
     data: Path,
-    model: Path | None,
     count: int,
     path: Path,
-    out_of_fold: dict[str, dict[str, float]] | None = None,
-    conflicts: Sequence[tuple[str, str]] = (),
-    splits: Mapping[str, str] | None = None,
-    again: str = "python data_preparation.py",
+    judged: Judgements,
 ) -> int:
     """Write the page with the `count` most doubtful labels of `df`, those already corrected last.
 
     `df` has the labels that the votes gave, `photos` the parts and hash of each image_path.
-    `out_of_fold` has the probabilities of read_out_of_fold; `model` judges the other photos.
-    `conflicts` are pairs of paths of nearly equal photos with different labels; they come first,
-    side by side. `splits` has the split of each photo, and `again` is the command that applies the marks.
-    Photos that can no longer be read are left out. Returns how many labels without a correction are doubtful.
+    Conflicts come first, side by side. Photos that can no longer be read are left out. Returns how many
+    labels without a correction are doubtful.
     """
-    out_of_fold, splits = out_of_fold or {}, splits or {}
     # Pairs whose photos have both been marked are settled, and photos that are gone show nothing.
-    known, marked = set(df["image_path"]), set(corrections)
-    conflicts = [pair for pair in conflicts if set(pair) <= known and not set(pair) <= marked]
+    known = set(df["image_path"])
+    conflicts = [pair for pair in judged.conflicts if set(pair) <= known and not set(pair) <= corrections.keys()]
     groups = group_pairs(conflicts)
     # A model that learned both labels of a pair cannot say which of them is wrong.
-    others = df[~df["image_path"].isin({*out_of_fold, *groups})]
-    predictions = predict_classes(others, data, model) if model and len(others) else {}
-    suspicions = find_suspicions(df, photos, predictions, out_of_fold, conflicts)
+    others = df[~df["image_path"].isin({*judged.out_of_fold, *groups})]
+    predictions = predict_classes(others, data, judged.model) if judged.model and len(others) else {}
+    suspicions = find_suspicions(df, photos, predictions, judged.out_of_fold, conflicts)
     order = card_order(df["image_path"].tolist(), suspicions, corrections, groups)[:count]
-
-    judged = predictions | out_of_fold
+    predictions |= judged.out_of_fold
 
     def card_of(i: int) -> dict | None:
         row = df.iloc[i]
-        card = make_card(row, photos[row.image_path], data, judged.get(row.image_path, {}), suspicions[i][1])
+        card = make_card(row, photos[row.image_path], data, predictions.get(row.image_path, {}), suspicions[i][1])
         group = groups.get(row.image_path, [None])[0]
-        return card and card | {"split": splits.get(row.image_path, ""), "group": group}
+        return card and card | {"split": judged.splits.get(row.image_path, ""), "group": group}
 
-    made = tqdm(map_in_order(card_of, order, cpu_count()), "Review page", len(order), unit="photo")
-    cards = [card for card in made if card]
+    made = map_in_order(card_of, order, cpu_count())
+    cards = [card for card in tqdm(made, "Review page", len(order), unit="photo") if card]
     shown = {card["path"] for card in cards}
     labels = dict(zip(df["image_path"], df["label"], strict=True))
     content = {
         "data_set": data_set_id(path.parent),
         "folder": str(path.parent),
-        "again": again,
+        "again": judged.again,
         "cards": cards,
         "total": len(df),
         "doubtful": sum(bool(reasons) for _, reasons in suspicions),
@@ -124,7 +133,9 @@ def write_review(
     }
     with write_atomically(path) as temporary:
         temporary.write_text(render("review.html", content=content), encoding="utf-8")
-    return sum(bool(suspicions[i][1]) and path not in marked for i, path in enumerate(df["image_path"]))
+    return sum(
+        bool(found) and name not in corrections for (_, found), name in zip(suspicions, df["image_path"], strict=True)
+    )
 
 
 def make_card(

@@ -36,6 +36,16 @@ from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
 PHOTOS_FOR_PLOTS = 200
+# What the template of the page uses besides the figures of a training.
+HELPERS = {
+    "meanings": VERDICTS,
+    "counted": counted,
+    "describe_suggestion": describe_suggestion,
+    "describe_effect": describe_effect,
+    "with_interval": figures.with_interval,
+    "folders_shown": config.FOLDERS_SHOWN,
+    "photos_for_plots": PHOTOS_FOR_PLOTS,
+}
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
@@ -89,68 +99,86 @@ def measure(
     return metrics
 
 
+@dataclasses.dataclass(frozen=True)
+class Background:
+    """What the report needs to know besides the model's answers.
+
+    `robustness` has the accuracy under each corruption; `training` is the id of the training, by
+    which convert_tflite.py knows which model the figures belong to; `previous` is the comparison
+    with the previous training; `source` says where the labels came from.
+    """
+
+    robustness: dict[str, float] | None = None
+    training: str | None = None
+    previous: Previous | None = None
+    source: Source = dataclasses.field(default_factory=Source)
+
+
 def write_report(
     splits: dict[str, pd.DataFrame],
     probabilities: np.ndarray,
     history: list[dict],
     settings: dict,
     folder: Path,
-    robustness: dict[str, float] | None = None,
-    training: str | None = None,
-    previous: Previous | None = None,
-    source: Source | None = None,
+    background: Background,
 ) -> dict:
     """Write the report on the test split into `folder` and return its metrics.
 
     `probabilities` (n, classes) are the model's for splits["test"]; `settings` holds train.py's
     options, the temperature that was folded in, and the threshold that suggest_threshold found on
-    validation; `robustness` has the accuracy under each corruption; `training` is the id of the
-    training, by which convert_tflite.py knows which model the figures belong to; `previous` is
-    the comparison with the previous training; `source` says where the labels came from.
+    validation.
     """
-    test, source = splits["test"], source or Source()
-    metrics = measure(test, probabilities, settings, robustness, previous.rows if previous else ())
+    test, previous = splits["test"], background.previous
+    metrics = measure(test, probabilities, settings, background.robustness, previous.rows if previous else ())
     text = metrics.pop("text")
     with write_atomically(folder / "metrics.json") as path:
-        content = {"training": training, "test": metrics, "settings": settings, "history": history}
+        content = {"training": background.training, "test": metrics, "settings": settings, "history": history}
         if previous:
             content["previous"] = dataclasses.asdict(previous)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True)
     write_csv(folder / "test_predictions.csv", [*PREDICTION_COLUMNS, "label"], rows)
-    pictures = draw_figures(splits, probabilities, history, settings, metrics, folder)
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities))
-    judged = judge_mistakes(test, probabilities, source)
-    values = {
-        "metrics": metrics,
-        "settings": settings,
+    charts_of_page = draw_figures(splits, probabilities, history, settings, metrics, folder)
+    values: dict[str, object] = {"metrics": metrics, "settings": settings, "figures": charts_of_page}
+    values["kept"] = next(log for log in history if log["kept"])
+    values["seconds"] = sum(log.get("mean_seconds", 0) for log in history)
+    values |= describe_test(splits, probabilities, settings, metrics)
+    values |= describe_mistakes(test, probabilities, background, folder)
+    with write_atomically(folder / "index.html") as path:
+        path.write_text(render("training.html", **HELPERS, **values), encoding="utf-8")
+    return metrics | {"text": text}
+
+
+def describe_test(
+    splits: dict[str, pd.DataFrame], probabilities: np.ndarray, settings: dict, metrics: dict
+) -> dict[str, object]:
+    """What the page says of the test split as a whole, as values of its template."""
+    return {
         "sizes": {name: len(split) for name, split in splits.items()},
         "folders": count_folders(splits),
         "confused": most_frequent_mistake(metrics),
+        "classes": worst_classes(metrics["per_class"]),
+        "thresholds": threshold_rows(probabilities, is_right(splits["test"]["label"], probabilities), settings),
+    }
+
+
+def describe_mistakes(
+    test: pd.DataFrame, probabilities: np.ndarray, background: Background, folder: Path
+) -> dict[str, object]:
+    """What the page says of single photos and their labels, as values of its template."""
+    source, previous = background.source, background.previous
+    wrong = np.flatnonzero(~is_right(test["label"], probabilities))
+    judged = judge_mistakes(test, probabilities, source)
+    return {
         "verdicts": Counter(judged[row].verdict for row in wrong if judged[row].verdict),
-        "meanings": VERDICTS,
-        "counted": counted,
-        "describe_suggestion": describe_suggestion,
-        "describe_effect": describe_effect,
-        "kept": next(log for log in history if log["kept"]),
-        "seconds": sum(log.get("mean_seconds", 0) for log in history),
         "source": source,
         "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
-        "classes": worst_classes(metrics["per_class"]),
-        "thresholds": threshold_rows(probabilities, is_right(test["label"], probabilities), settings),
-        "with_interval": figures.with_interval,
-        "folders_shown": config.FOLDERS_SHOWN,
-        "figures": {name: "data:image/png;base64," + b64encode(path.read_bytes()).decode() for name, path in pictures},
-        "photos_for_plots": PHOTOS_FOR_PLOTS,
         "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
         "wrong": len(wrong),
         "previous": previous.describe() if previous else None,
         "changes": list_changes(test, probabilities, previous, judged, source, folder),
     }
-    with write_atomically(folder / "index.html") as path:
-        path.write_text(render("training.html", **values), encoding="utf-8")
-    return metrics | {"text": text}
 
 
 # --- What a team lead asks ---------------------------------------------------------
@@ -209,8 +237,8 @@ def draw_figures(
     settings: dict,
     metrics: dict,
     folder: Path,
-) -> list[tuple[str, Path]]:
-    """Draw every chart of the report to a PNG file in `folder`: (title, file) in the page's order."""
+) -> dict[str, str]:
+    """Draw every chart of the report to a PNG file in `folder`: {title: data URI} in the page's order."""
     right = is_right(splits["test"]["label"], probabilities)
     scores = scores_by_stage(probabilities, settings["temperature"])
     coverage = coverage_by_threshold(probabilities.max(axis=1), right)
@@ -230,9 +258,10 @@ def draw_figures(
         remove(folder / "reliability.png")  # of an earlier training with more photos
     if "robustness" in metrics:
         drawings["robustness"] = ("Changed photos", lambda path: charts.draw_robustness(metrics["robustness"], path))
-    figures = []
+    figures = {}
     for name, (title, draw) in drawings.items():
-        with write_atomically(folder / f"{name}.png") as path:
-            draw(path)
-        figures.append((title, folder / f"{name}.png"))
+        path = folder / f"{name}.png"
+        with write_atomically(path) as temporary:
+            draw(temporary)
+        figures[title] = "data:image/png;base64," + b64encode(path.read_bytes()).decode()
     return figures

@@ -1,4 +1,7 @@
-"""The state of a training, written after every epoch, so that train.py --resume can continue a killed one."""
+"""The state of a training, written after every epoch, so that train.py --resume can continue a killed one.
+
+Needs TensorFlow.
+"""
 
 import dataclasses
 import hashlib

@@ -7,6 +7,8 @@ test treats them so.
 
 Source: Rabanser et al., Failing Loudly (2019), https://arxiv.org/abs/1810.11953, in which tests of what a
 trained classifier makes of the photos found drift best.
+
+Needs TensorFlow.
 """
 
 import json
@@ -38,7 +40,7 @@ MEGAPIXELS = [0.1, 0.3, 1, 3, 10]  # sizes of photos are compared in these steps
 
 
 @dataclass
-class Photos:
+class PhotoStatistics:
     """What is compared of a set of photos; `files` and `features` may be those of a part of them."""
 
     scores: dict[str, list[float]] = field(default_factory=dict)  # the best scores, 0 to 1, by best class
@@ -68,7 +70,7 @@ class Photos:
 
 
 def open_photos(
-    photos: Photos, model: keras.Model, files: Sequence[Path | str], quiet: bool = False
+    photos: PhotoStatistics, model: keras.Model, files: Sequence[Path | str], quiet: bool = False
 ) -> tuple[list[int], np.ndarray]:
     """Add the features, sizes and formats of files to `photos`; says which files cannot be read.
 
@@ -102,13 +104,13 @@ def size_and_format(file: Path | str) -> tuple[int, int, str]:
 # --- The record --------------------------------------------------------------------
 
 
-def observe(model: keras.Model, files: Sequence[Path | str], seed: int, quiet: bool = False) -> Photos:
+def observe(model: keras.Model, files: Sequence[Path | str], seed: int, quiet: bool = False) -> PhotoStatistics:
     """What the model makes of photos: at most config.DRIFT_PHOTOS of them, drawn with `seed`.
 
     Raises ImageError when a photo vanishes meanwhile.
     """
     drawn = [files[row] for row in np.random.default_rng(seed).permutation(len(files))[: config.DRIFT_PHOTOS]]
-    photos, size = Photos(), model.input_shape[1]
+    photos, size = PhotoStatistics(), model.input_shape[1]
     readable, probabilities = open_photos(photos, model, drawn, quiet)
     reasons = map_in_order(lambda row: quality_reasons(open_image(drawn[row], size)), readable, cpu_count())
     for scores, quality in zip(probabilities, reasons, strict=True):
@@ -116,7 +118,7 @@ def observe(model: keras.Model, files: Sequence[Path | str], seed: int, quiet: b
     return photos
 
 
-def write_reference(photos: Photos, training: str, models: Path) -> None:
+def write_reference(photos: PhotoStatistics, training: str, models: Path) -> None:
     """Write what the photos of a model's hand-over look like into its models folder, with the id of its training."""
     text = json.dumps({"training": training, "scores": photos.scores, "quality": photos.quality, "files": photos.files})
     with write_atomically(models / REFERENCE_NAME) as path, path.open("wb") as file:
@@ -133,7 +135,7 @@ def record_photos(
         print(f"No {REFERENCE_NAME}: {error}")
 
 
-def read_reference(models: Path, training: str | None) -> Photos:
+def read_reference(models: Path, training: str | None) -> PhotoStatistics:
     """What write_reference wrote. Raises UserError when it is missing, damaged, or of another training."""
     path = models / REFERENCE_NAME
     try:
@@ -141,7 +143,7 @@ def read_reference(models: Path, training: str | None) -> Photos:
             text = json.loads(str(content["text"]))
             features = content["features"].astype(np.float32)
         files = [(width, height, name) for width, height, name in text["files"]]
-        photos = Photos(text["scores"], Counter(text["quality"]), files, features)
+        photos = PhotoStatistics(text["scores"], Counter(text["quality"]), files, features)
     except FileNotFoundError as error:
         raise UserError(f"{path} not found; train again, because train.py writes it since there is drift.py") from error
     # A damaged file may raise almost any type.
@@ -247,7 +249,7 @@ class Change:
         return self.p <= config.DRIFT_FALSE_ALARMS and self.size >= self.limit
 
 
-def compare(before: Photos, now: Photos) -> list[Change]:
+def compare(before: PhotoStatistics, now: PhotoStatistics) -> list[Change]:
     """How new photos differ from earlier ones, in every respect that can be compared."""
     found: list[tuple[str, str, tuple[float, float]]] = []
     earlier, later = before.counts(), now.counts()

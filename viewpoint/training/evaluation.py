@@ -1,4 +1,7 @@
-"""Predict with a trained network, calibrate its scores, suggest a threshold, measure its robustness."""
+"""Predict with a trained network, calibrate its scores, suggest a threshold, measure its robustness.
+
+Needs TensorFlow.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""What a network sees in photos: the values between backbone and head, and which areas speak for a class (Grad-CAM)."""
+"""What a network sees in photos: the values between backbone and head, and which areas speak for a class (Grad-CAM).
+
+Needs TensorFlow.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

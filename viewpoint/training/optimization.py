@@ -1,4 +1,4 @@
-"""Optimizer, loss, callbacks and devices of a training phase, from the settings of train.py."""
+"""Optimizer, loss, callbacks and devices of a training phase, from the settings of train.py. Needs TensorFlow."""
 
 import keras
 import tensorflow as tf

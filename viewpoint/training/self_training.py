@@ -3,6 +3,8 @@
 Source: Lee, Pseudo-Label (2013); Xie et al., Self-training with Noisy Student (2020),
 https://arxiv.org/abs/1911.04252. The mirror image serves as a check: a photo counts only when the
 model gives it and its mirror image the same view of the car.
+
+Needs TensorFlow.
 """
 
 from collections.abc import Sequence
