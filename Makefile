@@ -10,6 +10,8 @@
 PYTHON ?= python3
 VENV = .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
 PY = $(VENV)/bin/python
+# A process a core, up to four because each holds TensorFlow; a file stays in one process and shares its fixtures.
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
 # Written only after pip has finished, so that an interrupted installation is repeated.
 INSTALLED = $(VENV)/requirements-installed.txt
 
@@ -24,7 +26,7 @@ $(INSTALLED): requirements.txt requirements-cluster.txt requirements-dev.txt
 	cat requirements.txt requirements-cluster.txt requirements-dev.txt > $@
 
 test: $(INSTALLED)
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
