@@ -1,4 +1,5 @@
 # make test    set up .venv and run the tests
+# make stress  run the slow tests that make test leaves out
 # make demo    draw photos, prepare, train, convert and predict, all inside demo/
 # make install GPU=1    only set up .venv; with the CUDA libraries that TensorFlow needs on a GPU (Linux)
 # make lint    check the code with ruff and mypy
@@ -11,22 +12,26 @@ PYTHON ?= python3
 VENV = .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
 PY = $(VENV)/bin/python
 # A process a core, up to four because each holds TensorFlow; a file stays in one process and shares its fixtures.
-PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Written only after pip has finished, so that an interrupted installation is repeated.
 INSTALLED = $(VENV)/requirements-installed.txt
 
-.PHONY: install test demo lint pictures
+.PHONY: install test stress demo lint pictures
 
 install: $(INSTALLED)
 	$(if $(GPU),$(PY) -m pip install --quiet "$$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)")
 
 $(INSTALLED): requirements.txt requirements-cluster.txt requirements-dev.txt
+	@echo "Installing the requirements into $(VENV): about 3 minutes, 3.7 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --requirement requirements-dev.txt
 	cat requirements.txt requirements-cluster.txt requirements-dev.txt > $@
 
 test: $(INSTALLED)
 	$(PY) -m pytest $(PARALLEL)
+
+stress: $(INSTALLED)
+	$(PY) -m pytest $(PARALLEL) -m stress
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -1,7 +1,7 @@
 """Damaged annotation files and photos are read, or refused in a sentence; nothing else may come out.
 
-Each reader gets damaged files for a second; `pytest -m stress` gives it five minutes, and other damage
-each time. A file that is not handled is left in the test's folder, whose name pytest prints.
+Each reader gets damaged files for a second; `make stress` gives it a minute, and other damage each time. A
+file that is not handled is left in the test's folder, whose name pytest prints.
 """
 
 import io
@@ -111,7 +111,7 @@ def read_photo(path: Path) -> None:
 
 # Pillow warns of damaged metadata, and then reads the pixels.
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize(("seconds", "seed"), [(1, 1), pytest.param(300, None, marks=pytest.mark.stress)])
+@pytest.mark.parametrize(("seconds", "seed"), [(1, 1), pytest.param(60, None, marks=pytest.mark.stress)])
 @pytest.mark.parametrize(
     ("files", "name", "read"),
     [

@@ -45,7 +45,7 @@ def tiny_backbone(monkeypatch) -> None:
     ("phase2", "phase_kept"),
     [([(0.5, 1.0), (0.7, 1.0)], 1), ([(0.8, 1.0)], 1), ([(0.8, 0.9)], 2), ([(0.6, 1.0), (0.9, 1.0)], 2)],
 )
-def test_the_better_phase_is_kept(split, monkeypatch, phase2, phase_kept):
+def test_the_better_phase_is_kept(split, tiny_backbone, monkeypatch, phase2, phase_kept):
     """Phase 1's best epoch has accuracy 0.8 and loss 1; phase 2 must beat that."""
     model, backbone = build_model(image_size=32)
     last = model.get_layer("probabilities")
