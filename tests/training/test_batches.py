@@ -1,14 +1,22 @@
-"""From photos to batches: what is cached, mirrored, weighted, and never changed."""
+"""From photos to batches: what is cached, mirrored, weighted, and never changed.
+
+Random changes keep an image what it is; fixed ones do what they say.
+A training frames vehicles in other ways by the outlines of their parts, without losing their ends.
+"""
 
 import shutil
 
 import numpy as np
 import pytest
 from conftest import save_photo
+from PIL import Image
 
 import config
+from viewpoint.annotations.photo import Part
 from viewpoint.common.cli import UserError
-from viewpoint.common.images import ImageError, scale
+from viewpoint.common.images import ImageError, open_image, resize, scale
+from viewpoint.data.parts import WHOLE_PHOTO, read_drawn, write_parts
+from viewpoint.training import augmentation
 from viewpoint.training.batches import (
     DecodedPhotos,
     ImageBatches,
@@ -18,7 +26,9 @@ from viewpoint.training.batches import (
     mirror,
     one_hot,
     read_through_cache,
+    vehicle_boxes,
 )
+from viewpoint.training.settings import Settings
 
 
 def numbered_images(count: int, size: int = 8) -> np.ndarray:
@@ -178,3 +188,177 @@ def test_an_unreadable_photo_leaves_no_cache(photos, tmp_path):
     with pytest.raises(ImageError, match=r"1\.png"):
         read_through_cache(photos, tmp_path / "cache", "train")
     assert not list((tmp_path / "cache").iterdir())
+
+
+# --- Augmentation ------------------------------------------------------------------
+
+
+STRENGTHS = Settings().strengths()
+
+
+@pytest.fixture
+def photo(tmp_path) -> Image.Image:
+    return open_image(save_photo(tmp_path / "photo.png", size=(280, 280)))
+
+
+def changed(pixels: np.ndarray, seed: int) -> np.ndarray:
+    return augmentation.augment(pixels, 224, STRENGTHS, np.random.default_rng(seed))
+
+
+def test_augmented_images_differ_but_the_same_seed_gives_the_same(photo):
+    pixels = np.asarray(photo)
+    first, again, other = (
+        augmentation.augment(pixels, 224, STRENGTHS, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert first.shape == (224, 224, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_augmentation_never_mirrors():
+    """A photo that grows brighter from its left to its right still does."""
+    pixels = np.broadcast_to(np.linspace(0, 200, 280).astype(np.uint8)[:, np.newaxis], (280, 280, 3))
+    for seed in range(50):
+        columns = changed(pixels, seed).mean(axis=(0, 2))
+        assert np.corrcoef(columns, np.arange(224))[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("area", [0.05, 0.25])
+def test_erasing_covers_the_area_asked_for(area):
+    pixels = np.full((200, 200, 3), 77, np.uint8)
+    augmentation.erase(pixels, area, np.random.default_rng(0))
+    assert (pixels != 77).any(axis=2).mean() == pytest.approx(area, rel=0.05)
+
+
+def test_mixup_blends_images_and_targets_alike():
+    images, targets = np.eye(4, dtype=np.float32).reshape(4, 2, 2, 1), np.eye(4, dtype=np.float32)
+    mixed_images, mixed_targets = augmentation.mix(images, targets, 0.5, np.random.default_rng(0))
+    assert mixed_images.dtype == mixed_targets.dtype == np.float32
+    # Image i is row i of the same identity, so both must come out equal.
+    assert np.array_equal(mixed_images.reshape(4, 4), mixed_targets)
+    assert mixed_targets.sum(axis=1) == pytest.approx(np.ones(4))
+
+
+def test_a_turned_photo_keeps_its_size_and_its_middle(photo):
+    turned = augmentation.rotate(photo, 10)
+    assert turned.size == photo.size
+    assert np.abs(np.asarray(turned)[138:142, 138:142].astype(int) - np.asarray(photo)[138:142, 138:142]).max() <= 3
+    white = Image.new("RGB", (90, 60), "white")
+    assert np.asarray(augmentation.rotate(white, 10)).min() == 255  # no dark corners
+
+
+def test_an_aliased_resize_does_not_average():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    image = Image.fromarray(stripes)
+    averaged, aliased = resize(image, 16), augmentation.resize_aliased(image, (16, 16))
+    assert np.ptp(np.asarray(averaged)[:, 2:-2].astype(int)) <= 10
+    assert set(np.unique(np.asarray(aliased))) <= {0, 127, 128, 255}
+
+
+@pytest.mark.parametrize("name", augmentation.CORRUPTIONS)
+def test_corruptions_change_the_photo_and_give_the_models_size(photo, name):
+    corrupted = np.asarray(augmentation.CORRUPTIONS[name](photo.resize((300, 200)), 224))
+    assert corrupted.shape == (224, 224, 3)
+    if name == "25 % occluded":
+        assert (corrupted == 128).all(axis=2).mean() == pytest.approx(0.25, abs=0.01)
+    if name == "low light":
+        assert corrupted.mean() < 0.35 * np.asarray(photo).mean()
+
+
+# --- Framing -----------------------------------------------------------------------
+
+
+BONNET = Part(("bonnet",), (((40.0, 20.0), (80.0, 20.0), (80.0, 40.0)),))
+DOOR = Part(("leftfrontdoor",), (((100.0, 10.0), (160.0, 60.0), (120.0, 90.0)),))
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Two photos as data_preparation.py hands them to train.py: 200 x 100 pixels with two parts, and without any."""
+    write_parts({"a/é 1.jpg": ((BONNET, DOOR), (200, 100)), "b.jpg": ((), (10, 10))}, tmp_path / "parts.jsonl")
+    return read_drawn(tmp_path / "parts.jsonl", {"a/é 1.jpg", "b.jpg"})
+
+
+def test_a_vehicle_is_where_its_parts_are(drawn):
+    """From x = 40 to 160 of 200 pixels and from y = 10 to 90 of 100."""
+    assert vehicle_boxes(["a/é 1.jpg"], ["FrontLeft"], drawn) == [(0.2, 0.1, 0.8, 0.9)]
+
+
+def test_a_background_counts_as_a_whole(drawn):
+    assert vehicle_boxes(["b.jpg", "a/é 1.jpg"], ["Background", "Background"], drawn) == [WHOLE_PHOTO, WHOLE_PHOTO]
+
+
+def test_a_corrected_label_or_an_unknown_photo_has_no_box(drawn):
+    assert vehicle_boxes(["a/é 1.jpg", "new.jpg"], ["RearLeft", "Front"], drawn) == [None, None]
+
+
+# --- Framing -----------------------------------------------------------------------
+
+GEOMETRY_ONLY = Settings().strengths() | dict.fromkeys(
+    "rotated_share brightness_change contrast_change saturation_change blurred_share "
+    "compressed_share erased_share aliased_share".split(),
+    0.0,
+)
+
+
+def photo_with_a_vehicle(box) -> np.ndarray:
+    """A green photo with a vehicle in `box`: its left half red, its right half blue."""
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[..., 1] = 128
+    left, top, right, bottom = (round(200 * value) for value in box)
+    pixels[top:bottom, left:right] = (0, 0, 255)
+    pixels[top:bottom, left : (left + right) // 2] = (255, 0, 0)
+    return pixels
+
+
+def framed(seed: int, box, **strengths) -> np.ndarray:
+    strengths = GEOMETRY_ONLY | {"framed_share": 1.0} | strengths
+    return augmentation.augment(photo_with_a_vehicle(box), 100, strengths, np.random.default_rng(seed), box)
+
+
+def count(image: np.ndarray, channel: int) -> int:
+    """Pixels that are nearly pure red (0) or blue (2)."""
+    others = [other for other in range(3) if other != channel]
+    return int(((image[..., channel] > 200) & (image[..., others].max(axis=2) < 60)).sum())
+
+
+@pytest.mark.parametrize("box", [(0.1, 0.2, 0.9, 0.8), (0.4, 0.5, 0.7, 0.6), WHOLE_PHOTO])
+def test_a_framed_photo_shows_both_ends_of_its_vehicle(box):
+    """Colors of the surroundings may add to the count, so only a lower bound is checked."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    for seed in range(40):
+        image = framed(seed, box, min_vehicle_share=0.5, max_vehicle_share=1.0, max_crop_stretch=1.0)
+        # At half the frame's width, 50 x 50 * height / width pixels; each color has half of them.
+        least = 0.5 * 50 * 50 * min(width, height) / max(width, height)
+        assert count(image, 0) > 0.8 * least
+        assert count(image, 2) > 0.8 * least
+
+
+def test_a_vehicle_of_half_the_photo_is_shown_at_the_sizes_asked_for():
+    box, shares = (0.25, 0.25, 0.75, 0.75), []
+    for seed in range(60):
+        image = framed(seed, box, min_vehicle_share=0.5, max_vehicle_share=1.0, max_crop_stretch=1.0)
+        shares.append(((count(image, 0) + count(image, 2)) / 100**2) ** 0.5)
+    assert min(shares) == pytest.approx(0.5, abs=0.06)
+    assert max(shares) == pytest.approx(1.0, abs=0.06)
+
+
+def test_without_a_box_a_photo_is_cropped_as_ever():
+    pixels = photo_with_a_vehicle((0.2, 0.2, 0.8, 0.8))
+    one, other = (
+        augmentation.augment(pixels, 100, GEOMETRY_ONLY | {"framed_share": share}, np.random.default_rng(3))
+        for share in (0.0, 1.0)
+    )
+    assert np.array_equal(one, other)
+
+
+def test_a_box_turns_with_its_photo():
+    pixels = np.zeros((100, 100, 3), np.uint8)
+    pixels[10:20, 70:90] = 255
+    turned = np.asarray(augmentation.rotate(Image.fromarray(pixels), 10)).max(axis=2) > 128
+    rows, columns = np.nonzero(turned)
+    left, top, right, bottom = augmentation.rotate_box((0.7, 0.1, 0.9, 0.2), 10)
+    assert (left, right) == pytest.approx((columns.min() / 100, (columns.max() + 1) / 100), abs=0.02)
+    assert (top, bottom) == pytest.approx((rows.min() / 100, (rows.max() + 1) / 100), abs=0.02)
