@@ -217,6 +217,7 @@ def test_a_finished_training_is_not_resumed_but_said_to_be_finished(tmp_path):
     assert train.begin(Settings(models=tmp_path, resume=True), splits).phase == 0  # killed before its first epoch
 
 
+@pytest.mark.stress
 def test_deterministic_trainings_give_the_same_file_to_the_bit(training, tmp_path):
     command = [*training, "--phase1-epochs", 1, "--phase2-epochs", 2, "--deterministic"]
     # At the same time, because most of it is starting TensorFlow.

@@ -279,16 +279,17 @@ train.main()
 SHORT = ["--image-size", "32", "--phase1-epochs", "2", "--phase2-epochs", "3", "--batch-size", "4", "--no-cache"]
 
 
-@pytest.fixture
-def dataset(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
     """Three splits of the same ten photos, and a weights file of the tiny backbone."""
-    files = [str(save_photo(tmp_path / f"{index}.png", seed=index)) for index in range(10)]
+    folder = tmp_path_factory.mktemp("devices")
+    files = [str(save_photo(folder / f"{index}.png", seed=index)) for index in range(10)]
     split = pd.DataFrame({"image_path": files, "label": (config.CLASSES * 2)[:10]})
     for name in ("train", "val", "test"):
-        split.to_csv(tmp_path / f"{name}.csv", index=False)
+        split.to_csv(folder / f"{name}.csv", index=False)
     keras.utils.set_random_seed(5)
-    tiny_train.build_backbone("", None).save_weights(tmp_path / "backbone.weights.h5")
-    return tmp_path
+    tiny_train.build_backbone("", None).save_weights(folder / "backbone.weights.h5")
+    return folder
 
 
 def options(dataset: Path, models: str, *more: str) -> list[str]:
@@ -308,12 +309,13 @@ def losses(dataset: Path, models: str) -> list[float]:
     return [epoch["loss"] for epoch in content["history"]]
 
 
-@pytest.fixture
-def on_one_device(dataset, monkeypatch) -> list[np.ndarray]:
+@pytest.fixture(scope="module")
+def on_one_device(dataset) -> list[np.ndarray]:
     """The weights after a training in float32 on one device."""
-    monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
-    monkeypatch.setattr("sys.argv", ["train.py", *options(dataset, "one")])
-    train.main()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
+        patch.setattr("sys.argv", ["train.py", *options(dataset, "one")])
+        train.main()
     return trained_weights(dataset, "one")
 
 
@@ -333,7 +335,9 @@ def test_two_devices_train_the_same_model_as_one(dataset, on_one_device):
     assert losses(dataset, "two") == pytest.approx(losses(dataset, "one"), abs=1e-5)
 
 
-def test_mixed_precision_trains_nearly_the_same_model_and_saves_it_in_float32(dataset, on_one_device, monkeypatch):
+def test_mixed_precision_trains_nearly_the_same_model_and_saves_it_in_float32(
+    dataset, on_one_device, tiny_backbone, monkeypatch
+):
     monkeypatch.setattr("sys.argv", ["train.py", *options(dataset, "mixed", "--mixed-precision")])
     try:
         train.main()
