@@ -44,7 +44,7 @@ demo: $(INSTALLED)
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset
 	@# Starting from random weights, the model has enough to learn without augmentation.
 	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
-		--no-augment --batch-size 32 --phase2-epochs 20 --phase2-learning-rate 2e-3
+		--no-augment --batch-size 32 --phase2-epochs 12 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv \
 		--contact-sheet demo/predictions.png --per-folder
