@@ -1,4 +1,5 @@
 # make test    set up .venv and run the tests
+# make stress  run the slow tests that make test leaves out
 # make demo    draw photos, prepare, train, convert and predict, all inside demo/
 # make install GPU=1    only set up .venv; with the CUDA libraries that TensorFlow needs on a GPU (Linux)
 # make lint    check the code with ruff and mypy
@@ -10,21 +11,27 @@
 PYTHON ?= python3
 VENV = .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
 PY = $(VENV)/bin/python
+# A process a core, up to four because each holds TensorFlow; a file stays in one process and shares its fixtures.
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Written only after pip has finished, so that an interrupted installation is repeated.
 INSTALLED = $(VENV)/requirements-installed.txt
 
-.PHONY: install test demo lint pictures
+.PHONY: install test stress demo lint pictures
 
 install: $(INSTALLED)
 	$(if $(GPU),$(PY) -m pip install --quiet "$$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)")
 
 $(INSTALLED): requirements.txt requirements-cluster.txt requirements-dev.txt
+	@echo "Installing the requirements into $(VENV): about 3 minutes, 3.7 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --requirement requirements-dev.txt
 	cat requirements.txt requirements-cluster.txt requirements-dev.txt > $@
 
 test: $(INSTALLED)
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
+
+stress: $(INSTALLED)
+	$(PY) -m pytest $(PARALLEL) -m stress
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
@@ -37,7 +44,7 @@ demo: $(INSTALLED)
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset
 	@# Starting from random weights, the model has enough to learn without augmentation.
 	$(PY) train.py --dataset demo/dataset --models demo/models --weights none --image-size 96 \
-		--no-augment --batch-size 32 --phase2-epochs 20 --phase2-learning-rate 2e-3
+		--no-augment --batch-size 32 --phase2-epochs 12 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv \
 		--contact-sheet demo/predictions.png --per-folder

@@ -1,4 +1,8 @@
-"""What every command line needs: exit codes, option ranges, printable text, commands to paste."""
+"""What every command line needs: exit codes, option ranges, printable text, commands to paste.
+
+Work in threads: in order, a few items ahead, errors where their result would be.
+CSV files as spreadsheets save them.
+"""
 
 import argparse
 
@@ -18,6 +22,7 @@ from viewpoint.common.cli import (
     resumable,
     run,
 )
+from viewpoint.common.tables import read_table
 
 
 @pytest.mark.parametrize(
@@ -123,3 +128,41 @@ def test_a_class_name_that_files_and_code_cannot_hold_is_refused(name):
 
 def test_class_names_of_several_words_and_any_language_are_taken():
     check_class_names(["Front", "FrontLeft", "Vorne links", "Avant-côté 2", "rear_left", "後ろ", "सामने"])
+
+
+# --- CSV files as spreadsheets save them -------------------------------------------
+
+
+ROWS = [{"name": "Tür", "means": "door, left"}, {"name": "Dach", "means": ""}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name,means\nTür,"door, left"\nDach,\n',
+        "name;means\r\nTür;door, left\r\nDach;\r\n",
+        'name\tmeans\nTür\tdoor, left\n\t\n\nDach\t""\n',
+        'name,means\n,\nTür,"door, left"\n\n\nDach,',
+    ],
+)
+def test_every_usual_encoding_and_delimiter_is_read_without_blank_rows(tmp_path, encoding, text):
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    assert read_table(tmp_path / "a.csv") == (["name", "means"], ROWS)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name,means\na,b,c\n", 'line 2 .* one cell for each of the columns name, means; put .* contains ","'),
+        (b"name;means\na\n", "line 2 .* one cell for each"),
+        (b"name,means\na,\0\n", "it holds NUL characters"),
+        (b'name,means\na,"b\n', "is not a readable CSV file"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, content, reason):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UserError, match=reason):
+        read_table(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):
+        read_table(tmp_path)

@@ -239,7 +239,7 @@ def test_other_formats_under_a_jpg_name_and_without_an_extension_are_read(tmp_pa
     assert load_image(tmp_path / "IMG_0001").shape == (224, 224, 3)
 
 
-@pytest.mark.parametrize("extension", set(config.IMAGE_EXTENSIONS) - {".heic", ".heif"})
+@pytest.mark.parametrize("extension", sorted({*config.IMAGE_EXTENSIONS} - {".heic", ".heif"}))
 def test_a_photo_of_every_extension_is_read(tmp_path, extension):
     save_photo(tmp_path / f"photo{extension}")
     for name in (f"photo{extension}", f"PHOTO{extension.upper()}"):

@@ -2,6 +2,8 @@
 
 Each test builds annotation files as people report them in public trackers, in several variants,
 and compares with the labels that the photos have.
+Confident learning on numbers worked out by hand.
+out_of_fold.csv: what is written is read again, and rows that no longer fit are not.
 """
 
 import csv
@@ -9,10 +11,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import save_photo
 
+import config
 import data_preparation
+from viewpoint.common.cli import UserError
+from viewpoint.data.doubts import find_label_errors, self_confidence
+from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold, write_out_of_fold
 from viewpoint.data.scan import IN_UNUSED_FILE, NOT_USED, Reading, read_dataset
 
 VIEWS = {
@@ -355,3 +362,85 @@ def test_thousands_of_unknown_names_do_not_flood_the_screen(prepare, tmp_path):
     _, printed, _ = prepare(photos)
     assert sum("x zettel" in line for line in printed.splitlines()) == 20
     assert "... and 292 more" in printed
+
+
+# --- Confident learning on numbers worked out by hand ------------------------------
+
+
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+PROBABILITIES = np.array(
+    [
+        [0.9, 0.1, 0.0],
+        [0.8, 0.2, 0.0],
+        [0.1, 0.9, 0.0],  # mean of class 0: 0.6
+        [0.0, 1.0, 0.0],
+        [0.4, 0.6, 0.0],
+        [0.52, 0.48, 0.0],  # mean of class 1: 0.693
+    ]
+)
+
+
+def test_a_label_is_wrong_when_another_class_reaches_its_own_mean():
+    # The third is as sure of class 1 as its photos are; the last prefers class 0, but with less than 0.6.
+    assert find_label_errors(LABELS, PROBABILITIES).tolist() == [False, False, True, False, False, False]
+    assert self_confidence(LABELS, PROBABILITIES) == pytest.approx([0.9, 0.8, 0.1, 1.0, 0.6, 0.48])
+
+
+def test_a_class_that_is_often_unsure_needs_less_and_the_best_class_is_never_an_error():
+    labels = np.array([0, 0, 1, 1])
+    # Means: 0.75 and 0.3. The second reaches class 1's mean, but its label is still the best class.
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.6, 0.4]])
+    assert find_label_errors(labels, probabilities).tolist() == [False, False, True, False]
+
+
+# --- out_of_fold.csv ---------------------------------------------------------------
+
+
+VALUES = [0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+
+
+CONTENTS = {"a, b.jpg": "hash1", "c.jpg": "hash2"}
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = tmp_path / OUT_OF_FOLD_NAME
+    contents = CONTENTS | {"a gone.jpg": "hash3", "b unreadable.jpg": ""}
+    probabilities = {"c.jpg": VALUES, "a, b.jpg": VALUES[::-1], "a gone.jpg": VALUES, "b unreadable.jpg": VALUES}
+    write_out_of_fold(probabilities, contents, path)
+    return path
+
+
+def test_photos_that_are_still_the_same_keep_their_probabilities(written):
+    found = read_out_of_fold(written, CONTENTS | {"b unreadable.jpg": ""})
+    assert list(found) == ["a, b.jpg", "c.jpg"]
+    assert found["c.jpg"] == dict(zip(config.CLASSES, VALUES, strict=True))
+
+
+def test_changed_photos_and_other_classes_are_ignored(written, monkeypatch):
+    assert list(read_out_of_fold(written, CONTENTS | {"c.jpg": "another"})) == ["a, b.jpg"]
+    monkeypatch.setattr(config, "CLASSES", [*config.CLASSES, "Left", "Right"])
+    assert read_out_of_fold(written, CONTENTS) == {}
+
+
+def test_a_missing_or_damaged_file_has_no_probabilities(tmp_path):
+    path = tmp_path / OUT_OF_FOLD_NAME
+    assert read_out_of_fold(path, CONTENTS) == {}
+    path.write_bytes(b"\xff\x00")
+    assert read_out_of_fold(path, CONTENTS) == {}
+    path.write_text("")
+    assert read_out_of_fold(path, CONTENTS) == {}
+
+
+def test_a_number_that_is_none_or_a_cut_row_makes_the_file_damaged(written):
+    text = written.read_text()
+    for damaged in (text.replace("0.400000", "much"), text[:-20]):
+        written.write_text(damaged)
+        assert read_out_of_fold(written, CONTENTS) == {}
+
+
+def test_another_file_of_that_name_is_not_overwritten(tmp_path):
+    path = tmp_path / OUT_OF_FOLD_NAME
+    path.write_text("photo;score\n")
+    with pytest.raises(UserError, match="was not written by this project"):
+        write_out_of_fold({}, {}, path)

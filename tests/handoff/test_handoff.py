@@ -672,6 +672,7 @@ def test_predicting_a_csv_imports_nothing_heavy(handed_over):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.stress
 def test_a_clean_environment_of_four_packages_verifies_and_predicts(handed_over, tmp_path):
     """The steps of the Dockerfile, and what verify.py needs on a mobile team's machine."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "clean"], check=True)

@@ -206,12 +206,24 @@ def test_missing_inputs_are_one_sentence(trained, run_script):
 # --- Precisions --------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
-    """A models/ folder with the project's network, and a dataset/ of six photos in train and val."""
+def two_convolutions(name: str, weights: str | None) -> keras.Model:
+    """A backbone in the place of MobileNetV2, large enough that its weights make up most of the file."""
+    inputs = x = keras.Input((None, None, 3))
+    for filters in (64, 256):
+        x = keras.layers.Conv2D(filters, 3, strides=2)(x)
+        x = keras.layers.ReLU(6)(keras.layers.BatchNormalization()(x))
+    return keras.Model(inputs, x)
+
+
+@pytest.fixture(scope="module", params=["small", pytest.param("MobileNetV2", marks=pytest.mark.stress)])
+def untrained(request, tmp_path_factory):
+    """A models/ folder with an untrained network, and a dataset/ of six photos in train and val."""
     folder = tmp_path_factory.mktemp("untrained")
     keras.utils.set_random_seed(0)
-    model, _ = build_model(image_size=SIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "small":
+            patch.setattr("viewpoint.training.network.build_backbone", two_convolutions)
+        model, _ = build_model(image_size=SIZE)
     save_model(model, folder / "models")
     names = [save_photo(folder / "dataset" / f"{index}.png", seed=index).name for index in range(6)]
     for split in ("train", "val"):

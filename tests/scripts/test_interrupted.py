@@ -62,7 +62,7 @@ def training(demo_photos, tmp_path_factory) -> list:
     return [*command, "--weights", folder / "tiny.weights.h5", "--quiet"]
 
 
-@pytest.mark.parametrize("recipe", OPTIONS)
+@pytest.mark.parametrize("recipe", ["default", pytest.param("reference", marks=pytest.mark.stress)])
 def test_a_training_killed_twice_ends_with_the_same_weights(call, training, tmp_path, monkeypatch, recipe):
     """What is not killed runs in this process, which is faster; the others are processes of their own."""
     monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
@@ -194,6 +194,7 @@ def test_a_finished_training_is_not_resumed_but_said_to_be_finished(tmp_path):
     assert train.begin(Settings(models=tmp_path, resume=True), splits).phase == 0  # killed before its first epoch
 
 
+@pytest.mark.stress
 def test_deterministic_trainings_give_the_same_file_to_the_bit(training, tmp_path):
     command = [*training, "--phase1-epochs", 1, "--phase2-epochs", 2, "--deterministic"]
     # At the same time, because most of it is starting TensorFlow.

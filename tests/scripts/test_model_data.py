@@ -1,6 +1,7 @@
 """A model that knows its data: conversion, prediction and explanation say when figures are not to be believed."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,10 +37,11 @@ def write_split(folder: Path, name: str, numbers: range) -> list[str]:
     return labels
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> Path:
     """dataset/ with three splits, and models/ with a model of them, converted, and with its metrics.json."""
-    dataset, models = tmp_path / "dataset", tmp_path / "models"
+    folder = tmp_path_factory.mktemp("converted")
+    dataset, models = folder / "dataset", folder / "models"
     numbers = {"train": range(14), "val": range(14, 21), "test": range(21, 28)}
     labels = {name: write_split(dataset, name, part) for name, part in numbers.items()}
     hashes = {name: hash_photos(dataset / f"{number}.png" for number in part) for name, part in numbers.items()}
@@ -49,8 +51,14 @@ def folder(tmp_path) -> Path:
     test = {"images": 7, "accuracy": 0.9, "macro_f1": 0.8, "calibration_error": 0.05, "per_class": {}}
     (models / "report").mkdir()
     (models / "report" / "metrics.json").write_text(json.dumps({"training": data.training, "test": test}))
-    assert call(convert_tflite, "--models", models, "--dataset", dataset) == 0
-    return tmp_path
+    convert(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(converted, tmp_path) -> Path:
+    """A copy of that folder."""
+    return shutil.copytree(converted, tmp_path, dirs_exist_ok=True)
 
 
 def call(script, *arguments) -> int:

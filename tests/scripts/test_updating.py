@@ -21,10 +21,9 @@ QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "
 
 
 @pytest.fixture(autouse=True)
-def tiny_backbone(monkeypatch, tmp_path) -> None:
-    """A backbone of one convolution in the place of MobileNetV2; each test starts in a folder of its own."""
+def tiny_backbone(monkeypatch) -> None:
+    """A backbone of one convolution in the place of MobileNetV2."""
     monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
-    monkeypatch.chdir(tmp_path)
 
 
 def write_splits(**photos: range) -> None:
@@ -36,7 +35,7 @@ def write_splits(**photos: range) -> None:
             file = Path("photos", f"{number}.png")
             if not file.exists():
                 save_photo(file, seed=number)
-            rows.append(f"{file.absolute()},{config.CLASSES[number % 7]}\n")
+            rows.append(f"../{file},{config.CLASSES[number % 7]}\n")
         Path("dataset", f"{name}.csv").write_text("image_path,label\n" + "".join(rows))
 
 
@@ -48,12 +47,22 @@ def run_train(monkeypatch, *options: str) -> None:
     train.main()
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Path:
+    """A folder with a model in models/, trained on photos 0 to 6, validated on 7 to 13, tested on 14 to 20."""
+    folder = tmp_path_factory.mktemp("earlier")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
+        write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
+        run_train(patch)
+    return folder
+
+
 @pytest.fixture
-def earlier(monkeypatch) -> None:
-    """A model in models/, trained on photos 0 to 6, validated on 7 to 13, tested on 14 to 20."""
-    Path("photos").mkdir()
-    write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
-    run_train(monkeypatch)
+def earlier(trained_once, tmp_path) -> None:
+    """A copy of that folder, in which the test starts."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
 
 
 def weights_of(path: str) -> list[np.ndarray]:
@@ -142,7 +151,6 @@ def test_a_model_that_does_not_fit_is_one_sentence(earlier, monkeypatch, capsys,
 
 
 def test_a_folder_in_the_place_of_a_model_is_one_sentence(monkeypatch, capsys):
-    Path("photos").mkdir()
     write_splits(train=range(7), val=range(7, 14), test=range(14, 21))
     with pytest.raises(UserError, match=r"photos is not a file; run train\.py, or give the model\.keras"):
         run_train(monkeypatch, "--start-from", "photos")

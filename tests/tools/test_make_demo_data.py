@@ -1,17 +1,26 @@
-"""The drawn cars: the part names are right for the azimuth, left and right are the car's own."""
+"""The drawn cars: the part names are right for the azimuth, left and right are the car's own.
 
+The server of the capture guide; the page itself is tested in test_guide.py.
+"""
+
+import http.client
 import itertools
+import shutil
+import ssl
+import threading
 
 import imagehash
 import make_demo_data
 import numpy as np
 import pytest
+import serve_demo
 import take_pictures
 from make_demo_data import Region, draw_car, draw_close_up, draw_image
 
 import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.annotations.vocabulary import KNOWN
+from viewpoint.common.cli import UserError
 from viewpoint.common.images import open_image
 from viewpoint.data.doubts import find_suspicions
 from viewpoint.data.duplicates import find_conflicts, near_duplicates
@@ -145,3 +154,29 @@ def test_the_same_seed_draws_the_same_photo():
     assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))
     assert first[1] == again[1]
     assert make_demo_data.polygon_area([(0, 0), (4, 0), (4, 3), (0, 3)]) == 12
+
+
+# --- Serve demo --------------------------------------------------------------------
+
+
+def test_a_missing_guide_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"model\.tflite not found; run convert_tflite\.py"):
+        serve_demo.make_server(tmp_path, 0)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
+def test_phones_get_the_page_by_https_with_a_certificate_for_the_address(tmp_path, monkeypatch):
+    guide = tmp_path / "handoff" / "web"
+    (guide / "runtime").mkdir(parents=True)
+    (guide / "model.tflite").write_bytes(b"a model")
+    monkeypatch.setattr(serve_demo, "own_address", lambda: "127.0.0.1")
+    with serve_demo.make_server(tmp_path, 0, phone=True) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        certificate = ssl.get_server_certificate(("127.0.0.1", server.server_port))
+        # Trusting just this certificate also checks that it is for this address.
+        context = ssl.create_default_context(cadata=certificate)
+        connection = http.client.HTTPSConnection("127.0.0.1", server.server_port, context=context)
+        connection.request("GET", "/model.tflite")
+        assert connection.getresponse().read() == b"a model"
+        connection.close()
+        server.shutdown()

@@ -1,8 +1,22 @@
-"""The options of train.py: one table in config.py, the command line and the settings made of it."""
+"""The options of train.py: one table in config.py, the command line and the settings made of it.
+
+The history of trainings: a line for each, and the comparison with the previous one.
+"""
+
+import json
 
 import pytest
 
 import config
+from viewpoint.common.cli import UserError
+from viewpoint.data.provenance import describe_training
+from viewpoint.training.history import (
+    add_to_history,
+    changed_options,
+    changes_since_previous,
+    compare_with_previous,
+    read_history,
+)
 from viewpoint.training.settings import Settings, parse_settings
 
 ROWS = {name: row for group in config.TRAIN_OPTIONS.values() for name, row in group.items()}
@@ -78,3 +92,90 @@ def test_the_help_shows_the_common_options_or_all_with_defaults_as_people_write_
     if not hidden:
         assert printed.index("common options") < printed.index("--weights") < printed.index("optimization:")
         assert "(default: 0.8571)" in printed  # 6 / 7
+
+
+# --- The history of trainings ------------------------------------------------------
+
+
+METRICS = {"images": 2, "accuracy": 0.5, "macro_f1": 0.5, "log_loss": 1.0, "calibration_error": 0.1, "per_class": {}}
+
+
+def add(models, weight: bytes, rows: list[tuple[str, str]], settings: Settings | None = None) -> str:
+    """Add a training whose test split has these (photo hash, prediction)s; returns its id."""
+    splits = {"train": ["aa"], "val": ["bb"], "test": [photo for photo, _ in rows]}
+    data = describe_training([weight], splits, {name: ["Rear"] * len(part) for name, part in splits.items()})
+    csv_rows = [(f"{photo}.jpg", prediction, "0.9000", "Rear", photo) for photo, prediction in rows]
+    add_to_history(models, data, settings or Settings(), METRICS, csv_rows)
+    return data.training
+
+
+def test_a_line_and_a_file_for_each_training(tmp_path):
+    ids = [
+        add(tmp_path, b"1", [("cc", "Rear"), ("dd", "Front")]),
+        add(tmp_path, b"2", [("cc", "Front")], Settings("reference", seed=1, quiet=True)),
+    ]
+    first, second = read_history(tmp_path)
+    assert [first["training"], second["training"]] == ids
+    assert first["options"] == {}
+    assert second["options"] == {"recipe": "reference", "seed": 1}
+    assert first["figures"] == {name: value for name, value in METRICS.items() if name != "per_class"}
+    assert set(first["data"]) == {"train", "val", "test"}
+    assert first["predictions"] == f"report/history/{ids[0]}.csv"
+    assert (tmp_path / first["predictions"]).read_text() == (
+        "image_name,prediction,score,label,photo\ncc.jpg,Rear,0.9000,Rear,cc\ndd.jpg,Front,0.9000,Rear,dd\n"
+    )
+
+
+def test_the_comparison_is_on_the_photos_that_both_tested(tmp_path):
+    assert compare_with_previous(tmp_path, ["cc"], ["Rear"], ["Rear"]) is None
+    add(tmp_path, b"1", [("xx", "Rear")])
+    training = add(tmp_path, b"2", [("cc", "Rear"), ("dd", "Front"), ("ee", "Front")])
+    previous = compare_with_previous(
+        tmp_path, ["new", "dd", "cc", ""], ["Rear"] * 4, ["Front", "Rear", "Front", "Rear"]
+    )
+    assert previous.training == training
+    assert previous.rows == [1, 2]
+    assert (previous.comparison.newly_right, previous.comparison.newly_wrong) == ([0], [1])
+    assert "on the photos that both tested: 2 photos, 1 right before and 1 now" in previous.describe()
+    # A corrected label counts for both.
+    assert compare_with_previous(tmp_path, ["dd"], ["Front"], ["Front"]).comparison.newly_right == []
+    none = compare_with_previous(tmp_path, ["new"], ["Rear"], ["Rear"])
+    assert none.comparison is None
+    assert "tested none of these photos, so the two cannot be compared" in none.describe()
+
+
+def test_damaged_lines_and_missing_files_are_passed_over(tmp_path):
+    first = add(tmp_path, b"1", [("cc", "Rear")])
+    second = add(tmp_path, b"2", [("cc", "Front")])
+    (tmp_path / "report" / "history" / f"{second}.csv").unlink()
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('[]\n{"training": "cut o')
+    assert compare_with_previous(tmp_path, ["cc"], ["Rear"], ["Rear"]).training == first
+    third = add(tmp_path, b"3", [("cc", "Rear")])
+    assert [run["training"] for run in read_history(tmp_path)] == [first, second, third]
+    assert all(json.dumps(run) for run in read_history(tmp_path))
+
+
+def test_a_history_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*history\.jsonl"):
+        add(tmp_path, b"1", [("cc", "Rear")])
+
+
+def test_only_changed_options_are_recorded(tmp_path):
+    assert changed_options(Settings()) == {}
+    assert changed_options(Settings(mixup=0.2, weights="none", models=tmp_path)) == {"mixup": 0.2, "weights": "none"}
+
+
+def test_what_changed_since_the_previous_training(tmp_path):
+    splits = {"train": ["aa"], "val": ["bb"], "test": ["cc"]}
+    labels = {name: ["Rear"] for name in splits}
+    data = describe_training([b"2"], splits, labels)
+    assert changes_since_previous(tmp_path, data, Settings()) == ""
+    add(tmp_path, b"1", [("cc", "Rear")], Settings(mixup=0.2))
+    same = changes_since_previous(tmp_path, data, Settings(mixup=0.2, quiet=True))
+    assert same == "nothing: the same photos, labels and options"
+    corrected = describe_training([b"2"], splits, labels | {"train": ["Front"]})
+    assert changes_since_previous(tmp_path, corrected, Settings(seed=7)) == (
+        "other photos or labels in train; mixup its default instead of 0.2; seed 7 instead of its default"
+    )
