@@ -59,6 +59,7 @@ from viewpoint.training.batches import (
     ImageBatches,
     Images,
     TrainingBatches,
+    Variation,
     load_photos,
     one_hot,
 )
@@ -157,10 +158,9 @@ def make_batches(
     # Random crops are cut from larger images, so that they are not enlarged.
     cached_size = round(size * settings.cache_scale) if settings.augment else size
     images = load_photos("train", splits["train"]["file"], cached_size, cache_folder(settings), settings.quiet)
-    strengths = settings.strengths() if settings.augment else None
-    changes = {"flip": settings.flip, "strengths": strengths, "mixup": settings.mixup}
+    variation = Variation(settings.flip, settings.strengths() if settings.augment else None, settings.mixup)
     targets = one_hot(splits["train"]["label"])
-    batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, **changes)
+    batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, variation)
     return batches, ImageBatches(val_images, one_hot(splits["val"]["label"]), settings.batch_size)
 
 
