@@ -59,6 +59,7 @@ from viewpoint.training.batches import (
     ImageBatches,
     Images,
     TrainingBatches,
+    Variation,
     load_photos,
     one_hot,
 )
@@ -130,14 +131,18 @@ def train(
     # Both parts share the weights of `model`, and accept images of any size.
     extractor = feature_extractor(model, backbone, fold=not from_random)
     head = head_of(model)
+    # The head first: its random weights would send large, meaningless gradients into the backbone and
+    # destroy what ImageNet taught it, before the head has learned anything.
     if settings.phase1_epochs and not from_random and not settings.start_from and state.phase < 2:
         print("\nPhase 1: the head on the frozen backbone")
         state.history = train_phase(1, extractor, head, batches, val_batches, settings, state)
         state.kept_weights = model.get_weights()
     if settings.phase2_epochs:
         print("\nPhase 2: backbone and head")
+        # Early layers see edges and colours, which cars share with ImageNet, so that some may stay frozen.
         unfreeze(backbone, from_random, 0 if from_random else settings.frozen_share)
         epochs = train_phase(2, extractor, head, batches, val_batches, settings, state)
+        # With few photos fine-tuning can do harm; then the head on the frozen backbone is the result.
         improved = not state.history or kept_result(epochs) > kept_result(state.history)
         for epoch in state.history if improved else epochs:
             epoch["kept"] = False
@@ -157,10 +162,9 @@ def make_batches(
     # Random crops are cut from larger images, so that they are not enlarged.
     cached_size = round(size * settings.cache_scale) if settings.augment else size
     images = load_photos("train", splits["train"]["file"], cached_size, cache_folder(settings), settings.quiet)
-    strengths = settings.strengths() if settings.augment else None
-    changes = {"flip": settings.flip, "strengths": strengths, "mixup": settings.mixup}
+    variation = Variation(settings.flip, settings.strengths() if settings.augment else None, settings.mixup)
     targets = one_hot(splits["train"]["label"])
-    batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, **changes)
+    batches = TrainingBatches(images, targets, settings.batch_size, size, settings.seed, variation)
     return batches, ImageBatches(val_images, one_hot(splits["val"]["label"]), settings.batch_size)
 
 
@@ -203,7 +207,7 @@ def train_phase(
     computes_once = phase == 1 and settings.phase1_views > 0
     network = head if computes_once else keras.Sequential([extractor, head])
     if computes_once:
-        # The frozen backbone gives the same features in every epoch.
+        # The frozen backbone gives the same features in every epoch, and takes nearly all of the time.
         features = compute_features(extractor, batches, settings.phase1_views, settings.quiet)
         phase_batches = FeatureBatches(features, settings.batch_size, settings.seed)
         validation = compute_features(extractor, val_batches, 1, settings.quiet)
@@ -309,6 +313,7 @@ def train_and_report(settings: Settings) -> None:
     """Everything from the splits to the model and its report."""
     if settings.resume:
         refuse_finished(settings.models)
+    # Before anything is built, because it also decides the random weights of the head.
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -329,6 +334,8 @@ def train_and_report(settings: Settings) -> None:
     history = train(model, backbone, learned, val_images, settings, begin(settings, learned))
     if settings.mixed_precision:
         model = in_float32(model, settings)
+    # Networks are surer than they are right. On validation photos, because those of training are too easy
+    # and those of the test must stay unseen.
     temperature = None
     if settings.calibrate:
         targets = one_hot(splits["val"]["label"])
@@ -369,6 +376,7 @@ def report(
     `test_images` and `hashes` belong to the photos of the test split, in its order.
     """
     model, data, history, found = trained.model, trained.data, trained.history, trained.found
+    # The only look at the test split: everything that is chosen was chosen on validation photos.
     test = splits["test"]
     probabilities = predict(model, test_images, settings.batch_size)
     robustness = measure_robustness(model, test, probabilities, settings.seed, settings.batch_size, settings.quiet)

@@ -97,8 +97,7 @@ def test_a_function_has_at_most_50_lines_and_7_parameters():
     for place, node in functions():
         assert node.end_lineno - node.lineno < 50, place
         named = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
-        # The batches of train.py lose their options for framed photos soon.
-        assert len(set(named) - {"self", "cls"}) <= 7 or "batches.py" in place, place
+        assert len(set(named) - {"self", "cls"}) <= 7, place
 
 
 def test_options_are_passed_by_name_and_not_as_a_tuple_with_a_star():

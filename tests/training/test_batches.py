@@ -19,6 +19,7 @@ from viewpoint.training.batches import (
     ImageBatches,
     MappedImages,
     TrainingBatches,
+    Variation,
     balanced_class_weights,
     mirror,
     one_hot,
@@ -90,7 +91,7 @@ def test_the_flip_mirrors_image_and_class_together():
     image[:, :2] = 255
     labels = set()
     for seed in range(20):
-        batches = TrainingBatches([image], one_hot(["FrontLeft"]), 1, 8, seed=0, flip=True)
+        batches = TrainingBatches([image], one_hot(["FrontLeft"]), 1, 8, seed=0, variation=Variation(flip=True))
         pixels, target = batches.change(0, np.random.default_rng(seed))
         label = config.CLASSES[int(target.argmax())]
         assert label == ("FrontLeft" if pixels[0, 0, 0] else "FrontRight")
@@ -101,7 +102,7 @@ def test_the_flip_mirrors_image_and_class_together():
 def test_class_weights_count_the_mirrored_images_too():
     """Six FrontLeft and two FrontRight, mirrored half the time, are equally frequent."""
     targets = one_hot(["FrontLeft"] * 6 + ["FrontRight"] * 2 + ["Front"] * 4)
-    weights = TrainingBatches(numbered_images(12), targets, 16, 8, seed=0, flip=True).class_weights
+    weights = TrainingBatches(numbered_images(12), targets, 16, 8, seed=0, variation=Variation(flip=True)).class_weights
     # 12 images, 3 classes, 4 of each.
     assert weights[:3] == pytest.approx([1, 1, 1])
 

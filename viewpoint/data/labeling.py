@@ -53,6 +53,7 @@ def read_names(
         names = []
         for text in part.names:
             cleaned = clean_name(text)
+            # What a person wrote into part_names.csv counts before every list of ours.
             if cleaned in meanings:
                 spellings[(cleaned, meanings[cleaned])] += 1
                 names.append(meanings[cleaned])
@@ -120,11 +121,14 @@ def label_parts(names: Iterable[str]) -> str:
     """
     names = frozenset(names)
     votes = count_votes(names)
+    # A close-up of one part shows no view, whatever side the part is on.
     if len(names - DAMAGE) < 2 or not any(votes.values()):
         return config.BACKGROUND
+    # Equal votes for both sides are a view from the very front or rear, which is a class of its own.
     side = ""
     if votes["left"] != votes["right"]:
         side = "Left" if votes["left"] > votes["right"] else "Right"
+    # From the very side as much of the front is seen as of the rear; without such a class Front is the rule.
     if votes["front"] == votes["rear"] and side in config.CLASSES:
         return side
     end = "Rear" if votes["rear"] > votes["front"] else "Front"
@@ -143,6 +147,7 @@ def decide(parts: tuple[Part, ...], strict: bool = False, views: tuple[str, ...]
     known, unknown = names & KNOWN, names - KNOWN
     nameless = sum(not part.names for part in parts)
     votes = count_votes(known)
+    # What a person wrote for the whole photo comes first: it is meant as the answer, parts only imply it.
     if views:
         return check_view(class_of(views), votes)
     if parts and names <= VAGUE:
@@ -152,6 +157,7 @@ def decide(parts: tuple[Part, ...], strict: bool = False, views: tuple[str, ...]
     if not unknown and (not nameless or (nameless <= STRAY_FRACTION * len(parts) and not strict)):
         label = label_parts(known)
         return (None, CAR_ONLY) if label == config.BACKGROUND and "car" in names else (label, "")
+    # Each region that is not understood could be one vote for the other end or side.
     margins = abs(votes["front"] - votes["rear"]), abs(votes["left"] - votes["right"])
     if len(known - DAMAGE) >= 2 and min(margins) > nameless + len(unknown):
         return label_parts(known), ""

@@ -118,12 +118,14 @@ def assign(
     fixed, names = fixed or {}, list(shares)
     table = pd.crosstab(np.array(groups), np.array(labels))
     counts = np.column_stack([table, table.sum(axis=1)]).astype(float)  # the last column is all photos
+    # All photos together are one more "class", so that the sizes of the splits are right as well.
     wanted = np.outer(list(shares.values()), counts.sum(axis=0))
     required = np.tile((counts > 0).sum(axis=0) >= len(names), (len(names), 1))
-    required[0] = True
+    required[0] = True  # a class that is not in train could never be predicted
     start = np.array([names.index(fixed[group]) if group in fixed else -1 for group in table.index])
     sizes, random = counts[start < 0, -1], np.random.default_rng(seed)
     best, lowest = start, np.inf
+    # The order decides where large groups end up, so that several orders are tried and the best is kept.
     for draw in range(max(1, min(MAX_DRAWS, GROUPS_DRAWN // max(1, len(sizes))))):
         # The first draw takes groups by size, the others nearly so; equal groups come in a random order.
         priority = sizes * random.uniform(0.5, 1.5, len(sizes)) if draw else sizes
@@ -155,7 +157,9 @@ def place(
                 now[before] -= photos
             # The change of the distance when this group joins each split.
             change = (photos * (2 * (now - wanted) + photos) / wanted).sum(axis=1)
+            # A class that a split lacks counts far more than how full the split is.
             change -= missing * (required & (now == 0) & (photos > 0)).sum(axis=1)
+            # A group only moves when that helps, or equal places would exchange groups for ever.
             places[group] = change.argmin()
             if before >= 0 and change[before] <= change.min() + 1e-9:
                 places[group] = before

@@ -61,6 +61,7 @@ def convert(
             return convert(Path(folder), precision, half, io)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    # Alone, DEFAULT gives 8-bit weights and float32 activations ("dynamic"); what follows changes that.
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -68,6 +69,7 @@ def convert(
     if precision == "int8":
         if calibration is None:
             raise ValueError("int8 needs calibration images")
+        # Only 8-bit operators: what has none fails here, instead of running in float32 on the phone.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
         if io == "uint8":
@@ -113,6 +115,7 @@ def convert_to_int8(
     # Keras raises a dozen unrelated types on damaged files.
     except Exception as error:
         raise UserError(f"cannot read {keras_model}, which int8 needs: {error}; run train.py") from error
+    # Needs single layers, which only the .keras file has: a SavedModel is one graph.
     equalize(model, calibration)
     with tempfile.TemporaryDirectory() as folder:
         with without_harmless_lines():
@@ -159,6 +162,8 @@ def equalize(model: keras.Model, calibration: np.ndarray) -> None:
         reader = found[0] if len(found) == 1 else None
         return only_reader(reader) if isinstance(reader, keras.layers.ZeroPadding2D) else reader
 
+    # Through a ReLU a positive factor passes unchanged, so that the next layer can undo it; not so
+    # through a sum or a swish. A ReLU6 cuts at 6, which TARGET_MAXIMUM keeps free.
     relus = [layer for layer in backbone.layers if isinstance(layer, keras.layers.ReLU) and id(layer.input) in norms]
     readable = (keras.layers.Dense, keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     relus = [relu for relu in relus if isinstance(only_reader(relu), readable)]

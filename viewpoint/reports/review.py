@@ -92,12 +92,10 @@ def write_review(
     """Write the page with the `count` most doubtful labels of `df`, those already corrected last.
 
     `df` has the labels that the votes gave, `photos` the parts and hash of each image_path.
-    Conflicts come first, side by side. Photos that can no longer be read are left out. Returns how many
-    labels without a correction are doubtful.
+    Conflicts come first, side by side. Returns how many labels without a correction are doubtful.
     """
-    # Pairs whose photos have both been marked are settled, and photos that are gone show nothing.
-    known = set(df["image_path"])
-    conflicts = [pair for pair in judged.conflicts if set(pair) <= known and not set(pair) <= corrections.keys()]
+    labels = dict(zip(df["image_path"], df["label"], strict=True))
+    conflicts = unsettled(judged.conflicts, labels, corrections)
     groups = group_pairs(conflicts)
     # A model that learned both labels of a pair cannot say which of them is wrong.
     others = df[~df["image_path"].isin({*judged.out_of_fold, *groups})]
@@ -114,8 +112,6 @@ def write_review(
 
     made = map_in_order(card_of, order, cpu_count())
     cards = [card for card in tqdm(made, "Review page", len(order), unit="photo") if card]
-    shown = {card["path"] for card in cards}
-    labels = dict(zip(df["image_path"], df["label"], strict=True))
     content = {
         "data_set": data_set_id(path.parent),
         "folder": str(path.parent),
@@ -126,16 +122,31 @@ def write_review(
         "classes": config.CLASSES,
         "wrong": WRONG,
         "corrections": corrections,
-        # The labels of photos that were corrected and are not on the page, to say what the corrections change.
-        "others": {name: labels[name] for name in corrections if name in labels and name not in shown},
+        "others": labels_not_shown(labels, corrections, cards),
         "reasons": list(REASONS.items()),
         "kinds": [heading for heading, _ in KINDS],
     }
+    write_page(path, content)
+    return sum(bool(found) and name not in corrections for name, (_, found) in zip(labels, suspicions, strict=True))
+
+
+def write_page(path: Path, content: dict) -> None:
+    """Write the page with this content, as a whole or not at all."""
     with write_atomically(path) as temporary:
         temporary.write_text(render("review.html", content=content), encoding="utf-8")
-    return sum(
-        bool(found) and name not in corrections for (_, found), name in zip(suspicions, df["image_path"], strict=True)
-    )
+
+
+def unsettled(
+    conflicts: Iterable[tuple[str, str]], labels: dict[str, str], corrections: dict[str, str]
+) -> list[tuple[str, str]]:
+    """The pairs whose photos are still there and have not both been marked."""
+    return [pair for pair in conflicts if set(pair) <= labels.keys() and not set(pair) <= corrections.keys()]
+
+
+def labels_not_shown(labels: dict[str, str], corrections: dict[str, str], cards: list[dict]) -> dict[str, str]:
+    """The labels of photos that were corrected and are not on the page, to say what the corrections change."""
+    shown = {card["path"] for card in cards}
+    return {name: labels[name] for name in corrections if name in labels and name not in shown}
 
 
 def make_card(

@@ -9,6 +9,7 @@ import math
 import shutil
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -165,12 +166,27 @@ class ImageBatches(keras.utils.PyDataset):
         return scale(np.stack([self.images[row] for row in rows])), self.targets[rows]
 
 
+@dataclass(frozen=True)
+class Variation:
+    """How training images are changed at random.
+
+    With `strengths` (see augmentation.augment) a random crop of each image is resized; `flip` mirrors
+    half of the images, `mixup` is the alpha of mixup, 0 for none.
+    """
+
+    flip: bool = False
+    strengths: Mapping[str, float] | None = None
+    mixup: float = 0.0
+
+
+NO_VARIATION = Variation()
+
+
 class TrainingBatches(ImageBatches):
     """ImageBatches in a new order each epoch, weighted by class and changed at random.
 
-    With `strengths` (see augmentation.augment) a random crop of each image is resized to `size`;
-    without, the images must have that size. `flip` mirrors half of the images, `mixup` is the
-    alpha of mixup, 0 for none. The same seed gives the same orders and the same changes.
+    Crops are resized to `size`; without crops the images must have that size. The same seed gives
+    the same orders and the same changes.
     """
 
     def __init__(
@@ -180,16 +196,14 @@ class TrainingBatches(ImageBatches):
         batch_size: int,
         size: int,
         seed: int,
-        flip: bool = False,
-        strengths: Mapping[str, float] | None = None,
-        mixup: float = 0.0,
+        variation: Variation = NO_VARIATION,
     ):
         super().__init__(images, targets, batch_size)
-        self.size, self.seed, self.flip, self.strengths, self.mixup = size, seed, flip, strengths, mixup
+        self.size, self.seed, self.variation = size, seed, variation
         self.epoch = -1
         self.on_epoch_end()
         # Mirroring half the images makes FrontLeft and FrontRight equally frequent.
-        seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if flip else targets
+        seen = np.concatenate([targets, targets[:, MIRRORED_INDEX]]) if variation.flip else targets
         self.class_weights = balanced_class_weights(seen)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[override]
@@ -198,16 +212,16 @@ class TrainingBatches(ImageBatches):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         pairs = [self.change(row, random) for row in rows]
         images, targets = scale(np.stack([image for image, _ in pairs])), np.stack([target for _, target in pairs])
-        if self.mixup:
-            images, targets = mix(images, targets, self.mixup, random)
+        if self.variation.mixup:
+            images, targets = mix(images, targets, self.variation.mixup, random)
         return images, targets, targets @ self.class_weights
 
     def change(self, row: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One training image and its target row, changed at random."""
         pixels, target = self.images[row], self.targets[row]
-        if self.strengths is not None:
-            pixels = augment(pixels, self.size, self.strengths, random)
-        if self.flip and random.random() < 0.5:
+        if self.variation.strengths is not None:
+            pixels = augment(pixels, self.size, self.variation.strengths, random)
+        if self.variation.flip and random.random() < 0.5:
             pixels, target = mirror(pixels, target)
         return pixels, target
 

@@ -50,6 +50,7 @@ def build_model(
         # The others have a scaling layer of their own and expect 0 to 255.
         x = keras.layers.Rescaling(PIXEL_STD, offset=PIXEL_MEAN)(x)
     x = backbone(x, training=None if train_batchnorm else False)
+    # The mean over the image, so that the head works for images of any size and has few weights.
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     x = keras.layers.Dropout(backbone_dropout)(x)
     x = keras.layers.Dense(hidden_units, activation="relu")(x)
@@ -120,6 +121,8 @@ def unfreeze(
     """
     backbone.trainable = True
     for index, layer in enumerate(backbone.layers):
+        # trainable=False also keeps the running statistics still. Those of a few hundred photos in small
+        # batches are noise, and with them the activations that the later layers learned from would drift.
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = train_batchnorm
             layer.momentum = BATCHNORM_MOMENTUM if train_batchnorm else layer.momentum
@@ -152,6 +155,7 @@ def head_of(model: keras.Model) -> keras.Model:
 
 def fold_batchnorm(backbone: keras.Model) -> keras.Model:
     """The backbone with each convolution and the BatchNorm after it replaced by one FoldedConvolution."""
+    # The BatchNorm goes into the convolution before it; where it was, the activation passes unchanged.
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     norm_after = {id(norm.input): norm for norm in norms}
 
@@ -221,6 +225,7 @@ def load_model(path: Path) -> keras.Model:
         raise UserError(f"{path} {problem}; run train.py, or give the model.keras of another training")
     try:
         model = keras.models.load_model(path)
+        # Asked for by name, because any .keras file can be loaded and most are other networks.
         model.get_layer("features")
         if model.get_layer("probabilities").units != len(config.CLASSES):
             raise ValueError(f"it does not have the {len(config.CLASSES)} classes of config.py")
