@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, command, counted, make_parser, number, run
-from viewpoint.common.files import lock, write_together
 from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
+from viewpoint.common.writing import lock, write_together
 from viewpoint.data.dataset import SUMMARY_NAME, read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.agreement import Converted, Images, choose_golden, compare

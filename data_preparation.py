@@ -40,8 +40,9 @@ import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.annotations.photo import Photo, Report
 from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, make_parser, number, run
-from viewpoint.common.files import lock, relative_name, relative_path, write_together
+from viewpoint.common.files import relative_name, relative_path
 from viewpoint.common.images import CHART_NAME
+from viewpoint.common.writing import lock, write_together
 from viewpoint.data.corrections import apply_corrections, read_corrections
 from viewpoint.data.dataset import (
     CORRECTIONS_NAME,

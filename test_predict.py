@@ -46,9 +46,9 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import COUNT, FRACTION, UserError, counted, make_parser, print_first, printable, run
-from viewpoint.common.files import link_target, lock
 from viewpoint.common.metrics import accuracy_and_macro_f1
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.writing import link_target, lock
 from viewpoint.data.labeling import VIEWPOINTS
 from viewpoint.data.provenance import KnownPhotos, describe_outdated, describe_seen, packed_data
 from viewpoint.inference.inputs import Input, is_video, list_inputs

@@ -44,9 +44,9 @@ import pandas as pd
 import tensorflow as tf
 
 from viewpoint.common.cli import UserError, resumable, run, writable
-from viewpoint.common.files import lock, remove
 from viewpoint.common.images import scale
 from viewpoint.common.metrics import predicted_classes
+from viewpoint.common.writing import lock, remove
 from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier

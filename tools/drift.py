@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, run
-from viewpoint.common.files import write_atomically
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.tables import stream_table
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.dataset import recorded_data_dir
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.outputs import STRETCH_COLUMNS

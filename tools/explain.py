@@ -26,8 +26,8 @@ from PIL import Image
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, printable, run
-from viewpoint.common.files import write_atomically
 from viewpoint.common.images import unscale
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.reports.charts import overlay

@@ -35,9 +35,9 @@ from viewpoint.annotations.photo import Outline, Part, Report
 from viewpoint.annotations.shapes import box_points
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, make_parser, run
-from viewpoint.common.files import write_atomically
 from viewpoint.common.images import open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.dataset import SPLITS, read_rows, recorded_data_dir
 from viewpoint.data.scan import Reading, nothing_found, read_dataset, recorded_reading
 

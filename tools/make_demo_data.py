@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import COUNT, SEED, command, counted, make_parser, run
-from viewpoint.common.files import write_atomically
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.labeling import label_parts, part_names
 
 WIDTH, HEIGHT = 480, 360

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, number, run
-from viewpoint.common.files import lock
 from viewpoint.common.images import ImageError
 from viewpoint.common.tables import read_table
+from viewpoint.common.writing import lock
 from viewpoint.data.corrections import read_corrections, write_corrections
 from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, recorded_data_dir
 from viewpoint.reports.pictures import thumbnail

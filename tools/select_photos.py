@@ -42,12 +42,13 @@ from viewpoint.annotations.places import GUESS_KEY
 from viewpoint.annotations.via import NO_PARTS_KEY
 from viewpoint.annotations.vocabulary import known_by_words
 from viewpoint.common.cli import COUNT, UserError, counted, make_parser, run
-from viewpoint.common.files import csv_name, write_atomically
+from viewpoint.common.files import csv_name
 from viewpoint.common.images import ImageError, open_header, open_image
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
 from viewpoint.common.tables import read_table, write_csv
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.dataset import SPLITS, recorded_data_dir
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.labeling import VAGUE

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.common.cli import UserError, make_parser, number, run
-from viewpoint.common.files import write_atomically
+from viewpoint.common.writing import write_atomically
 from viewpoint.handoff.guide import RUNTIME_NAME, SOURCE, write_worker
 
 

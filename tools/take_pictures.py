@@ -35,7 +35,7 @@ import serve_demo
 import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import UserError, make_parser, run
-from viewpoint.common.files import write_atomically
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.labeling import label_parts, part_names, votes_of_names
 
 # Each picture: the page in the demo folder, and the size of the window in pixels.

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import list_folder, lock, relative_path, write_atomically, write_together
+from viewpoint.common.files import list_folder, relative_path
+from viewpoint.common.writing import lock, write_atomically, write_together
 
 JUNK = "made by the system or another program"
 LEAVES = "link that leaves the folder; --follow-links reads it"
@@ -321,8 +322,8 @@ def test_after_a_kill_files_may_be_missing_but_are_never_mixed(tmp_path, step):
     write_version(tmp_path, "old")
     with pytest.MonkeyPatch.context() as patch:
         fail_from(patch, step, 10**6, Killed())
-        patch.setattr("viewpoint.common.files.put_back", lambda *_: None)
-        patch.setattr("viewpoint.common.files.remove", lambda _: None)
+        patch.setattr("viewpoint.common.writing.put_back", lambda *_: None)
+        patch.setattr("viewpoint.common.writing.remove", lambda _: None)
         with pytest.raises(Killed):
             write_version(tmp_path, "new")
     assert len({(tmp_path / name).read_text() for name in NAMES[:2] if (tmp_path / name).exists()}) <= 1
@@ -363,7 +364,7 @@ def test_a_path_on_another_windows_drive_is_absolute(tmp_path, monkeypatch):
 HOLD = """
 import sys, time
 from pathlib import Path
-from viewpoint.common.files import lock
+from viewpoint.common.writing import lock
 with lock(Path(sys.argv[1]), "--models"):
     print("held", flush=True)
     time.sleep(60)
@@ -403,7 +404,7 @@ def test_a_lock_is_not_taken_on_a_file_that_its_holder_has_just_removed(tmp_path
         locked.append(os.fstat(descriptor).st_nlink)
         return True
 
-    monkeypatch.setattr("viewpoint.common.files.try_to_lock", lock_late)
+    monkeypatch.setattr("viewpoint.common.writing.try_to_lock", lock_late)
     with lock(tmp_path, "--out"):
         assert locked == [0, 1]
         assert (tmp_path / ".lock").is_file()

@@ -27,10 +27,9 @@ from viewpoint.common.images import (
     resize,
     scale,
     stored_geometry,
-    turn_outlines,
-    turn_point,
     upright_size,
 )
+from viewpoint.common.orientation import turn_outlines, turn_point
 from viewpoint.inference import model as inference
 from viewpoint.training.batches import DecodedPhotos, ImageBatches, one_hot
 

@@ -377,8 +377,8 @@ def test_after_a_kill_the_folder_and_the_model_are_never_of_two_conversions(hand
         return real(path, target)
 
     monkeypatch.setattr(Path, "replace", killed)
-    monkeypatch.setattr("viewpoint.common.files.put_back", lambda *_: None)
-    monkeypatch.setattr("viewpoint.common.files.remove", lambda _: None)
+    monkeypatch.setattr("viewpoint.common.writing.put_back", lambda *_: None)
+    monkeypatch.setattr("viewpoint.common.writing.remove", lambda _: None)
     with pytest.raises(Killed):
         convert(folder, "--quantize", "float32")
     assert done[1] == models / "handoff"

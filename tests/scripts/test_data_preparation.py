@@ -17,7 +17,7 @@ from conftest import regions, save_photo, write_via
 import convert_tflite
 import data_preparation
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import lock
+from viewpoint.common.writing import lock
 from viewpoint.data.dataset import SPLITS, read_split
 
 

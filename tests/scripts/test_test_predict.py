@@ -16,8 +16,8 @@ from PIL import Image
 import config
 import test_predict
 from viewpoint.common.cli import UserError, run
-from viewpoint.common.files import lock
 from viewpoint.common.metrics import accuracy_and_macro_f1
+from viewpoint.common.writing import lock
 from viewpoint.inference import model as inference
 from viewpoint.inference.outputs import COLUMNS, Outcome, Prediction
 from viewpoint.inference.predictor import Result

@@ -20,7 +20,7 @@ from conftest import regions, save_photo, write_via
 from PIL import Image
 
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import lock
+from viewpoint.common.writing import lock
 from viewpoint.data.corrections import read_corrections
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.scan import read_dataset

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
 from viewpoint.annotations.places import views_of
-from viewpoint.common.texts import encoding_of
+from viewpoint.common.tables import encoding_of
 
 LABEL = "label"
 START_BYTES = 2000

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import config
-from viewpoint.common.texts import decode
+from viewpoint.common.tables import decode
 
 REPEATED_KEYS = "has repeated keys: all entries and regions were read, and the last value of any other key"
 

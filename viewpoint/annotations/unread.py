@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from viewpoint.common.files import is_file
-from viewpoint.common.texts import encoding_of
+from viewpoint.common.tables import encoding_of
 
 START_BYTES = 4000
 EXPORT = "export them as VIA JSON, COCO JSON or CVAT for images"

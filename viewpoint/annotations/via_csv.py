@@ -14,7 +14,7 @@ from pathlib import Path
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
 from viewpoint.annotations.places import views_of
-from viewpoint.common.texts import encoding_of
+from viewpoint.common.tables import encoding_of
 
 SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"
 INCOMPLETE = "has another number of regions than its region_count says"

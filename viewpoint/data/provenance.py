@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from viewpoint.common.cli import UserError, counted
-from viewpoint.common.files import write_atomically
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.writing import write_atomically
 
 DATA_NAME = "data.json"  # beside model.keras
 UNLABELLED = "unlabelled"  # the photos of train.py --unlabelled, beside "train" and "val" in ModelData.photos

@@ -19,16 +19,8 @@ from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN, door_windows
 from viewpoint.common.cli import UserError, counted, escaped, printable
 from viewpoint.common.files import list_folder, relative_name
-from viewpoint.common.images import (
-    UPRIGHT,
-    File,
-    ImageError,
-    image_error,
-    is_photo,
-    stored_geometry,
-    turn_outlines,
-    upright_dimensions,
-)
+from viewpoint.common.images import File, ImageError, image_error, is_photo, stored_geometry
+from viewpoint.common.orientation import UPRIGHT, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_parts_file, is_summary, read_summary
 from viewpoint.data.doubts import compare_places

@@ -13,7 +13,7 @@ import config
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import unscale
 from viewpoint.common.parallel import cpu_count
-from viewpoint.common.texts import encoding_of
+from viewpoint.common.tables import encoding_of
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 LABELS_NAME = "labels.txt"

@@ -17,7 +17,7 @@ from typing import NamedTuple, TextIO
 
 import config
 from viewpoint.common.cli import UserError, escaped, refuse_other_settings, resumable
-from viewpoint.common.files import link_target, remove, rename_when_done, write_atomically
+from viewpoint.common.writing import link_target, remove, rename_when_done, write_atomically
 from viewpoint.data.provenance import KnownPhotos
 from viewpoint.inference.inputs import Input, Inputs
 from viewpoint.inference.model import PREDICTION_COLUMNS

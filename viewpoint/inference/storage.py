@@ -17,7 +17,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 import config
 from viewpoint.common.cli import UserError, printable
-from viewpoint.common.files import lock, write_atomically
+from viewpoint.common.writing import lock, write_atomically
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)

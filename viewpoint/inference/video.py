@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, printable
-from viewpoint.common.files import write_atomically
 from viewpoint.common.quality import sharpness
+from viewpoint.common.writing import write_atomically
 from viewpoint.inference.inputs import Input
 from viewpoint.inference.outputs import Answer, Prediction
 from viewpoint.inference.predictor import Predictor, Result

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted
-from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
 from viewpoint.common.tables import write_csv
+from viewpoint.common.writing import write_atomically
 from viewpoint.inference.inputs import is_video
 from viewpoint.inference.outputs import Prediction
 from viewpoint.reports.pictures import contact_sheet, data_uri, thumbnail

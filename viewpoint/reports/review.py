@@ -20,9 +20,9 @@ import config
 from viewpoint.annotations.photo import Part, Photo
 from viewpoint.annotations.shapes import ellipse_points
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.writing import write_atomically
 from viewpoint.data.corrections import WRONG
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt

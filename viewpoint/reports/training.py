@@ -13,7 +13,6 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 import config
 from viewpoint.common.cli import counted
-from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.metrics import (
     accuracy_and_macro_f1,
     coverage_by_threshold,
@@ -25,6 +24,7 @@ from viewpoint.common.metrics import (
     wilson_interval,
 )
 from viewpoint.common.tables import write_csv
+from viewpoint.common.writing import remove, write_atomically
 from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports import charts

@@ -20,11 +20,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from tqdm import tqdm
 
 import config
-from viewpoint.common import images
+from viewpoint.common import images, orientation
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.writing import remove, write_atomically
 from viewpoint.training.augmentation import augment, mix
 
 # MIRRORED_INDEX[i] is the class index of class i after a horizontal flip.
@@ -56,7 +56,9 @@ class DecodedPhotos:
 
     def key(self) -> str:
         """A short hash of the files, their order, the size and the code that reads them."""
-        content = hashlib.sha256(Path(images.__file__).read_bytes())
+        content = hashlib.sha256()
+        for module in (images, orientation):
+            content.update(Path(str(module.__file__)).read_bytes())
         for file in self.files:
             status = Path(file).stat()
             content.update(f"{file}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode())

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from viewpoint.common.cli import UserError, refuse_other_settings
-from viewpoint.common.files import write_atomically
+from viewpoint.common.writing import write_atomically
 from viewpoint.training.batches import FeatureBatches, TrainingBatches
 
 CHECKPOINT_NAME = "checkpoint.npz"

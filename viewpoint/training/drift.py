@@ -23,10 +23,10 @@ from scipy.stats import ks_2samp, random_table, rankdata
 
 import config
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import write_atomically
 from viewpoint.common.images import ImageError, open_header, open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.quality import quality_reasons
+from viewpoint.common.writing import write_atomically
 from viewpoint.training.features import backbone_features
 from viewpoint.training.network import head_of
 

@@ -13,8 +13,8 @@ from keras import ops
 
 import config
 from viewpoint.common.cli import UserError
-from viewpoint.common.files import remove, write_atomically
 from viewpoint.common.images import PIXEL_MEAN, PIXEL_STD
+from viewpoint.common.writing import remove, write_atomically
 from viewpoint.data.provenance import DATA_NAME, PACKED_NAME, ModelData, as_text, write_data
 from viewpoint.inference.model import LABELS_NAME, read_labels
 from viewpoint.training.settings import Settings
