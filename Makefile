@@ -38,6 +38,7 @@ lint: $(INSTALLED)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+demo: export VIEWPOINT_SAY_NEXT = no
 demo: $(INSTALLED)
 	rm -rf demo
 	$(PY) tools/make_demo_data.py --output demo/photos --images 840
@@ -64,7 +65,8 @@ demo: $(INSTALLED)
 	@echo "Four faults were planted in demo/photos/export VIA 2/. Did you see them?"
 	@sed 's/^/  /' demo/photos/planted.txt
 	@echo
-	@echo "To correct labels with every mark saved at once: $(PY) tools/review.py --dataset demo/dataset"
+	@echo "Correct the labels, with every mark saved at once:  $(PY) tools/review.py --dataset demo/dataset"
+	@echo "Try the capture guide, which photographs a car:     $(PY) tools/serve_demo.py --models demo/models"
 
 pictures: $(INSTALLED)
 	$(PY) tools/take_pictures.py --demo demo --output docs

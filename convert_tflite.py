@@ -33,7 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 import config
-from viewpoint.common.cli import UserError, command, counted, make_parser, number, run
+from viewpoint.common.cli import UserError, command, counted, make_parser, number, print_next, run
 from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.tensorflow import without_harmless_lines
 from viewpoint.common.writing import lock, write_together
@@ -292,7 +292,7 @@ def convert_and_hand_over(args: argparse.Namespace) -> int:
         print(f"Not handed over: {reason}.")
     default_model = Path(config.MODELS_DIR) / "model.tflite"
     options = [("--images", args.dataset / "test.csv", None), ("--model", args.models / "model.tflite", default_model)]
-    print(f"Next: {command('test_predict.py', options)}")
+    print_next(command("test_predict.py", options))
     return int(bool(failed))
 
 

@@ -39,7 +39,18 @@ import pandas as pd
 import config
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names, write_part_names
 from viewpoint.annotations.photo import Photo, Report
-from viewpoint.common.cli import COUNT, FRACTION, SEED, UserError, command, counted, make_parser, number, run
+from viewpoint.common.cli import (
+    COUNT,
+    FRACTION,
+    SEED,
+    UserError,
+    command,
+    counted,
+    make_parser,
+    number,
+    print_next,
+    run,
+)
 from viewpoint.common.files import relative_name, relative_path
 from viewpoint.common.images import CHART_NAME
 from viewpoint.common.writing import lock, write_together
@@ -375,11 +386,11 @@ def prepare(args: argparse.Namespace) -> int:
 def print_next_step(args: argparse.Namespace, doubtful: int) -> None:
     """Print the command to run next: the review of `doubtful` labels, if there are such, before the training."""
     if doubtful:
-        print(f"Next: {command('tools/review.py', [('--dataset', args.output, config.DATASET_DIR)])}")
+        print_next(command("tools/review.py", [("--dataset", args.output, config.DATASET_DIR)]))
     elif args.split == "none":
-        print(f"Next: {command('test_predict.py', [('--images', args.output / f'{LABELS_NAME}.csv', None)])}")
+        print_next(command("test_predict.py", [("--images", args.output / f"{LABELS_NAME}.csv", None)]))
     else:
-        print(f"Next: {command('train.py', [('--dataset', args.output, config.DATASET_DIR)])}")
+        print_next(command("train.py", [("--dataset", args.output, config.DATASET_DIR)]))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 
 import config
 from viewpoint.annotations.via import read_regions
-from viewpoint.common.cli import COUNT, SEED, command, counted, make_parser, run
+from viewpoint.common.cli import COUNT, SEED, command, counted, make_parser, print_next, run
 from viewpoint.common.writing import write_atomically
 from viewpoint.data.labeling import label_parts, part_names
 
@@ -444,7 +444,7 @@ def main() -> None:
         with write_atomically(args.output / PLANTED_NAME) as path:
             path.write_text("\n".join(planted) + "\n", encoding="utf-8")
         print(f"Planted {counted(len(planted), 'fault')} to find in {args.output / FOLDERS[0]}; see {PLANTED_NAME}.")
-    print(f"Next: {command('data_preparation.py', [('--data', args.output, config.DATA_DIR)])}")
+    print_next(command("data_preparation.py", [("--data", args.output, config.DATA_DIR)]))
 
 
 if __name__ == "__main__":

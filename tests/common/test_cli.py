@@ -18,6 +18,7 @@ from viewpoint.common.cli import (
     counted,
     make_parser,
     number,
+    print_next,
     printable,
     resumable,
     run,
@@ -128,6 +129,13 @@ def test_a_class_name_that_files_and_code_cannot_hold_is_refused(name):
 
 def test_class_names_of_several_words_and_any_language_are_taken():
     check_class_names(["Front", "FrontLeft", "Vorne links", "Avant-côté 2", "rear_left", "後ろ", "सामने"])
+
+
+def test_the_demo_does_not_name_the_commands_that_it_runs_itself(monkeypatch, capsys):
+    print_next("python train.py")
+    monkeypatch.setenv("VIEWPOINT_SAY_NEXT", "no")
+    print_next("python train.py")
+    assert capsys.readouterr().out == "Next: python train.py\n"
 
 
 # --- CSV files as spreadsheets save them -------------------------------------------

@@ -78,16 +78,18 @@ class Report:
     `skipped` lists everything left out by reason, in printable form; `left_out` has the reason for
     each photo file among it, so that photos_found = labelled + left_out. `spellings` counts the
     names that are not spelled as in config.py, as (name, its meaning); `unknown_parts` the photos of
-    each name that means no part. `annotated` counts photos with regions, `without_known_part` those
-    of them with no known part besides damage, `empty` labelled photos without any region, `fuller`
-    those whose label another, less complete annotation would change. `notes`
-    tell what was unusual but read, `warnings` what probably makes labels wrong.
+    each name that means no part, `with_unknown_part` how many photos have such a name. `annotated`
+    counts photos with regions, `without_known_part` those of them with no known part besides damage,
+    `empty` labelled photos without any region, `fuller` those whose label another, less complete
+    annotation would change. `notes` tell what was unusual but read, `warnings` what probably makes
+    labels wrong.
     """
 
     annotation_files: int = 0
     photos_found: int = 0
     annotated: int = 0
     without_known_part: int = 0
+    with_unknown_part: int = 0
     empty: int = 0
     fuller: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import os
 import shlex
 import sys
 import unicodedata
@@ -174,3 +175,9 @@ def command(script: str, options: Sequence[tuple[str, Path | str | None, Path | 
         if value is not None and (default is None or Path(value) != Path(default)):
             words += [option, str(value)]
     return shlex.join(words)
+
+
+def print_next(shell_command: str) -> None:
+    """Print the command to run next, except in `make demo`, which runs it itself."""
+    if os.environ.get("VIEWPOINT_SAY_NEXT") != "no":
+        print(f"Next: {shell_command}")

@@ -463,6 +463,7 @@ def decide_all(annotations: dict[str, Annotated], reading: Reading, report: Repo
     for image_path, one in annotations.items():
         names = part_names(one.parts)
         report.unknown_parts.update(names - KNOWN)
+        report.with_unknown_part += bool(names - KNOWN)
         report.annotated += bool(one.parts)
         report.without_known_part += bool(one.parts) and not names & KNOWN - DAMAGE - VAGUE
         label, reason = one.decide(strict)

@@ -10,6 +10,7 @@ from viewpoint.annotations.part_names import PART_NAMES_NAME
 from viewpoint.annotations.photo import Report
 from viewpoint.common.cli import counted, print_first, printable
 from viewpoint.data.dataset import CORRECTIONS_NAME, class_counts
+from viewpoint.data.labeling import UNKNOWN_PARTS
 from viewpoint.data.splits import Changes
 
 SOME = 5  # items of a long list are printed
@@ -48,7 +49,11 @@ def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path,
         print(f"  {reason}: {len(items)}")
         print_some(items, written_to)
     if report.unknown_parts:
-        print("\nPart names that no list knows, with the photos that have them; they do not vote:")
+        left_out = len(report.skipped.get(UNKNOWN_PARTS, []))
+        print("\nPart names that no list knows; they do not vote.")
+        print(
+            f"{counted(report.with_unknown_part, 'photo')} with such names, {left_out} of them left out (see Skipped):"
+        )
         names = [f"{count:>6} x {printable(name)}" for name, count in report.unknown_parts.most_common()]
         print_first(names, NAMES_PRINTED)
         print(f"Write into the column means of {output / PART_NAMES_NAME} what they mean, then run this script again.")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 import config
-from viewpoint.common.cli import command, counted
+from viewpoint.common.cli import command, counted, print_next
 from viewpoint.data.dataset import class_counts
 from viewpoint.training.settings import Settings
 
@@ -51,7 +51,7 @@ def print_summary(
         f"The model is in {settings.models}/; open {settings.models / 'report' / 'index.html'} to see how good it is."
     )
     options = [("--models", settings.models, config.MODELS_DIR), ("--dataset", settings.dataset, config.DATASET_DIR)]
-    print(f"Next: {command('convert_tflite.py', [*options, ('--data', settings.data, None)])}")
+    print_next(command("convert_tflite.py", [*options, ("--data", settings.data, None)]))
 
 
 def describe_suggestion(suggestion: dict) -> str:
