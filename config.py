@@ -144,6 +144,9 @@ SUGGESTED_CONFIDENCE = 0.9
 # train.py --unlabelled learns from a photo when the mean score of the photo and its mirror image is at least this.
 PSEUDO_LABEL_SCORE = 0.8
 
+# Epochs of fine-tuning for 1,000 photos; twice as many for an eighth of them, half as many for eight times.
+PHASE2_EPOCHS = 10
+
 # Backbones that train.py knows, by their names in keras.applications.
 BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
 
@@ -161,7 +164,7 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "image_size": (IMAGE_SIZE, (32, None), "width and height of the model's input, in pixels"),
         "batch_size": (16, (1, None), "images in a training step"),
         "phase1_epochs": (20, (0, None), "epochs of the head on the frozen backbone"),
-        "phase2_epochs": (36, (0, None), "epochs of fine-tuning"),
+        "phase2_epochs": (None, (0, None), "epochs of fine-tuning; without it, fewer the more photos there are"),
         "seed": (SEED, (0, 2**32 - 1), "seed of weights, dropout, batch order and random changes"),
         "devices": ("one", ["one", "all"], "compute on one GPU or the CPU, or share each batch among all GPUs"),
         "mixed_precision": (False, bool, "compute in float16 where that is safe: faster on a GPU, slower on a CPU"),

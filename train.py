@@ -137,7 +137,7 @@ def train(
         print("\nPhase 1: the head on the frozen backbone")
         state.history = train_phase(1, extractor, head, batches, val_batches, settings, state)
         state.kept_weights = model.get_weights()
-    if settings.phase2_epochs:
+    if settings.fine_tuning_epochs(len(splits["train"])):
         print("\nPhase 2: backbone and head")
         # Early layers see edges and colours, which cars share with ImageNet, so that some may stay frozen.
         unfreeze(backbone, from_random, 0 if from_random else settings.frozen_share)
@@ -201,7 +201,7 @@ def train_phase(
     if state.phase != phase:
         state.phase, state.epochs, state.seconds, state.stopped, state.best_weights = phase, [], 0.0, False, []
     started = time.monotonic() - state.seconds
-    epochs = settings.phase1_epochs if phase == 1 else settings.phase2_epochs
+    epochs = settings.phase1_epochs if phase == 1 else settings.fine_tuning_epochs(len(batches.images))
     phase_batches: TrainingBatches | FeatureBatches = batches
     validation: ImageBatches | tuple[np.ndarray, ...] = val_batches
     computes_once = phase == 1 and settings.phase1_views > 0

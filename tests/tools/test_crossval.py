@@ -76,7 +76,7 @@ def test_a_class_with_too_few_photos_is_reported_in_a_sentence():
 def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     trained = []
 
-    def fake_training(fold, dataset, data_dir, seed, options, other):
+    def fake_training(fold, data_dir, seed, options, other):
         if len(trained) == 7:
             raise KeyboardInterrupt
         trained.append((seed, options))

@@ -37,9 +37,9 @@ def test_without_options_every_setting_has_the_value_of_the_table():
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if isinstance(row[1], tuple)])
 def test_every_number_can_be_set_within_its_limits_only(name, capsys):
-    value, (low, high), _ = ROWS[name]
+    _, (low, high), _ = ROWS[name]
     options = ["--early-stopping-patience", 0, "--ema", 0]  # these two exclude each other
-    assert vars(parse(*options, option(name), low))[name] == type(value)(low)
+    assert vars(parse(*options, option(name), low))[name] == low
     for outside in (low - 1, "many", *([] if high is None else [high + 1])):
         with pytest.raises(SystemExit) as exit_info:
             parse(option(name), outside)
@@ -69,6 +69,17 @@ def test_a_recipe_changes_the_defaults_and_options_win_over_it(recipe):
     assert not parse("--recipe", recipe, "--no-flip").flip
 
 
+@pytest.mark.parametrize(("photos", "epochs"), [(125, 20), (376, 14), (1000, 10), (2629, 7), (8000, 5), (10**9, 1)])
+def test_the_more_photos_the_fewer_epochs(photos, epochs):
+    """10 for 1,000 photos, twice as many for an eighth of them, half as many for eight times."""
+    assert parse().fine_tuning_epochs(photos) == epochs
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_a_number_of_epochs_that_is_given_counts_for_any_number_of_photos(epochs):
+    assert parse("--phase2-epochs", epochs).fine_tuning_epochs(1000) == epochs
+
+
 def test_the_recipes_list_only_what_differs():
     for recipe in config.RECIPES.values():
         assert all(value != ROWS[name][0] for name, value in recipe.items())
@@ -88,7 +99,7 @@ def test_the_help_shows_the_common_options_or_all_with_defaults_as_people_write_
     shown = {name for name in ROWS if option(name) + " " in printed or option(name) + "," in printed}
     assert shown == (set(config.TRAIN_OPTIONS["common options"]) if hidden else ROWS.keys())
     assert "None" not in printed
-    assert "(default: 36)" in printed
+    assert "(default: 16)" in printed
     if not hidden:
         assert printed.index("common options") < printed.index("--weights") < printed.index("optimization:")
         assert "(default: 0.8571)" in printed  # 6 / 7

@@ -31,6 +31,10 @@ def print_summary(
     print(f"Expected calibration error {metrics['calibration_error']:.3f}{note}")
     print(f"\nTrained on {counted(len(splits['train']), 'photo')}, validated on {len(splits['val'])}: ", end="")
     print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
+    if settings.phase2_epochs is None:
+        epochs = counted(sum(log["phase"] == 2 for log in history), "epoch")
+        photos = counted(len(splits["train"]), "photo") + (" and those without labels" if settings.unlabelled else "")
+        print(f"Phase 2: {epochs} for {photos}; --phase2-epochs sets another number")
     print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
     print(f"weighted F1 {metrics['weighted_f1']:.3f} on {counted(metrics['images'], 'photo')}")
     if metrics["by_age"]:

@@ -29,6 +29,12 @@ class Settings:
     def __getattr__(self, name: str) -> Any:  # tells type checkers that the attributes above exist
         raise AttributeError(name)
 
+    def fine_tuning_epochs(self, photos: int) -> int:
+        """The epochs of phase 2: those asked for, or what config.PHASE2_EPOCHS means for so many training photos."""
+        if self.phase2_epochs is not None:
+            return self.phase2_epochs
+        return max(1, round(config.PHASE2_EPOCHS * (1000 / photos) ** (1 / 3)))
+
     def strengths(self) -> dict[str, float]:
         """The strengths of the random changes by name, as augmentation.augment takes them."""
         return {name: getattr(self, name) for name in STRENGTHS}
@@ -57,7 +63,7 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
                 keywords["choices"] = accepts
             elif isinstance(accepts, tuple):
                 low, high = accepts
-                keywords["type"] = number(type(value), low, float("inf") if high is None else high)
+                keywords["type"] = number(type(low), low, float("inf") if high is None else high)
             else:
                 keywords["type"] = accepts
             if title != "common options" and not shows_all:
