@@ -145,7 +145,7 @@ SUGGESTED_CONFIDENCE = 0.9
 PSEUDO_LABEL_SCORE = 0.8
 
 # Epochs of fine-tuning for 1,000 photos; twice as many for an eighth of them, half as many for eight times.
-PHASE2_EPOCHS = 10
+PHASE2_EPOCHS = 11
 
 # Backbones that train.py knows, by their names in keras.applications.
 BACKBONES = ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0"]
