@@ -279,7 +279,7 @@ def test_photos_with_an_unknown_name_are_counted_once(prepare, photos):
     annotated = {"0.jpg": clear, "1.jpg": clear, "2.jpg": FRONT_LEFT[1:] + regions("Motorhaube")}
     write_via(photos / "foreign" / "via.json", annotated)
     printed = prepare(photos, "--review")
-    assert "which do not vote: 3 photos, 1 of them left out (see Skipped)\n       3 x motorhaube\n" in printed
+    assert "3 photos with such names, 1 of them left out (see Skipped):\n       3 x motorhaube\n" in printed
     assert "part names that no list knows: 1\n    foreign/2.jpg\n" in printed
     assert "Something speaks against 2 of 18 labels that nobody has marked yet.\n" in printed
     assert f"\nNext: python tools/review.py --dataset {photos.parent / 'dataset'}\n" in printed
