@@ -10,11 +10,19 @@ from types import ModuleType
 import make_demo_data
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from PIL import Image
 
 from viewpoint.common.cli import run
 
 AXE = "axe-core@4.14.1"
+
+# Any JSON value, and any that has the shape of VIA for some of the way.
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 @pytest.fixture(scope="session")

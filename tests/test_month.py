@@ -92,7 +92,7 @@ def draw_new_photos() -> dict[str, list]:
 def test_the_month(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
-    make_demo_data.make_demo_data(Path("dataset"), 126, 3)
+    make_demo_data.make_demo_data(Path("dataset"), 154, 3)
     truth = draw_new_photos()
 
     assert [do(command, monkeypatch) for command in commands("# A month")] == [0, 0, 0]

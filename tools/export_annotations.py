@@ -240,6 +240,8 @@ def print_summary(
         print(f"{name:<28}" + "".join(f"{number:>8}" for number in numbers))
     for warning in report.warnings:
         print(f"WARNING: {warning}")
+    for note in report.notes:
+        print(note)
     print("\nLeft out:" if report.skipped else "\nLeft out: nothing")
     for reason, what in report.skipped.items():
         print(f"  {reason}: {len(what)}")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import regions, save_photo, write_via
+from conftest import ANY, regions, save_photo, write_via
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -230,12 +230,6 @@ def test_names_with_control_characters_are_printed_escaped(tmp_path):
 
 # --- Properties --------------------------------------------------------------------
 
-# Any JSON value, and any that has the shape of VIA for some of the way.
-ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
 PARTS = st.sampled_from(sorted(KNOWN)) | st.text(max_size=5)
 ATTRIBUTES = st.fixed_dictionaries({}, optional={"identity": PARTS | ANY, "name": PARTS | ANY, "bonnet": ANY})
 REGION = st.fixed_dictionaries({"region_attributes": ATTRIBUTES | ANY, "shape_attributes": ANY}) | ANY

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import regions, save_photo, write_via
+from conftest import ANY, regions, save_photo, write_via
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_annotations import ANY
 
 import config
 import data_preparation

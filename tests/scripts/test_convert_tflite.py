@@ -142,17 +142,20 @@ def test_too_little_agreement_leaves_the_earlier_model(trained, run_script):
     assert not list((trained / "models").glob(".*tmp*"))
 
 
-def test_the_images_are_validation_photos_filled_up_with_test_training_and_mirrored_photos(trained, run_script):
+def test_the_images_are_validation_photos_filled_up_with_test_training_and_mirrored_photos(
+    trained, run_script, monkeypatch
+):
     """The model is compared on 12 images; a missing photo of another split than val does not matter."""
     dataset = trained / "dataset"
     for split, number in (("test", 10), ("train", 20)):
         names = [save_photo(dataset / f"{number + index}.png", seed=number + index).name for index in range(3)]
         (dataset / f"{split}.csv").write_text("image_path,label\n" + "".join(f"{name},Rear\n" for name in names))
     (dataset / "21.png").unlink()
-    road = ["--models", trained / "models", "--dataset", dataset, "--agreement-images"]
-    found = {
-        count: run_script(*road, count)[1].partition("the Keras model on ")[2].partition(":")[0] for count in (2, 5, 12)
-    }
+    found = {}
+    for count in (2, 5, 12):
+        monkeypatch.setattr(config, "AGREEMENT_IMAGES", count)
+        printed = run_script("--models", trained / "models", "--dataset", dataset)[1]
+        found[count] = printed.partition("the Keras model on ")[2].partition(":")[0]
     assert found[2] == "2 validation photos"
     assert found[5] == "3 validation photos, 2 test photos"
     assert found[12] == "3 validation photos, 3 test photos, 2 training photos, 4 mirror images"

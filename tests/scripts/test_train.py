@@ -329,6 +329,7 @@ def farthest(weights: list[np.ndarray], others: list[np.ndarray]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(weights, others, strict=True))
 
 
+@pytest.mark.stress
 def test_two_devices_train_the_same_model_as_one(dataset, on_one_device):
     """Each batch of 4, 4 and 2 photos is cut in halves, whose gradients add up to those of the whole."""
     folders = [Path(__file__).parents[1], Path(__file__).parents[2]]

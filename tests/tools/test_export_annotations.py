@@ -192,7 +192,7 @@ def test_the_splits_are_those_of_data_preparation(photos, monkeypatch):
 
 def test_regions_that_cannot_be_exported_are_counted_with_the_reason(photos, monkeypatch, capsys):
     car = regions("bonnet", "grille", "headlamp", "frontbumper", "windscreen", "frontlogo", "uppergrille")
-    odd = [region("dent"), region("dent", ()), region("scratch", [(5, 5)]), region(None)]
+    odd = [region("dent"), region("dent", ()), region("scratch", [(70, 10), (90, 10), (90, 30)]), region(None)]
     write_via(photos / "via.json", {"dented.jpg": [*car, *odd], "whole.jpg": car, "tree.jpg": []})
     folder = export(monkeypatch, "--what", "damage", "--format", "coco")
     assert len(json.loads((folder / "instances.json").read_text())["annotations"]) == 1
