@@ -87,9 +87,9 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_scripts_and_their_options_exist(page):
+def test_files_of_code_and_options_exist(page):
     text = page.read_text(encoding="utf-8")
-    for script in set(re.findall(r"\btools/\w+\.py\b", text)):
+    for script in set(re.findall(r"\b(?:tests|tools|viewpoint)/[\w/]+\.py\b", text)):
         assert (PROJECT / script).is_file(), script
     for line in [*shell_lines(page), *re.findall(r"`([^`\n]+\.py [^`\n]+)`", text)]:
         for script, options in scripts_and_options(line):
