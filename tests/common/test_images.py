@@ -471,3 +471,14 @@ def test_threads_decode_only_so_many_megapixels_together(monkeypatch):
     assert max(most) == 120
     with decoding.room_for(500):  # what is too large for any room goes alone
         pass
+
+
+def test_an_opened_file_is_read_as_its_path_is_however_often_and_named_in_errors(tmp_path):
+    photo = save_photo(tmp_path / "a.jpg", size=(60, 40))
+    with photo.open("rb") as file:
+        for _ in range(2):
+            assert np.array_equal(np.asarray(open_image(file, 8)), np.asarray(open_image(photo, 8)))
+            assert stored_geometry(file) == (60, 40, 1)
+    (tmp_path / "empty.jpg").touch()
+    with (tmp_path / "empty.jpg").open("rb") as file, pytest.raises(ImageError, match=r"empty\.jpg: an empty file"):
+        open_image(file)
