@@ -501,7 +501,7 @@ UNREAD = [
     ("boxes.csv", "lot/IMG_0000.jpg,1,2,9,9,bonnet\n", "VoTT"),
     ("via3.csv", "# Exported using VGG Image Annotator\n# CSV_HEADER = metadata_id,file_list\n", "VIA 3"),
     ("parts.jsonl", '{"image": "IMG_0000.jpg"}\n', "JSON lines"),
-    ("parts.json.gz", gzip.compress(b"{}"), "unpack it"),
+    ("parts.json.gz", gzip.compress(b"{}", mtime=0), "unpack it"),
     ("parts.xlsx", b"PK\3\4", "save it as CSV"),
     ("faces.xml", "<?xml version='1.0'?><dataset><images/></dataset>", "dlib"),
 ]
