@@ -89,6 +89,7 @@ def draw_new_photos() -> dict[str, list]:
     return truth
 
 
+@pytest.mark.stress
 def test_the_month(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import tiny_train
 from conftest import regions, save_photo, write_via
 
@@ -45,6 +46,7 @@ test_predict --images dataset --per-folder --tta
 """
 
 
+@pytest.mark.stress
 def test_left_and_right_in_config_are_all_it_takes(tmp_path):
     """A copy of the project with "Left" and "Right" in CLASSES and MIRRORED_CLASS, and the four scripts."""
     copy = tmp_path / "project"

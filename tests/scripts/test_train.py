@@ -342,6 +342,7 @@ def test_two_devices_train_the_same_model_as_one(dataset, on_one_device):
     assert losses(dataset, "two") == pytest.approx(losses(dataset, "one"), abs=1e-5)
 
 
+@pytest.mark.stress
 def test_mixed_precision_trains_nearly_the_same_model_and_saves_it_in_float32(
     dataset, on_one_device, tiny_backbone, monkeypatch
 ):

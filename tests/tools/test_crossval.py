@@ -164,6 +164,7 @@ def test_the_fingerprint_covers_the_code_that_trains_and_none_that_only_labels_o
     )
 
 
+@pytest.mark.stress
 def test_train_py_itself_runs_on_a_fold(demo_photos, tmp_path, monkeypatch):
     """With a tiny backbone in the place of MobileNetV2."""
     (tmp_path / "train.py").write_text(
