@@ -62,7 +62,8 @@ def training(demo_photos, tmp_path_factory) -> list:
     return [*command, "--weights", folder / "tiny.weights.h5", "--quiet"]
 
 
-@pytest.mark.parametrize("recipe", ["default", pytest.param("reference", marks=pytest.mark.stress)])
+@pytest.mark.stress
+@pytest.mark.parametrize("recipe", ["default", "reference"])
 def test_a_training_killed_twice_ends_with_the_same_weights(call, training, tmp_path, monkeypatch, recipe):
     """What is not killed runs in this process, which is faster; the others are processes of their own."""
     monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
