@@ -103,7 +103,7 @@ class Agreement:
             changed = int((~self.is_same & ~self.is_tie).sum())
             return (
                 f"it gives {changed} of {counted(int((~self.is_tie).sum()), 'clear image')} another class, so "
-                f"{self.fraction:.2%} agree instead of {least:.0%}; choose another --quantize, or lower --min-agreement"
+                f"{int(self.fraction * 10_000) / 100:.2f}% agree instead of {least:.0%}; choose another --quantize, or lower --min-agreement"
             )
         return None
 
