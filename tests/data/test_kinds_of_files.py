@@ -12,6 +12,7 @@ import pytest
 from conftest import regions, save_photo
 from test_understanding import TRUTH, VIEWS, coco, labels, via, write_json, write_photos
 
+import data_preparation
 from viewpoint.annotations import read_annotation_file
 from viewpoint.annotations.regions import NOTHING_LEFT, SEVERAL_CARS, UNSURE
 from viewpoint.data.labeling import CAR_ONLY
@@ -26,6 +27,7 @@ from viewpoint.data.scan import (
     PERHAPS,
     Reading,
     read_dataset,
+    recorded_reading,
 )
 
 Spelling = Callable[[str], str]
@@ -105,6 +107,22 @@ def test_a_lot_with_swapped_sides_is_refused_beside_one_without(tmp_path, form):
     assert "leave out --swap-sides parts.json" in wrong[0]
 
 
+def test_the_option_takes_the_file_as_the_message_names_it_and_the_tools_read_alike(tmp_path, call):
+    write_photos(tmp_path / "photos" / "lot 1")
+    write_json(tmp_path / "photos" / "lot 1", drawn(spell=other_side), "parts.json")
+    command = ["--data", tmp_path / "photos", "--output", tmp_path / "out", "--split", "none"]
+    code, _, error = call(data_preparation, *command)
+    assert code == 2 and "add --swap-sides 'lot 1/parts.json'" in error
+    assert call(data_preparation, *command, "--swap-sides", "lot 1/parts.json")[0] == 0
+    with (tmp_path / "out" / "labels.csv").open(encoding="utf-8") as file:
+        assert {row["image_path"]: row["label"] for row in csv.DictReader(file)} == {
+            f"lot 1/{name}": label for name, label in TRUTH.items()
+        }
+    assert recorded_reading(tmp_path / "out").swap_sides == {"lot 1/parts.json"}
+    code, _, error = call(data_preparation, *command, "--swap-sides", "no.json")
+    assert code == 2 and "--swap-sides no.json is not in" in error
+
+
 def test_a_folder_of_labelme_files_is_judged_together(tmp_path):
     write_photos(tmp_path / "lot")
     for entry in drawn(spell=other_side).values():
@@ -117,7 +135,9 @@ def test_a_folder_of_labelme_files_is_judged_together(tmp_path):
         content = {"imagePath": entry["filename"], "shapes": shapes}
         write_json(tmp_path / "lot", content, Path(entry["filename"]).stem + ".json")
     assert labels(tmp_path) == {}
-    assert "add --swap-sides lot)" in skipped(tmp_path)[NOT_USED][0]
+    report = read_dataset(tmp_path)[2]
+    assert "add --swap-sides lot)" in report.skipped[NOT_USED][0]
+    assert report.annotation_files == 0
     found = labels(tmp_path, swap_sides=frozenset({"lot"}))
     assert found == {f"lot/{name}": label for name, label in TRUTH.items()}
 

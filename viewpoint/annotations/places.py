@@ -1,8 +1,7 @@
 """Left, right, front and rear in other attributes than the part's name, and the view of a whole photo.
 
 Standard library only. People write {"identity": "door", "side": "left"}, tick a flag "left", or sort their
-categories into
-supercategories. What is plain is added to the part's name, "door left", which vocabulary.py reads.
+categories into supercategories. What is plain is added to the part's name, "door left", which vocabulary.py reads.
 What may be a side but is not plain is added as well, "door (side: driver)", which no list knows, so
 that the photo is labelled only where it cannot matter and part_names.csv asks what it means.
 """
@@ -58,10 +57,10 @@ POSE_WORDS = frozenset(
     "orientation angle camera".split()
 )
 VIEW_WORDS = frozenset("view views viewpoint viewangle perspective perspektive ansicht vista vue pose".split())
-# A model's guess, as tools/select_photos.py writes it, is not what a person says.
-# The file attribute with the guess of tools/select_photos.py, which is for people and never read.
+# The file attribute in which tools/select_photos.py writes a model's guess. It is never read, and neither are
+# others that say so: a guess is not what a person says.
 GUESS_KEY = "guess"
-GUESS_WORDS = frozenset({*tokens_of(GUESS_KEY), "guess", "predicted", "prediction", "model"})
+GUESS_WORDS = frozenset({GUESS_KEY, "predicted", "prediction", "model"})
 # Sides that depend on the country, or on who looks.
 UNCLEAR = frozenset(
     "driver drivers passenger passengers nearside offside near off kerb curb ns os fahrerseite beifahrerseite "

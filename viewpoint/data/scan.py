@@ -496,14 +496,15 @@ def leave_out_swapped(
         judged, wrong = sum(a != b for a, b in pairs), sum(a < b for a, b in pairs)
         if wrong >= max(MIN_SWAPPED, judged / 2 + 0.5):
             swapped.add(group)
-            report.annotation_files -= 1
             remedy = "leave out" if group in reading.swap_sides else "if they are, add"
             report.skip(
                 NOT_USED,
                 f"{group} (in {wrong} of its {judged} photos that show a side, parts are drawn where they would be if "
                 f"left and right were those of somebody who faces the car; {remedy} --swap-sides {shlex.quote(group)})",
             )
-    for image_path in [path for path in photos if annotations[path].group in swapped]:
+    unused = [path for path in photos if annotations[path].group in swapped]
+    report.annotation_files -= len({annotations[path].source for path in unused})  # a folder has one for each photo
+    for image_path in unused:
         report.leave_out(IN_UNUSED_FILE, image_path)
         del photos[image_path]
     for image_path in filter(photos.__contains__, mirrored):

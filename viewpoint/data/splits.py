@@ -180,13 +180,13 @@ def refuse_incomplete(df: pd.DataFrame, groups: Sequence[int], assigned: np.ndar
     [(largest, size)] = sizes.most_common(1)
     example = df["image_path"].iloc[list(groups).index(largest)]
     apart = f"the largest group, of {example}, has {size} of the {counted(len(df), 'photo')}" if size > 1 else ""
-    remedy = "annotate more, or write the labels alone with --split none"
     empty = [name for name in SPLITS if not (assigned == name).any()]
     if empty:
         raise UserError(
             f"too few photos to split: {counted(len(df), 'photo')} in {counted(len(sizes), 'group')} leave nothing for "
             f"{' and '.join(empty)}, because near-duplicates (and groups of --split grouped) stay together and train "
-            f"needs every class{f'; {apart}' if apart else ''}; {remedy}"
+            f"needs every class{f'; {apart}' if apart else ''}; annotate more, or write the labels alone with --split "
+            "none"
         )
     in_group = pd.Series(list(groups), df.index).groupby(df["label"]).nunique()
     for label, of_class in sorted(df.groupby("label").groups.items(), key=lambda item: in_group[item[0]]):

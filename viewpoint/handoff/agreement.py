@@ -103,7 +103,7 @@ class Agreement:
             changed = int((~self.is_same & ~self.is_tie).sum())
             percent = int(self.fraction * 10_000) / 100  # rounded down: 98.997 must not read as 99.00
             return (
-                f"it gives {changed} of {counted(int((~self.is_tie).sum()), 'clear image')} another class, so "
+                f"it gives {changed} of {counted(self.clear, 'clear image')} another class, so "
                 f"{percent:.2f}% agree instead of {least:.0%}; choose another --quantize, or lower --min-agreement"
             )
         return None
