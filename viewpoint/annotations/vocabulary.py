@@ -244,10 +244,15 @@ def known_by_words() -> dict[frozenset[str], str]:
 
 
 @functools.cache
+def without_synonyms(name: str) -> str:
+    """The name of config.py with the same words, synonyms replaced: bonnet for hood; any other name stays."""
+    return known_by_words().get(replace_synonyms(cut_into_words(name) or ()), name) if name in KNOWN - DAMAGE else name
+
+
+@functools.cache
 def one_part(name: str) -> str:
     """The name that stands for a part of config.py: bonnet for hood, boot for dickey; any other name stays."""
-    if name in KNOWN - DAMAGE:
-        name = known_by_words().get(replace_synonyms(cut_into_words(name) or ()), name)
+    name = without_synonyms(name)
     return next((part for part, others in SAME_PARTS.items() if name in others.split()), name)
 
 

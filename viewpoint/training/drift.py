@@ -137,6 +137,8 @@ def record_photos(
 
 def read_reference(models: Path, training: str | None) -> PhotoStatistics:
     """What write_reference wrote. Raises UserError when it is missing, damaged, or of another training."""
+    if models.is_file():
+        raise UserError(f"{models} is a file; give the models folder that train.py wrote, with {REFERENCE_NAME} in it")
     path = models / REFERENCE_NAME
     try:
         with np.load(path, allow_pickle=False) as content:
