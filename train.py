@@ -32,6 +32,7 @@ import datetime
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from viewpoint.common.tensorflow import import_tensorflow
@@ -52,7 +53,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import Background, write_report
+from viewpoint.reports.training import Background, write_progress, write_report
 from viewpoint.training import optimization
 from viewpoint.training.batches import (
     FeatureBatches,
@@ -218,7 +219,7 @@ def train_phase(
         metrics=["accuracy"],
     )
     callbacks = optimization.make_callbacks(phase, settings)
-    checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks)
+    checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks, partial(write_progress, count=epochs))
     network.fit(
         phase_batches,
         validation_data=validation,

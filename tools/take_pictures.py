@@ -42,7 +42,7 @@ from viewpoint.data.labeling import label_parts, part_names, votes_of_names
 PICTURES = {
     "review.png": ("dataset/review.html", (1280, 1000)),
     "report.png": ("models/report/index.html", (1280, 1300)),
-    "vehicles.png": ("predictions_per_folder.html", (1340, 450)),
+    "vehicles.png": ("vehicles_per_folder.html", (1280, 700)),
 }
 PALETTE = 256  # colours of a picture; the files stay small
 PHONE = (390, 844)  # the screen of the capture guide, in pixels

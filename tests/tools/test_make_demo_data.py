@@ -149,6 +149,21 @@ def test_the_planted_faults_are_found(tmp_path):
     assert all(path in report.skipped[UNKNOWN_PARTS] for path in left_out)
 
 
+def test_a_walk_shows_one_car_from_all_sides_and_the_last_one_is_incomplete(tmp_path, call, monkeypatch):
+    built, build_car = [], make_demo_data.build_car
+    monkeypatch.setattr(make_demo_data, "build_car", lambda *values: built.append(build_car(*values)) or built[-1])
+    code, printed, _ = call(make_demo_data, "--output", tmp_path, "--walks", 2)
+    assert (code, "Drew walks around 2 cars" in printed) == (0, True)
+    views = len(make_demo_data.views())
+    whole, part = (sorted((tmp_path / f"car {car}").iterdir()) for car in (1, 2))
+    assert (len(whole), len(part)) == (views, views - 1)
+    grey = [np.mean(open_image(path).convert("L")) for path in part]
+    assert grey[-1] < 20 < min(grey[:-1])
+    shapes = [{panel.name: panel.corners.tolist() for panel in panels}["roof"] for panels in built]
+    assert shapes == [shapes[0]] * views + [shapes[-1]] * (views - 1)
+    assert shapes[0] != shapes[-1]
+
+
 def test_the_same_seed_draws_the_same_photo():
     first, again = (draw_image("RearLeft", np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))

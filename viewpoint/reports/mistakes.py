@@ -141,6 +141,28 @@ def list_changes(
     }
 
 
+def cell_of(label: str, predicted: str) -> str:
+    """The id of a cell of the confusion matrix, as the links of draw_confusion_matrix() have it."""
+    return f"cell-{config.CLASSES.index(label)}-{config.CLASSES.index(predicted)}"
+
+
+def list_cells(
+    test: pd.DataFrame, probabilities: np.ndarray, wrong: np.ndarray, shown: Sequence[dict]
+) -> dict[str, dict]:
+    """The cells of the confusion matrix that have mistakes, by id: their names, and the photos that are not shown."""
+    pictured = {photo["path"] for photo in shown}
+    predicted = predicted_classes(probabilities)
+    cells: dict[str, dict] = {}
+    for row in wrong.tolist():
+        label, path = test["label"].iloc[row], test["image_path"].iloc[row]
+        title = f"{label} predicted as {predicted[row]}"
+        cell = cells.setdefault(cell_of(label, predicted[row]), {"title": title, "count": 0, "others": []})
+        cell["count"] += 1
+        if path not in pictured:
+            cell["others"].append(path)
+    return cells
+
+
 def show_photos(
     test: pd.DataFrame,
     probabilities: np.ndarray,
@@ -182,6 +204,7 @@ def show_photos(
                 "verdict": about.verdict,
                 "review": f"{quote(review)}#photo={quote(path, safe='')}" if review else None,
                 "label": label,
+                "cell": cell_of(label, predicted[row]),
                 "label_score": float(probabilities[row, config.CLASSES.index(label)]),
                 "predicted": predicted[row],
                 "score": float(probabilities[row].max()),

@@ -22,13 +22,12 @@ from viewpoint.annotations.shapes import ellipse_points
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.common.writing import write_atomically
 from viewpoint.data.corrections import WRONG
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
 from viewpoint.data.labeling import VOTES, votes_of_names
 from viewpoint.inference.predictor import Predictor
-from viewpoint.reports.pages import render
+from viewpoint.reports.pages import write_page
 from viewpoint.reports.pictures import data_uri, thumbnail
 
 # Outlines are drawn in a coordinate system in which the longer side of a photo has this length, so
@@ -126,14 +125,8 @@ def write_review(
         "reasons": list(REASONS.items()),
         "kinds": [heading for heading, _ in KINDS],
     }
-    write_page(path, content)
+    write_page(path, "review.html", content=content)
     return sum(bool(found) and name not in corrections for name, (_, found) in zip(labels, suspicions, strict=True))
-
-
-def write_page(path: Path, content: dict) -> None:
-    """Write the page with this content, as a whole or not at all."""
-    with write_atomically(path) as temporary:
-        temporary.write_text(render("review.html", content=content), encoding="utf-8")
 
 
 def unsettled(

@@ -1,10 +1,11 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
 import dataclasses
+import datetime
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -28,14 +29,15 @@ from viewpoint.common.writing import remove, write_atomically
 from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports import charts
-from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_changes, show_photos
-from viewpoint.reports.pages import render
+from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_cells, list_changes, show_photos
+from viewpoint.reports.pages import write_page
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 from viewpoint.training import figures
 from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
 PHOTOS_FOR_PLOTS = 200
+NAMES_SHOWN = 30  # photos of a cell of the confusion matrix that have no picture on the page
 # What the template of the page uses besides the figures of a training.
 HELPERS = {
     "meanings": VERDICTS,
@@ -45,6 +47,7 @@ HELPERS = {
     "with_interval": figures.with_interval,
     "folders_shown": config.FOLDERS_SHOWN,
     "photos_for_plots": PHOTOS_FOR_PLOTS,
+    "names_shown": NAMES_SHOWN,
 }
 
 
@@ -139,14 +142,14 @@ def write_report(
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True)
     write_csv(folder / "test_predictions.csv", [*PREDICTION_COLUMNS, "label"], rows)
-    charts_of_page = draw_figures(splits, probabilities, history, settings, metrics, folder)
-    values: dict[str, object] = {"metrics": metrics, "settings": settings, "figures": charts_of_page}
+    values: dict[str, object] = {"metrics": metrics, "settings": settings}
+    values["charts"] = draw_charts(splits, probabilities, history, settings, metrics, folder)
     values["kept"] = next(log for log in history if log["kept"])
     values["seconds"] = sum(log.get("mean_seconds", 0) for log in history)
     values |= describe_test(splits, probabilities, settings, metrics)
     values |= describe_mistakes(test, probabilities, background, folder)
-    with write_atomically(folder / "index.html") as path:
-        path.write_text(render("training.html", **HELPERS, **values), encoding="utf-8")
+    values["earlier"] = EARLIER_NAME if (folder / EARLIER_NAME).is_file() else None
+    write_page(folder / PAGE_NAME, "training.html", **HELPERS, **values)
     return metrics | {"text": text}
 
 
@@ -170,11 +173,13 @@ def describe_mistakes(
     source, previous = background.source, background.previous
     wrong = np.flatnonzero(~is_right(test["label"], probabilities))
     judged = judge_mistakes(test, probabilities, source)
+    shown = show_photos(test, probabilities, wrong, judged, source, folder)
     return {
         "verdicts": Counter(judged[row].verdict for row in wrong if judged[row].verdict),
         "source": source,
         "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
-        "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
+        "mistakes": shown,
+        "cells": list_cells(test, probabilities, wrong, shown),
         "wrong": len(wrong),
         "previous": previous.describe() if previous else None,
         "changes": list_changes(test, probabilities, previous, judged, source, folder),
@@ -202,12 +207,9 @@ def most_frequent_mistake(metrics: dict) -> tuple[str, str, int]:
 
 def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
     """The classes by recall, the worst first, those without test photos last."""
-
-    def key(item: tuple[str, dict]) -> tuple:
-        recall, support = item[1]["recall"], item[1]["support"]
-        return recall is None, recall, -support
-
-    return dict(sorted(per_class.items(), key=key))
+    measured = {name: row for name, row in per_class.items() if row["support"]}
+    order = sorted(measured, key=lambda name: (measured[name]["recall"], -measured[name]["support"]))
+    return {name: per_class[name] for name in dict.fromkeys([*order, *per_class])}
 
 
 def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
@@ -227,10 +229,10 @@ def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> lis
     ]
 
 
-# --- Figures -----------------------------------------------------------------------
+# --- Charts ------------------------------------------------------------------------
 
 
-def draw_figures(
+def draw_charts(
     splits: dict[str, pd.DataFrame],
     probabilities: np.ndarray,
     history: list[dict],
@@ -238,30 +240,51 @@ def draw_figures(
     metrics: dict,
     folder: Path,
 ) -> dict[str, str]:
-    """Draw every chart of the report to a PNG file in `folder`: {title: data URI} in the page's order."""
+    """Draw every chart of the report to a PNG file in `folder`: {title: the same as SVG} in the page's order."""
     right = is_right(splits["test"]["label"], probabilities)
-    scores = scores_by_stage(probabilities, settings["temperature"])
     coverage = coverage_by_threshold(probabilities.max(axis=1), right)
     threshold = (settings["suggestion"] or {}).get("threshold")
-    drawings: dict[str, tuple[str, Callable[[Path], None]]] = {
-        "confusion_matrix": ("Confusion matrix", lambda path: charts.draw_confusion_matrix(metrics, path)),
-        "learning_curves": ("Learning curves", lambda path: charts.draw_learning_curves(history, path)),
-        "answered": ("Fewer answers, more of them right", lambda path: charts.draw_coverage(coverage, threshold, path)),
-        "class_distribution": ("Photos per class", lambda path: charts.draw_class_distribution(splits, path)),
+    drawings: dict[str, tuple[str, Callable[[Path], str]]] = {
+        "confusion_matrix": ("Confusion matrix", partial(charts.draw_confusion_matrix, metrics)),
+        "learning_curves": ("Learning curves", partial(charts.draw_learning_curves, history)),
+        "answered": ("Fewer answers, more of them right", partial(charts.draw_coverage, coverage, threshold)),
+        "class_distribution": ("Photos per class", partial(charts.draw_class_distribution, splits)),
     }
+    if "robustness" in metrics:
+        drawings["robustness"] = ("Changed photos", partial(charts.draw_robustness, metrics["robustness"]))
     if len(right) >= PHOTOS_FOR_PLOTS:
-        drawings["reliability"] = (
-            "Can the scores be trusted?",
-            lambda path: charts.draw_reliability(scores, right, path),
-        )
+        scores = scores_by_stage(probabilities, settings["temperature"])
+        drawings["reliability"] = ("Can the scores be trusted?", partial(charts.draw_reliability, scores, right))
     else:
         remove(folder / "reliability.png")  # of an earlier training with more photos
-    if "robustness" in metrics:
-        drawings["robustness"] = ("Changed photos", lambda path: charts.draw_robustness(metrics["robustness"], path))
-    figures = {}
+    drawn = {}
     for name, (title, draw) in drawings.items():
-        path = folder / f"{name}.png"
-        with write_atomically(path) as temporary:
-            draw(temporary)
-        figures[title] = "data:image/png;base64," + b64encode(path.read_bytes()).decode()
-    return figures
+        with write_atomically(folder / f"{name}.png") as path:
+            drawn[title] = draw(path)
+    return drawn
+
+
+# --- While it trains ---------------------------------------------------------------
+
+PAGE_NAME, EARLIER_NAME = "index.html", "previous.html"
+IN_PROGRESS = 'id="in-progress"'  # tells the page of write_progress() from a finished report
+
+
+def write_progress(epochs: list[dict], count: int, folder: Path) -> None:
+    """Write the page of a training after an epoch: how far it is, and its curves so far.
+
+    `epochs` are those of all phases, `count` is the number of epochs of the last one's phase. The report
+    of an earlier training becomes previous.html. Raises UserError when the page cannot be written.
+    """
+    page, earlier = folder / PAGE_NAME, folder / EARLIER_NAME
+    if page.is_file() and IN_PROGRESS not in page.read_text(encoding="utf-8", errors="replace"):
+        page.replace(earlier)
+    write_page(
+        page,
+        "progress.html",
+        last=epochs[-1],
+        count=count,
+        curves=charts.draw_learning_curves(epochs, None),
+        time=f"{datetime.datetime.now():%H:%M:%S}",
+        earlier=EARLIER_NAME if earlier.is_file() else None,
+    )
