@@ -6,16 +6,18 @@
 Draws a car from each viewpoint, and a close-up, with the annotated parts in the colour of their vote, as
 docs/viewpoints.png. Opens the pages of demo/, which make demo wrote, in a headless Chromium and writes docs/review.png,
 docs/report.png and docs/vehicles.png. For docs/guide.png it serves demo's capture guide and shows it a
-walk around a drawn car; this needs playwright (pip install playwright) and, the first time, npm.
+walk around a drawn car. Needs Chromium, playwright (pip install playwright) and, the first time, npm.
 """
 
+import contextlib
 import io
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -94,65 +96,48 @@ def draw_viewpoints(path: Path) -> None:
     plt.close(figure)
 
 
-def find_chromium() -> str:
-    """The command of a Chromium or Chrome. Raises UserError when there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    raise UserError("no Chromium found, which takes the pictures; install it")
-
-
-def take_picture(chromium: str, page: Path, size: tuple[int, int]) -> Image.Image:
-    """The upper part of a page, as a window of this size shows it. Raises UserError when Chromium fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "picture.png"
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1"]
-        options += [f"--user-data-dir={folder}/profile", f"--window-size={size[0]},{size[1]}"]
-        options += ["--virtual-time-budget=5000", f"--screenshot={picture}"]
-        command = [chromium, *options, page.resolve().as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        if not picture.is_file():
-            raise UserError(f"Chromium took no picture of {page}: {done.stderr.strip().rpartition(chr(10))[2]}")
-        with Image.open(picture) as image:
-            return image.convert("RGB")
-
-
-def draw_walk(seconds: float = 3) -> bytes:
-    """A film of a drawn car, each view for `seconds`: 30 JPEGs a second, as Chromium's fake camera reads them."""
-    film = io.BytesIO()
-    views = make_demo_data.views()
-    for name in config.VIEW_CIRCLE:
-        photo = io.BytesIO()
-        car = make_demo_data.draw_car(sum(views[name].azimuths) / 2, np.random.default_rng(CAR_SEED))[0]
-        car.save(photo, "JPEG", quality=95)
-        film.write(photo.getvalue() * round(30 * seconds))
-    return film.getvalue()
-
-
-def take_guide_picture(chromium: str, models: Path) -> Image.Image:
-    """Two screens of the capture guide, as it takes a view and its summary. Raises UserError when it cannot."""
+@contextlib.contextmanager
+def open_browser(film: Path) -> Iterator[Any]:
+    """A headless Chromium whose camera sees a film. Raises UserError without Chromium or playwright."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium:
+        raise UserError("no Chromium found, which takes the pictures; install it")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise UserError("playwright not found, which operates the capture guide; pip install playwright") from error
-    with tempfile.TemporaryDirectory() as folder, serve_demo.make_server(models, 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        film = Path(folder) / "walk.mjpeg"
-        film.write_bytes(draw_walk())
+        raise UserError("playwright not found, which operates Chromium; pip install playwright") from error
+    with sync_playwright() as playwright:
         options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         options.append(f"--use-file-for-fake-video-capture={film}")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=options)
-            page = browser.new_page(viewport={"width": PHONE[0], "height": PHONE[1]})
-            page.set_default_timeout(120_000)
-            page.goto(f"http://127.0.0.1:{server.server_port}/")
-            page.click("#start")
-            page.get_by_text("Hold still: taking rear left").wait_for()
-            page.evaluate("scrollTo(0, 0)")
-            screens = [page.screenshot()]
-            page.locator("#summary[open]").wait_for()
-            screens.append(page.screenshot())
-            browser.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()
+
+
+def draw_walk(path: Path, seconds: float = 3) -> None:
+    """Write a film of a drawn car, each view for `seconds`: 30 JPEGs a second, as Chromium's fake camera reads them."""
+    views = make_demo_data.views()
+    with path.open("wb") as film:
+        for name in config.VIEW_CIRCLE:
+            photo = io.BytesIO()
+            car = make_demo_data.draw_car(sum(views[name].azimuths) / 2, np.random.default_rng(CAR_SEED))[0]
+            car.save(photo, "JPEG", quality=95)
+            film.write(photo.getvalue() * round(30 * seconds))
+
+
+def take_guide_picture(browser: Any, models: Path) -> Image.Image:
+    """Two screens of the capture guide, as it takes a view and its summary."""
+    with serve_demo.make_server(models, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page(viewport={"width": PHONE[0], "height": PHONE[1]})
+        page.set_default_timeout(120_000)
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.click("#start")
+        page.get_by_text("Hold still: taking rear left").wait_for()
+        page.evaluate("scrollTo(0, 0)")
+        screens = [page.screenshot()]
+        page.locator("#summary[open]").wait_for()
+        screens.append(page.screenshot())
         server.shutdown()
     picture = Image.new("RGB", (2 * PHONE[0] + GAP, PHONE[1]), "white")
     for index, screen in enumerate(screens):
@@ -160,23 +145,30 @@ def take_guide_picture(chromium: str, models: Path) -> Image.Image:
     return picture
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Write a picture with a palette of PALETTE colours."""
+def save(image: Image.Image, path: Path, shown: Path) -> None:
+    """Write a picture with a palette of PALETTE colours, and say what it shows."""
     with write_atomically(path) as part:
         image.quantize(PALETTE, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
+    print(f"{path} shows {shown}")
 
 
 def take_pictures(demo: Path, output: Path) -> None:
     """Write viewpoints.png, all PICTURES and guide.png into `output`. Raises UserError when a page is missing."""
-    draw_viewpoints(output / "viewpoints.png")
-    chromium = find_chromium()
-    for name, (page, size) in PICTURES.items():
+    for page, _ in PICTURES.values():
         if not (demo / page).is_file():
             raise UserError(f"{demo / page} not found; run make demo first")
-        save(take_picture(chromium, demo / page, size), output / name)
-        print(f"{output / name} shows {demo / page}")
-    save(take_guide_picture(chromium, demo / "models"), output / "guide.png")
-    print(f"{output / 'guide.png'} shows {demo / 'models' / 'handoff' / 'web'}")
+    draw_viewpoints(output / "viewpoints.png")
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "walk.mjpeg"
+        draw_walk(film)
+        with open_browser(film) as browser:
+            for name, (page, (width, height)) in PICTURES.items():
+                window = browser.new_page(viewport={"width": width, "height": height})
+                window.goto((demo / page).resolve().as_uri())
+                with Image.open(io.BytesIO(window.screenshot())) as image:
+                    save(image.convert("RGB"), output / name, demo / page)
+            models = demo / "models"
+            save(take_guide_picture(browser, models), output / "guide.png", models / "handoff" / "web")
 
 
 def main() -> None:

@@ -240,7 +240,7 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
     )
     probabilities = one_hot_with_doubt(["Rear"] * 7)
     probabilities[4] = np.eye(7)[rear]
-    judged = mistakes.judge_mistakes(test, probabilities, source)
+    judged = mistakes.judge_mistakes(mistakes.Tested(test, probabilities, source))
     assert {test["image_path"][row]: one.verdict for row, one in judged.items()} == {
         "lot/mirrored.jpg": "label looks wrong",
         "lot/twin.jpg": "label looks wrong",

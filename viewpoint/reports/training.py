@@ -29,7 +29,15 @@ from viewpoint.common.writing import remove, write_atomically
 from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports import charts
-from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_cells, list_changes, show_photos
+from viewpoint.reports.mistakes import (
+    VERDICTS,
+    Source,
+    Tested,
+    judge_mistakes,
+    list_cells,
+    list_changes,
+    show_photos,
+)
 from viewpoint.reports.pages import write_page
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 from viewpoint.training import figures
@@ -146,87 +154,60 @@ def write_report(
     values["charts"] = draw_charts(splits, probabilities, history, settings, metrics, folder)
     values["kept"] = next(log for log in history if log["kept"])
     values["seconds"] = sum(log.get("mean_seconds", 0) for log in history)
-    values |= describe_test(splits, probabilities, settings, metrics)
-    values |= describe_mistakes(test, probabilities, background, folder)
     values["earlier"] = EARLIER_NAME if (folder / EARLIER_NAME).is_file() else None
+    values |= describe_test(splits, metrics)
+    values["thresholds"] = threshold_rows(probabilities, is_right(test["label"], probabilities), settings)
+    values |= describe_mistakes(Tested(test, probabilities, background.source), previous, folder)
     write_page(folder / PAGE_NAME, "training.html", **HELPERS, **values)
     return metrics | {"text": text}
 
 
-def describe_test(
-    splits: dict[str, pd.DataFrame], probabilities: np.ndarray, settings: dict, metrics: dict
-) -> dict[str, object]:
+def describe_test(splits: dict[str, pd.DataFrame], metrics: dict) -> dict[str, object]:
     """What the page says of the test split as a whole, as values of its template."""
-    return {
-        "sizes": {name: len(split) for name, split in splits.items()},
-        "folders": count_folders(splits),
-        "confused": most_frequent_mistake(metrics),
-        "classes": worst_classes(metrics["per_class"]),
-        "thresholds": threshold_rows(probabilities, is_right(splits["test"]["label"], probabilities), settings),
-    }
-
-
-def describe_mistakes(
-    test: pd.DataFrame, probabilities: np.ndarray, background: Background, folder: Path
-) -> dict[str, object]:
-    """What the page says of single photos and their labels, as values of its template."""
-    source, previous = background.source, background.previous
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities))
-    judged = judge_mistakes(test, probabilities, source)
-    shown = show_photos(test, probabilities, wrong, judged, source, folder)
-    return {
-        "verdicts": Counter(judged[row].verdict for row in wrong if judged[row].verdict),
-        "source": source,
-        "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
-        "mistakes": shown,
-        "cells": list_cells(test, probabilities, wrong, shown),
-        "wrong": len(wrong),
-        "previous": previous.describe() if previous else None,
-        "changes": list_changes(test, probabilities, previous, judged, source, folder),
-    }
-
-
-# --- What a team lead asks ---------------------------------------------------------
-
-
-def count_folders(splits: dict[str, pd.DataFrame]) -> tuple[int, int]:
-    """How many folders the test photos are in, and how many of these photos share theirs with training photos."""
     test, train = (
         [str(PurePosixPath(path).parent) for path in splits[name]["image_path"]] for name in ("test", "train")
     )
-    return len(set(test)), sum(folder in set(train) for folder in test)
-
-
-def most_frequent_mistake(metrics: dict) -> tuple[str, str, int]:
-    """The true class and the prediction that were confused most often, and how often."""
     matrix = np.array(metrics["confusion_matrix"])
     np.fill_diagonal(matrix, 0)
-    true, guess = (config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape))
-    return true, guess, int(matrix.max())
+    measured = {name: row for name, row in metrics["per_class"].items() if row["support"]}
+    worst = sorted(measured, key=lambda name: (measured[name]["recall"], -measured[name]["support"]))
+    return {
+        "sizes": {name: len(split) for name, split in splits.items()},
+        "folders": len(set(test)),
+        "shared": sum(folder in set(train) for folder in test),  # test photos in a folder with training photos
+        "confused": [config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape)],
+        "most_confused": int(matrix.max()),
+        "classes": {name: metrics["per_class"][name] for name in dict.fromkeys([*worst, *config.CLASSES])},
+    }
 
 
-def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
-    """The classes by recall, the worst first, those without test photos last."""
-    measured = {name: row for name, row in per_class.items() if row["support"]}
-    order = sorted(measured, key=lambda name: (measured[name]["recall"], -measured[name]["support"]))
-    return {name: per_class[name] for name in dict.fromkeys([*order, *per_class])}
+def describe_mistakes(tested: Tested, previous: Previous | None, folder: Path) -> dict[str, object]:
+    """What the page says of single photos and their labels, as values of its template."""
+    source, judged = tested.source, judge_mistakes(tested)
+    shown = show_photos(tested, tested.wrong, judged, folder)
+    return {
+        "verdicts": Counter(one.verdict for one in judged.values() if one.verdict),
+        "source": source,
+        "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
+        "mistakes": shown,
+        "cells": list_cells(tested, shown),
+        "wrong": len(tested.wrong),
+        "previous": previous.describe() if previous else None,
+        "changes": list_changes(tested, previous, judged, folder),
+    }
 
 
-def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
+def threshold_rows(probabilities: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
     """What some thresholds, and the suggested one, do to the test split: metrics.threshold_effect of each."""
-    thresholds = {0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95}
     suggested = (settings["suggestion"] or {}).get("threshold")
-    if suggested is not None:
-        thresholds.add(suggested)
-    best = scores.max(axis=1)
-    rows = [threshold_effect(best, right, threshold) for threshold in sorted(thresholds)]
-    return [
-        row
-        | {"suggested": row["threshold"] == suggested}
-        | {"accuracy": row["right"] / row["answered"] if row["answered"] else None}
-        | {"interval": wilson_interval(int(row["right"]), int(row["answered"]))}
-        for row in rows
-    ]
+    rows = []
+    for threshold in sorted({0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, suggested or 0.0}):
+        row: dict[str, object] = {"suggested": threshold == suggested}
+        effect = threshold_effect(probabilities.max(axis=1), right, threshold)
+        row["accuracy"] = effect["right"] / effect["answered"] if effect["answered"] else None
+        row["interval"] = wilson_interval(int(effect["right"]), int(effect["answered"]))
+        rows.append(row | effect)
+    return rows
 
 
 # --- Charts ------------------------------------------------------------------------
