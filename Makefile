@@ -49,7 +49,7 @@ demo: $(INSTALLED)
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv \
 		--contact-sheet demo/predictions.jpg
-	$(PY) tools/make_demo_data.py --output demo/vehicles --walks 3 --seed 6
+	$(PY) tools/make_demo_data.py --output demo/vehicles --walks 3 --seed 13
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/vehicles --output demo/vehicles.csv --per-folder
 	@# Prepare once more, now with a review page that knows which labels the trained model doubts.
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset --models demo/models --review > /dev/null

@@ -43,7 +43,7 @@ CLOSE_UP_ZOOM = (3.0, 5.0)
 
 # Cars by day, as a model would be trained on, or vans at dusk, as photos may be that come in later.
 STYLES = ("cars", "vans")
-DAYLIGHT, DUSK, NIGHT = (0.7, 1.1), (0.3, 0.5), (0.05, 0.08)  # the lowest and the highest brightness of an image
+DAYLIGHT, DUSK = (0.7, 1.1), (0.3, 0.5)  # the lowest and the highest brightness of an image
 
 PLANTED_NAME = "planted.txt"
 MIN_IMAGES_TO_PLANT = 168  # so that the first folder has six photos from the front left, enough for all faults
@@ -385,19 +385,17 @@ def make_demo_data(output: Path, images: int, seed: int, style: str = "cars") ->
 def make_walks(output: Path, cars: int, seed: int) -> None:
     """Write a walk around each of so many drawn cars below `output`: a folder with a photo of each viewpoint.
 
-    Of the last car the final photo is missing, and the one before it is too dark.
+    The last car lacks the last one.
     """
     for car in range(1, cars + 1):
-        is_last = car == cars
-        photos = list(views().values())[: -1 if is_last else None]
-        for number, view in enumerate(photos, start=1):
+        for number, view in enumerate(list(views().values())[: -1 if car == cars else None], start=1):
             random = np.random.default_rng([seed, car, number])
             middle, spread = np.mean(view.azimuths), np.ptp(view.azimuths) / 4
             azimuth = random.uniform(middle - spread, middle + spread)
             image, _, _ = draw_car(azimuth, np.random.default_rng([seed, car]), view.heights, scene=random)
             path = output / f"car {car}" / f"photo_{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            expose(image, random, NIGHT if is_last and number == len(photos) else DAYLIGHT).save(path, quality=88)
+            expose(image, random, DAYLIGHT).save(path, quality=88)
 
 
 # --- Planted faults ----------------------------------------------------------------
@@ -464,7 +462,7 @@ def main() -> None:
         "--walks",
         type=COUNT,
         metavar="CARS",
-        help="only walk around CARS cars, a folder each; the last lacks views",
+        help="only walk around CARS cars, a folder each; the last lacks a view",
     )
     args = parser.parse_args()
     if args.walks:

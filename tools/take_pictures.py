@@ -42,11 +42,11 @@ from viewpoint.data.labeling import label_parts, part_names, votes_of_names
 
 # Each picture: the page in the demo folder, and the size of the window in pixels.
 PICTURES = {
-    "review.png": ("dataset/review.html", (1280, 1000)),
-    "report.png": ("models/report/index.html", (1280, 1300)),
-    "vehicles.png": ("vehicles_per_folder.html", (1280, 700)),
+    "review.png": ("dataset/review.html", (1280, 800)),
+    "report.png": ("models/report/index.html", (1280, 960)),
+    "vehicles.png": ("vehicles_per_folder.html", (1280, 620)),
 }
-PALETTE = 256  # colours of a picture; the files stay small
+PALETTE = 128  # colours of a picture; the files stay small
 PHONE = (390, 844)  # the screen of the capture guide, in pixels
 GAP = 24  # between its two screens, in pixels
 CAR_SEED = 5  # draws one car, the same from every side
@@ -148,7 +148,7 @@ def take_guide_picture(browser: Any, models: Path) -> Image.Image:
 def save(image: Image.Image, path: Path, shown: Path) -> None:
     """Write a picture with a palette of PALETTE colours, and say what it shows."""
     with write_atomically(path) as part:
-        image.quantize(PALETTE, Image.Quantize.MAXCOVERAGE).save(part, optimize=True)
+        image.quantize(PALETTE, dither=Image.Dither.NONE).save(part, optimize=True)
     print(f"{path} shows {shown}")
 
 

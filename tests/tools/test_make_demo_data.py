@@ -157,8 +157,6 @@ def test_a_walk_shows_one_car_from_all_sides_and_the_last_one_is_incomplete(tmp_
     views = len(make_demo_data.views())
     whole, part = (sorted((tmp_path / f"car {car}").iterdir()) for car in (1, 2))
     assert (len(whole), len(part)) == (views, views - 1)
-    grey = [np.mean(open_image(path).convert("L")) for path in part]
-    assert grey[-1] < 20 < min(grey[:-1])
     shapes = [{panel.name: panel.corners.tolist() for panel in panels}["roof"] for panels in built]
     assert shapes == [shapes[0]] * views + [shapes[-1]] * (views - 1)
     assert shapes[0] != shapes[-1]
