@@ -16,8 +16,8 @@ and the photos they name. Writes to models/:
     data.json        which photos and labels it was trained on, so that its figures stay honest
     reference.npz    what photos looked like that it did not learn from, for tools/drift.py
     history.jsonl    a line for each training: date, data, options, figures
-    report/          index.html to look at, with metrics.json, test_predictions.csv and
-                     charts; and log.jsonl with one line an epoch
+    report/          index.html to look at, from the first epoch on; metrics.json,
+                     test_predictions.csv, charts; and log.jsonl with one line an epoch
 
 Until the training is finished, models/checkpoint.npz holds the state after each epoch. After an
 interruption --resume continues from it and gives the same result.

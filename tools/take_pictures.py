@@ -19,15 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # draws to a file, so it needs no screen
-
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Patch, Polygon
-from matplotlib.typing import HashableList
-from PIL import Image
+from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
@@ -39,6 +32,7 @@ from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import UserError, make_parser, run
 from viewpoint.common.writing import write_atomically
 from viewpoint.data.labeling import label_parts, part_names, votes_of_names
+from viewpoint.reports.pictures import Tile, contact_sheet
 
 # Each picture: the page in the demo folder, and the size of the window in pixels.
 PICTURES = {
@@ -51,49 +45,37 @@ PHONE = (390, 844)  # the screen of the capture guide, in pixels
 GAP = 24  # between its two screens, in pixels
 CAR_SEED = 5  # draws one car, the same from every side
 VIEWPOINTS_SEED = 11  # draws the car of viewpoints.png
-
-# Where each class is drawn, so that a class and its mirror image are in the same row.
-PLACES: list[HashableList[str]] = [
-    ["FrontLeft", "Front", "FrontRight", config.BACKGROUND],
-    ["Left", ".", "Right", "."],
-    ["RearLeft", "Rear", "RearRight", "key"],
-]
+EXAMPLE_WIDTH = 200  # of each class in viewpoints.png, in pixels
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito). A lamp votes twice: it is
 # filled with the colour of its end and outlined with that of its side.
 COLOURS = {"front": "#0072B2", "rear": "#D55E00", "left": "#009E73", "right": "#CC79A7"}
 
 
-def draw_example(axes: plt.Axes, image: Image.Image, regions: list[make_demo_data.Region]) -> None:
-    """Draw an image with its parts coloured by their votes, and its label as title."""
-    axes.imshow(np.asarray(image))
-    parts = read_regions(regions)
+def draw_example(image: Image.Image, regions: list[make_demo_data.Region]) -> Tile:
+    """An image with its parts in the colours of their votes, and its label below it."""
+    draw, parts = ImageDraw.Draw(image, "RGBA"), read_regions(regions)
     for part in parts:
         colours = [COLOURS[vote] for vote in votes_of_names(part.names).split() if vote in COLOURS]
-        fill, rim = (colours[0], colours[-1]) if colours else ("white", "white")
+        fill, rim = (f"{colours[0]}a5", colours[-1]) if colours else ("#ffffff40", "#ffffff")
         for outline in part.outlines:
-            axes.add_patch(Polygon(outline, facecolor=fill, alpha=0.65 if colours else 0.25))
-            axes.add_patch(Polygon(outline, fill=False, edgecolor=rim, linewidth=2))
-    axes.set_title(label_parts(part_names(parts)), fontsize=15)
-    axes.axis("off")
+            draw.polygon(outline, fill=fill, outline=rim, width=4)
+    image.thumbnail((EXAMPLE_WIDTH, EXAMPLE_WIDTH))
+    return Tile(image, [label_parts(part_names(parts))])
 
 
 def draw_viewpoints(path: Path) -> None:
     """Draw the README's picture into a PNG file: each class, with the colour of the votes in its parts."""
-    places = [row for row in PLACES if row[0] in config.CLASSES]
-    figure, panels = plt.subplot_mosaic(places, figsize=(14, 3 * len(places)), layout="constrained")
-    for name, view in make_demo_data.views().items():
+    tiles = []
+    for view in make_demo_data.views().values():
         random = np.random.default_rng(VIEWPOINTS_SEED)
         image, regions, _ = make_demo_data.draw_car(float(np.mean(view.azimuths)), random, view.heights)
-        draw_example(panels[name], image, regions)
-    draw_example(panels[config.BACKGROUND], *make_demo_data.draw_close_up(np.random.default_rng(VIEWPOINTS_SEED)))
-    panels["key"].axis("off")
-    key = [Patch(color=colour, label=f"votes {vote}") for vote, colour in COLOURS.items()]
-    key.append(Patch(facecolor="white", edgecolor="grey", label="votes for nothing"))
-    panels["key"].legend(handles=key, loc="center", fontsize=14, frameon=False)
-    with write_atomically(path) as temporary:
-        figure.savefig(temporary, dpi=60)
-    plt.close(figure)
+        tiles.append(draw_example(image, regions))
+    tiles.append(draw_example(*make_demo_data.draw_close_up(np.random.default_rng(VIEWPOINTS_SEED))))
+    sheet = contact_sheet(
+        tiles, 4, "Parts that vote for front are blue, for rear orange, for left green, for right pink"
+    )
+    save(sheet, path, Path("a drawn car"))
 
 
 @contextlib.contextmanager

@@ -61,8 +61,9 @@ def test_vans_at_dusk_are_much_darker_than_cars_by_day():
 
 def test_the_picture_of_the_readme_shows_every_class(classes, tmp_path):
     take_pictures.draw_viewpoints(tmp_path / "viewpoints.png")
+    # Two rows of up to four, or three: below the title, photos of 200 x 150 pixels with a line of text each.
     rows = 3 if "Left" in classes else 2
-    assert open_image(tmp_path / "viewpoints.png").size == (840, 180 * rows)
+    assert open_image(tmp_path / "viewpoints.png").size == (4 * 208 + 8, 40 + rows * (150 + 20 + 16))
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,12 @@ def write_drift_page(
 
     `far` is the fraction of the new photos that are less like the earlier ones than 95 % of these are.
     """
-    tables = []
+    tables = {}
     later = now.counts()
     for what, counts in before.counts().items():
         names = [name for name in config.CLASSES if name in counts | later[what]] if what == "classes" else []
         names += sorted((counts | later[what]).keys() - set(names), key=lambda name: -share_of(name, counts))
-        rows = [(name, percent(share_of(name, counts)), percent(share_of(name, later[what]))) for name in names]
-        tables.append({"what": what, "rows": rows})
+        tables[what] = [(name, percent(share_of(name, counts)), percent(share_of(name, later[what]))) for name in names]
     write_page(
         path,
         "drift.html",

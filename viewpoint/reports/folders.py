@@ -19,9 +19,6 @@ from viewpoint.inference.inputs import is_video
 from viewpoint.inference.outputs import Prediction
 from viewpoint.reports.pictures import Tile, contact_sheet, data_uri, thumbnail
 
-NOT_THERE = "not there"
-ONLY_UNSURE = "only unsure"  # in each photo that may show it, the score is below the threshold
-ONLY_UNUSABLE = "only unusable"  # each photo that may show it is too dark, too bright or blurred
 ROWS_SHOWN = 5000  # vehicles in the table of the page
 
 
@@ -37,11 +34,11 @@ class Vehicle:
     def why_missing(self, view: str) -> str:
         """Why a viewpoint is missing; "" when it is there."""
         if view not in self.best:
-            return NOT_THERE
+            return "not there"
         result = self.best[view].result
-        if result.quality:
-            return f"{ONLY_UNUSABLE}: {', '.join(result.quality)}"
-        return "" if result.is_good else ONLY_UNSURE
+        if result.quality:  # each photo that may show it is too dark, too bright or blurred
+            return f"only unusable: {', '.join(result.quality)}"
+        return "" if result.is_good else "only unsure"  # the scores are below the threshold
 
     def missing(self, views: Sequence[str]) -> dict[str, str]:
         """The viewpoints that are missing, each with the reason."""
@@ -69,26 +66,15 @@ class Vehicles:
         if view in self.views and (view not in vehicle.best or photo.result.rank > vehicle.best[view].result.rank):
             vehicle.best[view] = photo
 
-    def sorted(self) -> list[Vehicle]:
-        """The vehicles in the order of their folders."""
-        return [vehicle for _, vehicle in sorted(self.by_folder.items())]
-
 
 def csv_row(vehicle: Vehicle, views: Sequence[str]) -> dict[str, str | int]:
     """A vehicle as a row: folder, photos, failed, complete, covered, missing; for each view a photo and why not."""
     missing = vehicle.missing(views)
-    row: dict[str, str | int] = {
-        "folder": vehicle.folder,
-        "photos": vehicle.photos,
-        "failed": vehicle.failed,
-        "complete": "no" if missing else "yes",
-        "covered": len(views) - len(missing),
-        "missing": " ".join(missing),
-    }
+    row: dict[str, str | int] = {"folder": vehicle.folder, "photos": vehicle.photos, "failed": vehicle.failed}
+    row |= {"complete": "no" if missing else "yes", "covered": len(views) - len(missing), "missing": " ".join(missing)}
     for view in views:
         best = None if view in missing else vehicle.best[view]
-        row[view] = best.name if best else ""
-        row[f"{view}_score"] = f"{best.result.score:.4f}" if best else ""
+        row |= {view: best.name if best else "", f"{view}_score": f"{best.result.score:.4f}" if best else ""}
         row[f"{view}_missing"] = missing.get(view, "")
     return row
 
@@ -99,19 +85,15 @@ def json_entry(vehicle: Vehicle, views: Sequence[str]) -> dict[str, object]:
     entries = {}
     for view in views:
         best = vehicle.best.get(view)
-        entries[view] = {
-            "missing": missing.get(view),
-            "photo": best.name if best else None,
-            "score": round(best.result.score, 4) if best else None,
-            "quality": list(best.result.quality) if best else [],
-        }
+        about = {"photo": best.name, "score": round(best.result.score, 4)} if best else {"photo": None, "score": None}
+        entries[view] = {"missing": missing.get(view), **about, "quality": list(best.result.quality) if best else []}
     counts = {"folder": vehicle.folder, "photos": vehicle.photos, "failed": vehicle.failed}
     return {**counts, "complete": not missing, "views": entries}
 
 
 def write_vehicles(vehicles: Vehicles, output: Path, threshold: float) -> None:
     """Write PREDICTIONS_per_folder.csv, .json and .html beside the predictions, and print what they say."""
-    views, listed = vehicles.views, vehicles.sorted()
+    views, listed = vehicles.views, [vehicle for _, vehicle in sorted(vehicles.by_folder.items())]
     path = output.with_name(f"{output.stem}_per_folder.csv")
     rows = [csv_row(vehicle, views) for vehicle in listed]
     write_csv(path, list(rows[0]), (row.values() for row in rows))
@@ -160,7 +142,6 @@ def write_vehicles_page(listed: Sequence[Vehicle], views: Sequence[str], thresho
 
 
 # --- The contact sheet --------------------------------------------------------------
-
 
 COLUMNS = 6  # of the contact sheet
 COLOURS = 128  # of one in PNG

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import importlib.util
 import io
+import math
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,32 +47,26 @@ class Tile(NamedTuple):
 def contact_sheet(tiles: Sequence[Tile], columns: int, title: str) -> Image.Image:
     """One picture of all tiles, row by row, below a title.
 
-    Every column is as wide as the widest picture, and at least MIN_COLUMN. Longer lines are cut at
-    their beginning because the end of a path says more.
+    Lines that are longer than a column is wide are cut at their beginning because the end of a path says more.
     """
     font, title_font = load_font(14), load_font(18)
     width = max(MIN_COLUMN, *(tile.picture.width for tile in tiles)) + MARGIN
-    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    tops = [max(tile.picture.height for tile in row) for row in rows]
-    below = max(len(tile.lines) for tile in tiles) * LINE_HEIGHT + 2 * MARGIN
-    height = TITLE_HEIGHT + sum(tops) + len(rows) * below
+    top = max(tile.picture.height for tile in tiles)
+    height = top + max(len(tile.lines) for tile in tiles) * LINE_HEIGHT + 2 * MARGIN
     sheet_width = max(min(columns, len(tiles)) * width, round(title_font.getlength(title)) + MARGIN) + MARGIN
-    sheet = Image.new("RGB", (sheet_width, height), PAPER)
+    sheet = Image.new("RGB", (sheet_width, TITLE_HEIGHT + math.ceil(len(tiles) / columns) * height), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), title, fill=INK, font=title_font)
-    base = TITLE_HEIGHT
-    for row, top in zip(rows, tops, strict=True):
-        base += top
-        for column, (picture, lines, is_marked) in enumerate(row):
-            left, colour = MARGIN + column * width, MARK if is_marked else INK
-            sheet.paste(picture, (left, base - picture.height))
-            if is_marked:
-                frame = (left, base - picture.height, left + picture.width - 1, base - 1)
-                draw.rectangle(frame, outline=MARK, width=5)
-            for number, line in enumerate(lines):
-                place = (left, base + 4 + number * LINE_HEIGHT)
-                draw.text(place, shortened(line, width - MARGIN, font), fill=colour, font=font)
-        base += below
+    for number, (picture, lines, is_marked) in enumerate(tiles):
+        row, column = divmod(number, columns)
+        left, base, colour = MARGIN + column * width, TITLE_HEIGHT + row * height + top, MARK if is_marked else INK
+        sheet.paste(picture, (left, base - picture.height))
+        if is_marked:
+            frame = (left, base - picture.height, left + picture.width - 1, base - 1)
+            draw.rectangle(frame, outline=MARK, width=5)
+        for line_number, line in enumerate(lines):
+            place = (left, base + 4 + line_number * LINE_HEIGHT)
+            draw.text(place, shortened(line, width - MARGIN, font), fill=colour, font=font)
     return sheet
 
 
