@@ -71,10 +71,9 @@ def draw_viewpoints(path: Path) -> None:
         random = np.random.default_rng(VIEWPOINTS_SEED)
         image, regions, _ = make_demo_data.draw_car(float(np.mean(view.azimuths)), random, view.heights)
         tiles.append(draw_example(image, regions))
-    tiles.append(draw_example(*make_demo_data.draw_close_up(np.random.default_rng(VIEWPOINTS_SEED))))
-    sheet = contact_sheet(
-        tiles, 4, "Parts that vote for front are blue, for rear orange, for left green, for right pink"
-    )
+    close_up = make_demo_data.draw_close_up(np.random.default_rng(VIEWPOINTS_SEED))
+    tiles.insert(3, draw_example(*close_up))  # so that each view of the rear is below that of the front
+    sheet = contact_sheet(tiles, 4, "Votes: front blue, rear orange, left green, right pink; white parts have none")
     save(sheet, path, Path("a drawn car"))
 
 

@@ -29,10 +29,11 @@ from viewpoint.data.dataset import class_counts
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 SPLIT_COLOURS = (BLUE, "#E69F00", "#009E73")
 INK = "#010203"  # nearly black; in an SVG, the page's own colour of text takes its place
-SIZE = (6.4, 5.6)  # inches; the same for all, so that they fill the rows of a page
 
 matplotlib.rcParams |= {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    "figure.figsize": (6.4, 5.6),  # the same for all, so that they fill the rows of a page
+    "figure.constrained_layout.use": True,
     "font.size": 12,
     "legend.fontsize": 10,
     "legend.frameon": False,
@@ -44,7 +45,7 @@ matplotlib.rcParams |= {
 
 def draw_class_distribution(splits: dict[str, pd.DataFrame], path: Path) -> str:
     """Draw the photos of each class, stacked by split."""
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    figure, axes = plt.subplots()
     bottom = [0] * len(config.CLASSES)
     for (name, split), colour in zip(splits.items(), SPLIT_COLOURS, strict=False):
         counts = list(class_counts(split["label"]).values())
@@ -65,7 +66,7 @@ def draw_confusion_matrix(metrics: dict, path: Path) -> str:
     """
     matrix = np.array(metrics["confusion_matrix"])
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    figure, axes = plt.subplots()
     for (row, column), count in np.ndenumerate(matrix):
         fraction = fractions[row, column]
         cell = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=(BLUE, fraction), edgecolor=(GREY, 0.3))
@@ -89,7 +90,7 @@ def draw_learning_curves(history: list[dict], path: Path | None) -> str:
     """Draw accuracy and loss over the epochs of all phases, with the kept epoch marked when there is one."""
     epochs = range(1, len(history) + 1)
     kept = [epoch for epoch, log in zip(epochs, history, strict=True) if log.get("kept")]
-    figure, panels = plt.subplots(2, 1, figsize=SIZE, layout="constrained", sharex=True)
+    figure, panels = plt.subplots(2, 1, sharex=True)
     style = {"marker": "o" if len(history) == 1 else None}
     for axes, name in zip(panels, ("accuracy", "loss"), strict=True):
         axes.plot(epochs, [log[name] for log in history], label="train", color=BLUE, **style)
@@ -112,7 +113,7 @@ def draw_learning_curves(history: list[dict], path: Path | None) -> str:
 
 def draw_reliability(scores: dict[str, np.ndarray], right: np.ndarray, path: Path) -> str:
     """Draw accuracy over score, with one colour for each named set of scores (n,)."""
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    figure, axes = plt.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     colours = [BLUE] if len(scores) == 1 else [ORANGE, BLUE]
     for (name, values), colour, marker in zip(scores.items(), colours, "os", strict=False):
@@ -132,7 +133,7 @@ def draw_coverage(coverage: Sequence[dict[str, float]], suggested: float | None,
 
     From the highest threshold that answers every photo to the highest that answers half of them.
     """
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    figure, axes = plt.subplots()
     thresholds = [row["threshold"] for row in coverage]
     axes.plot(thresholds, [row["accuracy"] for row in coverage], color=BLUE, label="accuracy of the answers")
     answered = [row["answered"] for row in coverage]
@@ -154,7 +155,7 @@ def draw_coverage(coverage: Sequence[dict[str, float]], suggested: float | None,
 
 def draw_robustness(robustness: dict[str, float], path: Path) -> str:
     """Draw the accuracy under each corruption as bars, with the unchanged photos first."""
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    figure, axes = plt.subplots()
     colours = [BLUE if name == "clean" else ORANGE for name in robustness]
     bars = axes.barh(list(robustness), list(robustness.values()), color=colours)
     axes.bar_label(bars, fmt="{:.3f}", padding=3)

@@ -95,9 +95,7 @@ def write_review(
     """
     labels = dict(zip(df["image_path"], df["label"], strict=True))
     # The pairs whose photos are still there and have not both been marked.
-    conflicts = [
-        pair for pair in judged.conflicts if set(pair) <= labels.keys() and not set(pair) <= corrections.keys()
-    ]
+    conflicts = [pair for pair in judged.conflicts if {*pair} <= labels.keys() and not {*pair} <= corrections.keys()]
     groups = group_pairs(conflicts)
     # A model that learned both labels of a pair cannot say which of them is wrong.
     others = df[~df["image_path"].isin({*judged.out_of_fold, *groups})]
@@ -114,7 +112,6 @@ def write_review(
 
     made = map_in_order(card_of, order, cpu_count())
     cards = [card for card in tqdm(made, "Review page", len(order), unit="photo") if card]
-    shown = {card["path"] for card in cards}
     content = {
         "data_set": data_set_id(path.parent),
         "folder": str(path.parent),
@@ -125,8 +122,8 @@ def write_review(
         "classes": config.CLASSES,
         "wrong": WRONG,
         "corrections": corrections,
-        # To say what the corrections of photos that are not on the page change.
-        "others": {name: labels[name] for name in corrections if name in labels and name not in shown},
+        # To say what corrections change, also of photos that are not on the page.
+        "others": {name: labels[name] for name in corrections if name in labels},
         "reasons": list(REASONS.items()),
         "kinds": [heading for heading, _ in KINDS],
     }

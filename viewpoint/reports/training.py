@@ -47,16 +47,10 @@ from viewpoint.training.history import Previous
 PHOTOS_FOR_PLOTS = 200
 NAMES_SHOWN = 30  # photos of a cell of the confusion matrix that have no picture on the page
 # What the template of the page uses besides the figures of a training.
-HELPERS = {
-    "meanings": VERDICTS,
-    "counted": counted,
-    "describe_suggestion": describe_suggestion,
-    "describe_effect": describe_effect,
-    "with_interval": figures.with_interval,
-    "folders_shown": config.FOLDERS_SHOWN,
-    "photos_for_plots": PHOTOS_FOR_PLOTS,
-    "names_shown": NAMES_SHOWN,
-}
+FUNCTIONS = (counted, describe_suggestion, describe_effect, figures.with_interval)
+HELPERS: dict[str, object] = {function.__name__: function for function in FUNCTIONS}
+HELPERS |= {"meanings": VERDICTS, "folders_shown": config.FOLDERS_SHOWN}
+HELPERS |= {"photos_for_plots": PHOTOS_FOR_PLOTS, "names_shown": NAMES_SHOWN}
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
