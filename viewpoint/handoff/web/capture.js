@@ -15,10 +15,8 @@ export function inWords(view) {
   return view.replace(/\B[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
 
-/** A reason of quality.js in words. */
-export function reasonInWords(reason) {
-  return WORDS[reason];
-}
+/** The same while the picture moves and while the photo is taken, so that it does not flicker. */
+const holdStill = (view) => `${HOLD_STILL}: taking ${inWords(view).toLowerCase()}`;
 
 /** The missing view that is reached first by walking on around the car; null when none is missing. */
 export function nextView(views, captured, from) {
@@ -66,8 +64,7 @@ export class Capture {
     const progress = Math.min(run.frames / frames, (frame.time - run.start) / seconds, 1);
     const take = progress === 1;
     if (take) this.forget();
-    const advice = this.hold(`${HOLD_STILL}: taking ${inWords(frame.view).toLowerCase()}`, frame.time);
-    return { advice, progress, keep, take };
+    return { advice: this.hold(holdStill(frame.view), frame.time), progress, keep, take };
   }
 
   /** The advice to show: `text`, or the one before it until that was there long enough; to speak: what it asks for. */
@@ -91,6 +88,6 @@ export class Capture {
       return next ? `${inWords(view)} is done: walk on to the ${inWords(next).toLowerCase()}` : "All views are done";
     }
     if (reason) return WORDS[reason];
-    return motion > capture.motion_above ? HOLD_STILL : null;
+    return motion > capture.motion_above ? holdStill(view) : null;
   }
 }

@@ -1,7 +1,7 @@
 // The capture guide: the camera live, a photo of each view, a summary, and a zip of it all.
 
 import { loadClassifier } from "./classifier.js";
-import { Capture, inWords, nextView, reasonInWords } from "./capture.js";
+import { Capture, inWords, nextView } from "./capture.js";
 import { greyCopy, measureQuality, motionBetween } from "./quality.js";
 import { drawRing, updateRing } from "./ring.js";
 
