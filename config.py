@@ -72,7 +72,7 @@ REVIEW_IMAGES = 4000  # photos on the review page, unless --review gives another
 
 # --- convert_tflite.py -------------------------------------------------------------
 
-# Written into the model's metadata and its model card.
+# Written into the model's metadata and its model card; --author and --license come before these.
 MODEL_NAME = "Vehicle viewpoint classifier"
 MODEL_DESCRIPTION = "From where a car was photographed. Left and right are the car's own."
 MODEL_AUTHOR = "not stated"
