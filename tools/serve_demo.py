@@ -29,11 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 import config
 from viewpoint.common.cli import UserError, make_parser, number, run
 from viewpoint.common.writing import write_atomically
-from viewpoint.handoff.guide import RUNTIME_NAME, SOURCE, write_worker
-
-
-# The strictest policy that the page works under; the hand-off's README.md has it too.
-SECURITY_POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:"
+from viewpoint.handoff.guide import RUNTIME_NAME, SECURITY_POLICY, SOURCE, write_worker
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -174,7 +174,7 @@ def test_the_folder_holds_what_its_readme_names(handed_over):
         assert f"![{name}](examples/{name}.jpg)" in card
         assert (folder / "examples" / f"{name}.jpg").is_file()
     text = (folder / "README.md").read_text()
-    for filled_in in (f"(1, {SIZE}, {SIZE}, 3)", "(1, 7)", "float32"):
+    for filled_in in (f"(1, {SIZE}, {SIZE}, 3)", "(1, 7)", "float32", "script-src 'self' 'wasm-unsafe-eval';"):
         assert filled_in in text
     assert f"const val SIZE = {SIZE}\n" in (folder / "android" / "Viewpoints.kt").read_text()
     assert "writeFloat" in (folder / "android" / "CompiledModelClassifier.kt").read_text()

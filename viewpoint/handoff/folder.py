@@ -16,7 +16,7 @@ from viewpoint.common.images import load_image, scale
 from viewpoint.handoff.agreement import Converted, Images, choose_by_class
 from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
-from viewpoint.handoff.guide import write_guide
+from viewpoint.handoff.guide import SECURITY_POLICY, write_guide
 from viewpoint.handoff.metadata import Origin
 from viewpoint.inference.model import LABELS_NAME
 from viewpoint.reports.pages import render
@@ -74,6 +74,7 @@ def write_snippets(
         "file_size": converted.size,
         "tolerance": converted.tolerance,
         "others": others,
+        "policy": SECURITY_POLICY,
         "versions": {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "numpy", "pillow")},
     }
     for template in sorted(TEMPLATES.rglob("*.jinja")):
