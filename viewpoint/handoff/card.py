@@ -11,11 +11,13 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from jinja2 import UndefinedError
+
 import config
 from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.agreement import MAX_TIE, Converted
 from viewpoint.handoff.metadata import MIRROR_TEXT, Origin
-from viewpoint.handoff.results import results_sections, sections_without_figures
+from viewpoint.handoff.results import results_sections
 from viewpoint.inference.model import LABELS_NAME
 from viewpoint.reports.pages import render
 
@@ -59,22 +61,31 @@ def model_card(
     )
 
 
-def read_results(path: Path, labels: list[str], data: ModelData | None, mirror: bool) -> list[str]:
+def read_results(path: Path, labels: list[str], data: ModelData | None, mirror: bool) -> str:
     """The sections of results.py, without figures when train.py's metrics.json at `path` has none of this model.
 
     That it is of another training or damaged is printed.
     """
     threshold = data.threshold if data else None
-    without_figures = sections_without_figures(labels, threshold, mirror)
+    without_figures = results_sections({}, {}, labels, threshold, mirror)
     if not path.is_file():
         return without_figures
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         if not data or metrics.get("training") == data.training:
-            return results_sections(metrics, labels, threshold, mirror)
+            return results_sections(metrics["test"], metrics.get("settings", {}), labels, threshold, mirror)
         reason = "of another training than the model"
     # Not JSON, or JSON without the expected figures.
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, ArithmeticError):
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        UndefinedError,
+    ):
         reason = "damaged"
     print(f"{path} is {reason}, so its figures are not in the model card; run train.py again to get them.")
     return without_figures
