@@ -25,7 +25,7 @@ earlier hand-off as it was.
 import argparse
 import contextlib
 import tempfile
-import time
+import timeit
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,10 +43,10 @@ from viewpoint.data.provenance import ModelData, SplitData, count_known, find_da
 from viewpoint.handoff.agreement import Converted, Images, choose_golden, compare
 from viewpoint.handoff.folder import write_handoff
 from viewpoint.handoff.metadata import NOT_STATED, Origin, add_metadata, read_metadata
-from viewpoint.handoff.quantization import convert, convert_to_int8, custom_operators, load_calibration
+from viewpoint.handoff.quantization import convert, convert_to_int8, custom_operators
 from viewpoint.inference.model import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
 
-TIMED_IMAGES = 50
+TIMED_ANSWERS = 50
 
 # --- Photos ------------------------------------------------------------------------
 
@@ -104,7 +104,11 @@ def read_calibration(train_csv: Path, data: Path | None, count: int, seed: int, 
     rows = draw_rows(read_rows(train_csv, data), count, seed)
     if not rows:
         raise UserError(f"{train_csv} has no photos, which int8 needs for its value ranges; prepare more data")
-    return load_calibration([row["file"] for row in rows], size)
+    pixels = np.stack([load_image(row["file"], size) for row in tqdm(rows, "Calibration photos", unit="photo")])
+    # Black and white must be the ends of the input's range whatever the photos: then the 8-bit
+    # input is the pixel itself.
+    pixels[0, 0, :2] = [[0], [255]]
+    return scale(pixels)
 
 
 # --- Conversion and checks ---------------------------------------------------------
@@ -144,21 +148,16 @@ def convert_and_check(
         agreement=agreement,
         golden=golden,
         tolerance=tolerance,
-        milliseconds=median_milliseconds(runner, images.pixels[:TIMED_IMAGES]),
+        milliseconds=median_milliseconds(runner, images.pixels[0]),
         problem=problem,
         effect=images.effect_of_mirror(probabilities),
     )
 
 
-def median_milliseconds(runner: Runner, images: Sequence[np.ndarray]) -> float:
-    """The median time of an answer to uint8 images, without scaling them."""
-    times = []
-    for image in images:
-        batch = scale(image)[np.newaxis]
-        start = time.perf_counter()
-        runner(batch)
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times))
+def median_milliseconds(runner: Runner, image: np.ndarray) -> float:
+    """The median time of TIMED_ANSWERS answers to a uint8 image, without scaling it."""
+    batch = scale(image)[np.newaxis]
+    return 1000 * float(np.median(timeit.repeat(lambda: runner(batch), number=1, repeat=TIMED_ANSWERS)))
 
 
 def load_model(model: bytes) -> Runner:
