@@ -31,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 import config
@@ -196,22 +197,22 @@ def print_table(converted: Sequence[Converted], images: Images) -> None:
     """Print size, agreement, near ties, changes of scores and, where labels are known, accuracy of each precision."""
     averaged = " (each averaged with its mirror image)" if images.mirror else ""
     print(f"\nCompared with the Keras model on {images.described}{averaged}:")
-    agreements = [row.agreement for row in converted]
-    columns = [
-        ["precision", *(row.precision for row in converted)],
-        ["size", *(row.size for row in converted)],
-        ["same class", *(f"{one.fraction:.2%}" for one in agreements)],
-        ["near ties", *(f"{one.changed_ties} of {one.ties} changed" for one in agreements)],
-        ["largest difference", *(f"{one.change.max():.4f}" for one in agreements)],
-        ["ms an answer", *(f"{row.milliseconds:.1f}" for row in converted)],
-    ]
+    table = pd.DataFrame(
+        {
+            "precision": row.precision,
+            "size": row.size,
+            "same class": f"{row.agreement.fraction:.2%}",
+            "near ties": f"{row.agreement.changed_ties} of {row.agreement.ties} changed",
+            "largest difference": f"{row.agreement.change.max():.4f}",
+            "ms an answer": f"{row.milliseconds:.1f}",
+        }
+        for row in converted
+    )
     if (right := images.right(images.expected)) is not None:
         without = f", without the mirror images {images.right(images.plain)}" if images.mirror else ""
         print(f"(right on the {counted(len(images.rows), 'validation photo')}: Keras model {right}{without})")
-        columns.append(["right", *(str(images.right(row.probabilities)) for row in converted)])
-    widths = [max(map(len, column)) for column in columns]
-    for line in zip(*columns, strict=True):
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+        table["right"] = [images.right(row.probabilities) for row in converted]
+    print(table.to_string(index=False))
     print("Near ties do not count: their first two scores are closer than the precision moves scores.")
 
 
@@ -289,7 +290,7 @@ def convert_and_hand_over(args: argparse.Namespace) -> int:
     images = read_images(
         args.models / "saved_model", args.dataset, args.data, config.AGREEMENT_IMAGES, config.SEED, args.mirror
     )
-    origin = Origin(args.author, args.license, find_data(args.models / "saved_model"))
+    origin = Origin(args.author or NOT_STATED, args.license or NOT_STATED, find_data(args.models / "saved_model"))
     calibration = None
     if "int8" in precisions:
         size = images.pixels[0].shape[0]
