@@ -6,6 +6,7 @@ The server of the capture guide; the page itself is tested in test_guide.py.
 import http.client
 import itertools
 import shutil
+import socket
 import ssl
 import threading
 
@@ -186,11 +187,13 @@ def test_phones_get_the_page_by_https_with_a_certificate_for_the_address(tmp_pat
     monkeypatch.setattr(serve_demo, "own_address", lambda: "127.0.0.1")
     with serve_demo.make_server(tmp_path, 0, phone=True) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        certificate = ssl.get_server_certificate(("127.0.0.1", server.server_port))
+        idle = socket.create_connection(("127.0.0.1", server.server_port))  # says nothing, and must block nobody
+        certificate = ssl.get_server_certificate(("127.0.0.1", server.server_port), timeout=20)
         # Trusting just this certificate also checks that it is for this address.
         context = ssl.create_default_context(cadata=certificate)
         connection = http.client.HTTPSConnection("127.0.0.1", server.server_port, context=context)
         connection.request("GET", "/model.tflite")
         assert connection.getresponse().read() == b"a model"
         connection.close()
+        idle.close()
         server.shutdown()
