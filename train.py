@@ -218,6 +218,8 @@ def train_phase(
         loss=optimization.make_loss(settings),
         metrics=["accuracy"],
     )
+    # Otherwise Keras makes the optimizer's variables within the first step, and TensorFlow then traces the step twice.
+    network.optimizer.build(network.trainable_variables)
     callbacks = optimization.make_callbacks(phase, settings)
     checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks, partial(write_progress, count=epochs))
     network.fit(
