@@ -350,26 +350,20 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_arguments()
-    settings = parse_settings("Train the viewpoint classifier.", args.options)  # so that a mistake in them shows now
-    splits = {name: read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS}
-    for split in splits.values():
-        split["content"] = hash_photos(split["file"])
-    df = in_path_order(pd.concat(splits.values()))
-    contents = dict(zip(df["image_path"], df["content"], strict=True))
-    data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
-    method = read_summary(args.dataset / SUMMARY_NAME).get("split") or {}
-    paths = df["image_path"].tolist()
-    keys = group_keys(paths, method.get("group_by")) if method.get("by") == "grouped" else None
-    groups = group_photos(paths, find_near_duplicates(df), keys)
-    group_of = dict(zip(paths, groups, strict=True))
-    folds = make_folds(df, args.folds, groups)
+def train_all(
+    args: argparse.Namespace,
+    folds: list[dict[str, pd.DataFrame]],
+    group_of: dict[str, int],
+    key: dict,
+    done: dict[str, dict],
+) -> dict[int, list[dict]]:
+    """The row of each fold and seed by the number of parts that it was trained on; trains those not in `done`.
+
+    A new row is appended to --output, and added to `done`, with `key` and what is particular to it.
+    """
     others = {str(path): read_other(path) for path in args.other}
-    key = {"fingerprint": describe_inputs(df), "split": method, "folds": args.folds}
-    key |= {"options": args.options, "other": list(others)}
+    data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    done = read_finished(args.output)
     rows: dict[int, list[dict]] = {parts: [] for parts in range(1 if args.learning_curve else PARTS, PARTS + 1)}
     for seed, (index, fold), parts in itertools.product(args.seeds, enumerate(folds), rows):
         fold_key = {**key, "seed": seed, "fold": index, "parts": parts}
@@ -381,6 +375,27 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             done[json.dumps(fold_key)] = row
         rows[parts].append(done[json.dumps(fold_key)])
+    return rows
+
+
+def main() -> None:
+    args = parse_arguments()
+    settings = parse_settings("Train the viewpoint classifier.", args.options)  # so that a mistake in them shows now
+    splits = {name: read_split(args.dataset / f"{name}.csv", args.data) for name in SPLITS}
+    for split in splits.values():
+        split["content"] = hash_photos(split["file"])
+    df = in_path_order(pd.concat(splits.values()))
+    contents = dict(zip(df["image_path"], df["content"], strict=True))
+    method = read_summary(args.dataset / SUMMARY_NAME).get("split") or {}
+    paths = df["image_path"].tolist()
+    keys = group_keys(paths, method.get("group_by")) if method.get("by") == "grouped" else None
+    groups = group_photos(paths, find_near_duplicates(df), keys)
+    group_of = dict(zip(paths, groups, strict=True))
+    folds = make_folds(df, args.folds, groups)
+    key = {"fingerprint": describe_inputs(df), "split": method, "folds": args.folds}
+    key |= {"options": args.options, "other": [str(path) for path in args.other]}
+    done = read_finished(args.output)
+    rows = train_all(args, folds, group_of, key, done)
     print_results(rows[PARTS])
     print_other(rows[PARTS])
     if args.learning_curve:
