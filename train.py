@@ -213,13 +213,10 @@ def train_phase(
         features = compute_features(extractor, batches, settings.phase1_views, settings.quiet)
         phase_batches = FeatureBatches(features, settings.batch_size, settings.seed)
         validation = compute_features(extractor, val_batches, 1, settings.quiet)
-    network.compile(
-        optimizer=optimization.make_optimizer(phase, epochs * len(phase_batches), settings),
-        loss=optimization.make_loss(settings),
-        metrics=["accuracy"],
-    )
-    # Otherwise Keras makes the optimizer's variables within the first step, and TensorFlow then traces the step twice.
-    network.optimizer.build(network.trainable_variables)
+    optimizer = optimization.make_optimizer(phase, epochs * len(phase_batches), settings)
+    # Made within the first step, the optimizer's variables would let TensorFlow trace the step twice.
+    optimizer.build(network.trainable_variables)
+    network.compile(optimizer=optimizer, loss=optimization.make_loss(settings), metrics=["accuracy"])
     callbacks = optimization.make_callbacks(phase, settings)
     checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks, partial(write_progress, count=epochs))
     network.fit(
