@@ -27,7 +27,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object
     with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(map(protect, row) for row in rows)
+        for row in rows:
+            cells = [protect(cell) for cell in row]
+            # csv itself leaves out the quotes around a carriage return, which ends a line when it is read.
+            has_return = any("\r" in str(cell) for cell in cells)
+            (csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n") if has_return else writer).writerow(cells)
 
 
 def protect(cell: object) -> object:
