@@ -266,12 +266,8 @@ def read_categories(categories: object, used: set[str]) -> dict[str, str]:
     pairs: list[tuple[object, object]] = []
     if isinstance(categories, dict):
         for key, value in categories.items():
-            if isinstance(value, dict):
-                pairs.append((key, value.get("name")))
-            elif isinstance(value, (int, float)):
-                pairs.append((value, key))
-            else:
-                pairs.append((key, value))
+            name = value.get("name") if isinstance(value, dict) else value
+            pairs.append((name, key) if isinstance(name, (int, float)) else (key, name))
     elif isinstance(categories, list) and categories and all(isinstance(name, str) for name in categories):
         from_zero, from_one = "0" in used, str(len(categories)) in used
         if from_zero != from_one:

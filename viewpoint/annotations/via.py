@@ -5,6 +5,7 @@ Source: https://www.robots.ox.ac.uk/~vgg/software/via/.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import config
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
@@ -13,6 +14,7 @@ from viewpoint.annotations.regions import group_of, why_ignored
 from viewpoint.annotations.shapes import is_drawn, via_outline
 from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
 
+Key = TypeVar("Key")
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]
 
@@ -53,16 +55,13 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         name = entry.get("filename") if isinstance(entry, dict) else None
         regions = entry.get("regions") if isinstance(entry, dict) else None
         if isinstance(name, str) and name and isinstance(regions, (list, dict)):
-            regions_of[key] = (name, [(name_options(one, options), shape) for one, shape in list_regions(regions)])
+            regions_of[key] = [(name_options(one, options), shape) for one, shape in list_regions(regions)]
         else:
             file.malformed.append(key)
-    attributes = [attributes for _, regions in regions_of.values() for attributes, _ in regions]
-    names_of, note = find_names(attributes, label_key)
-    file.notes += [note] if note else []
-    for key, (name, regions) in regions_of.items():
+    for key, parts in named_parts(file, regions_of, label_key).items():
         about_photo, size = entries[key].get("file_attributes"), read_size(entries[key].get("size"))
         views = views_of(name_options(about_photo, file_options)) if isinstance(about_photo, dict) else ()
-        file.entries.append(Entry(key, name, make_parts(regions, names_of), size=size, views=views))
+        file.entries.append(Entry(key, entries[key]["filename"], parts, size=size, views=views))
     return file
 
 
@@ -99,6 +98,18 @@ def list_regions(regions: object) -> list[tuple[dict, dict]]:
         (attributes if isinstance(attributes, dict) else {}, shape if isinstance(shape, dict) else {})
         for attributes, shape in pairs
     ]
+
+
+def named_parts(
+    file: AnnotationFile, regions_of: dict[Key, list[tuple[dict, dict]]], label_key: str
+) -> dict[Key, tuple[Part, ...]]:
+    """The parts of each photo of a file, from its regions as list_regions gives them; a note on their names in `file`.
+
+    Raises ValueError when several attributes could name the parts.
+    """
+    names_of, note = find_names([one for regions in regions_of.values() for one, _ in regions], label_key)
+    file.notes += [note] if note else []
+    return {key: make_parts(regions, names_of) for key, regions in regions_of.items()}
 
 
 def make_parts(regions: list[tuple[dict, dict]], names_of: NameFinder) -> tuple[Part, ...]:

@@ -69,13 +69,9 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     except csv.Error as error:
         raise ValueError(f"not readable as CSV: {error}") from error
     regions_of = {photo: via.list_regions(found) for photo, (_, found, _) in joined.items()}
-    attributes = [attributes for regions in regions_of.values() for attributes, _ in regions]
-    names_of, note = via.find_names(attributes, label_key)
-    file.notes += [note] if note else []
-    for (name, size), regions in regions_of.items():
+    for (name, size), parts in via.named_parts(file, regions_of, label_key).items():
         count, found, views = joined[name, size]
         problem = INCOMPLETE if count.isdigit() and count != str(len(found)) else ""
-        parts = via.make_parts(regions, names_of)
         file.entries.append(Entry(name + size, name, parts, problem, via.read_size(size), views))
     return file
 

@@ -7,6 +7,7 @@ model gives it and its mirror image the same view of the car.
 Needs TensorFlow.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,17 +60,13 @@ def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple
     files = [str(item.file) for item in find_inputs(folder)]
     hashes: dict[str, int] = {}
 
-    def hash_or_none(file: str) -> int | None:
-        try:
-            return perceptual_hash(Path(file))
-        except ImageError:
-            return None
+    def add_hash(file: str) -> None:
+        with contextlib.suppress(ImageError):
+            hashes[file] = perceptual_hash(Path(file))
 
     every = [*labelled, *files]
-    found = map_in_order(hash_or_none, every, cpu_count())
-    for file, value in zip(every, tqdm(found, "Near-duplicates", len(every), unit="photo", disable=quiet), strict=True):
-        if value is not None:
-            hashes[file] = value
+    for _ in tqdm(map_in_order(add_hash, every, cpu_count()), "Near-duplicates", len(every), disable=quiet):
+        pass
     group_of = dict(zip(hashes, group_photos(list(hashes), near_duplicates(hashes)), strict=True))
     known = {group_of[file] for file in labelled if file in group_of}
     readable = [file for file in files if file in hashes]
