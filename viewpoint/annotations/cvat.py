@@ -6,28 +6,16 @@ are read like those of a VIA region, with its label among them.
 
 import contextlib
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
 from viewpoint.annotations.places import views_of
-from viewpoint.common.tables import encoding_of
 
 LABEL = "label"
-START_BYTES = 2000
+START = re.compile(r"<annotations[\s>]")
 # Elements of an image that are no regions: they describe the whole photo.
 WHOLE_PHOTO = "tag"
-
-
-def is_cvat(path: Path) -> bool:
-    """Whether a file begins as CVAT's XML does; True when it cannot be read, which is to be told."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(START_BYTES)
-    except OSError:
-        return True
-    return re.search(r"<annotations[\s>]", start.decode(encoding_of(start), errors="ignore")) is not None
 
 
 def read(content: object, label_key: str) -> AnnotationFile | None:

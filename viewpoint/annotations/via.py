@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import config
+from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, says_no, texts_of, ticked, views_of
 from viewpoint.annotations.regions import group_of, why_ignored
@@ -52,15 +53,14 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     if len(entries) < len(content):
         file.notes.append(WAITING.format(len(content) - len(entries)))
     for key, entry in entries.items():
-        name = entry.get("filename") if isinstance(entry, dict) else None
-        regions = entry.get("regions") if isinstance(entry, dict) else None
+        name, regions = as_dict(entry).get("filename"), as_dict(entry).get("regions")
         if isinstance(name, str) and name and isinstance(regions, (list, dict)):
             regions_of[key] = [(name_options(one, options), shape) for one, shape in list_regions(regions)]
         else:
             file.malformed.append(key)
     for key, parts in named_parts(file, regions_of, label_key).items():
-        about_photo, size = entries[key].get("file_attributes"), read_size(entries[key].get("size"))
-        views = views_of(name_options(about_photo, file_options)) if isinstance(about_photo, dict) else ()
+        about_photo, size = as_dict(entries[key].get("file_attributes")), read_size(entries[key].get("size"))
+        views = views_of(name_options(about_photo, file_options))
         file.entries.append(Entry(key, entries[key]["filename"], parts, size=size, views=views))
     return file
 
@@ -78,8 +78,7 @@ def is_waiting(entry: object) -> bool:
     """
     if not isinstance(entry, dict) or entry.get("regions"):
         return False
-    attributes = entry.get("file_attributes")
-    ticks = attributes.get(NO_PARTS_KEY) if isinstance(attributes, dict) else None
+    ticks = as_dict(entry.get("file_attributes")).get(NO_PARTS_KEY)
     return ticks is not None and not texts_of(ticks)
 
 
@@ -92,12 +91,8 @@ def read_regions(regions: object) -> tuple[Part, ...]:
 def list_regions(regions: object) -> list[tuple[dict, dict]]:
     """The (attributes, shape) of each region, {} for what is missing or malformed."""
     values = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else []
-    fields = [region if isinstance(region, dict) else {} for region in values]
-    pairs = [(region.get("region_attributes"), region.get("shape_attributes")) for region in fields]
-    return [
-        (attributes if isinstance(attributes, dict) else {}, shape if isinstance(shape, dict) else {})
-        for attributes, shape in pairs
-    ]
+    fields = map(as_dict, values)
+    return [(as_dict(region.get("region_attributes")), as_dict(region.get("shape_attributes"))) for region in fields]
 
 
 def named_parts(
@@ -193,10 +188,9 @@ def filled_keys(attributes: dict, keys: Iterable[str], blank_counts: bool) -> li
 
 def read_options(attributes: object, of: str) -> dict[str, dict[str, str]]:
     """The names that a project gives the option ids of "region" or "file" attributes: {attribute: {id: name}}."""
-    regions = attributes.get(of) if isinstance(attributes, dict) else None
     found = {}
-    for key, attribute in (regions if isinstance(regions, dict) else {}).items():
-        options = attribute.get("options") if isinstance(attribute, dict) else None
+    for key, attribute in as_dict(as_dict(attributes).get(of)).items():
+        options = as_dict(attribute).get("options")
         if isinstance(options, dict):
             found[key] = {id: option_name(id, name) for id, name in options.items() if isinstance(name, str)}
     return found
