@@ -209,13 +209,6 @@ def write_yolo(splits: dict[str, list[Item]], categories: list[str], shape: str,
         pass
 
 
-def write_coco(splits: dict[str, list[Item]], categories: list[str], folder: Path) -> None:
-    """Write one file for each split."""
-    for split, items in splits.items():
-        path = folder / ("instances.json" if split == ALL else f"instances_{split}.json")
-        path.write_text(json.dumps(as_coco(items, categories), ensure_ascii=False), encoding="utf-8")
-
-
 # --- The whole ---------------------------------------------------------------------
 
 
@@ -269,7 +262,9 @@ def main() -> None:
     with write_atomically(output) as folder:
         folder.mkdir()
         if args.format == "coco":
-            write_coco(splits, categories, folder)
+            for split, items in splits.items():
+                path = folder / ("instances.json" if split == ALL else f"instances_{split}.json")
+                path.write_text(json.dumps(as_coco(items, categories), ensure_ascii=False), encoding="utf-8")
         else:
             write_yolo(splits, categories, args.shape, data, folder)
         content = {"what": args.what, "data": str(data), "regions": counts, "left_out": report.skipped}

@@ -39,31 +39,18 @@ OTHER_SPELLING = "found under another spelling"
 EXACT, OTHER_FORM, OTHER_CASE = 1002, 1001, 1000
 
 
-@dataclass(frozen=True)
-class Match:
-    """What was found for a name: the photo's path relative to the folder, with "/", or None and the reason.
-
-    `found_as` tells how a photo was found whose name is not written to the letter, as the rest of a
-    sentence: "72 photos found in images/train by name".
-    """
-
-    image_path: str | None
-    reason: str = ""
-    found_as: str = ""
-
-    @property
-    def was_moved(self) -> bool:
-        """Whether the photo is not where the name says, but was found by it."""
-        return self.found_as not in ("", OTHER_SPELLING)
-
-
 @dataclass
 class Name:
-    """A name in an annotation file, and what was found for it so far: `photo`, or a `reason` why none."""
+    """A name in an annotation file, and what was found for it so far: `photo`, or a `reason` why none.
+
+    In the end, `image_path` is the photo's path relative to the folder, with "/". `found_as` tells how a photo was
+    found whose name is not written to the letter, as the rest of a sentence: "72 photos found in images/train by name".
+    """
 
     text: str
     photo: str | None = None
     reason: str = ""
+    image_path: str | None = None
     found_as: str = ""
     rank: int = 0  # how well `photo` fits
     meant: str = ""  # the path that it means: two names with the same are the same name
@@ -88,15 +75,14 @@ class Name:
         """The file name in it, in lower case."""
         return lower(self.parts[-1]) if self.parts else ""
 
-    def match(self, index: "PhotoIndex") -> Match:
-        """What was found when everything has been tried."""
-        if self.photo is None:
-            return Match(None, self.reason or (OUTSIDE if self.is_outside else MISSING))
-        return Match(index.relative(self.photo), "", self.found_as)
+    @property
+    def was_moved(self) -> bool:
+        """Whether the photo is not where the name says, but was found by it."""
+        return self.found_as not in ("", OTHER_SPELLING)
 
 
-def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[Path]) -> dict[Path, list[Match]]:
-    """Find the photos that annotation files name: {annotation file: a match for each of its names, in order}.
+def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[Path]) -> dict[Path, list[Name]]:
+    """Find the photos that annotation files name: {annotation file: what was found for each name, in order}.
 
     `folder` is the data folder, resolved; the keys of `names_of` and `photos` are absolute paths
     below it. No photo outside is matched, unless `photos` has a link to it.
@@ -112,7 +98,12 @@ def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[
             find_by_file_name(index, json_file, names, taken)
     for names_of_file in files.values():
         keep_the_best(list(names_of_file.values()))
-    return {path: [files[path][text].match(index) for text in texts] for path, texts in names_of.items()}
+        for name in names_of_file.values():
+            if name.photo:
+                name.image_path = index.relative(name.photo)
+            else:
+                name.reason = name.reason or (OUTSIDE if name.is_outside else MISSING)
+    return {path: [files[path][text] for text in texts] for path, texts in names_of.items()}
 
 
 def group_names(files: dict[Path, dict[str, Name]]) -> list[tuple[Path, list[Name]]]:

@@ -29,16 +29,12 @@ def read_parts(path: Path, wanted: Collection[str] | None = None) -> dict[str, t
     """The parts of the photos of `wanted` that the file has, or of all its photos; {} when missing or damaged."""
     try:
         with path.open(encoding="utf-8") as file:
-            return {path: parts for path, parts in map(parse_line, file) if wanted is None or path in wanted}
+            rows = [row for row in map(json.loads, file) if wanted is None or row["image_path"] in wanted]
+        return {row["image_path"]: tuple(map(as_part, row["parts"])) for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def parse_line(line: str) -> tuple[str, tuple[Part, ...]]:
-    """The photo of a line. Raises ValueError, KeyError or TypeError when the line is damaged."""
-    row = json.loads(line)
-    parts = tuple(
-        Part(tuple(part["names"]), tuple(tuple((x, y) for x, y in one) for one in part["outlines"]))
-        for part in row["parts"]
-    )
-    return row["image_path"], parts
+def as_part(row: dict) -> Part:
+    """A part of a line. Raises ValueError, KeyError or TypeError when it is damaged."""
+    return Part(tuple(row["names"]), tuple(tuple((x, y) for x, y in one) for one in row["outlines"]))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import config
 from viewpoint.annotations import format_of, read_annotation_file
-from viewpoint.annotations.matching import DOUBTFUL, MISSING, Match, match_names, size_of
+from viewpoint.annotations.matching import DOUBTFUL, MISSING, Name, match_names, size_of
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
@@ -284,7 +284,7 @@ def window_meanings(files: dict[Path, AnnotationFile]) -> dict[Path, dict[str, s
     return {path: found[group] for path, group in groups.items()}
 
 
-def are_other_photos(file: AnnotationFile, matches: list[Match], folder: Path) -> bool:
+def are_other_photos(file: AnnotationFile, matches: list[Name], folder: Path) -> bool:
     """Whether the photos of equal name that were found elsewhere are others than those that a file means.
 
     They are when their sizes are mostly not those that the file states. Made-up sizes, all the same, say nothing.
