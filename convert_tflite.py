@@ -30,12 +30,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, command, counted, make_parser, number, print_next, run
 from viewpoint.common.images import ImageError, load_image, scale
-from viewpoint.common.tensorflow import without_harmless_lines
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import lock, write_together
 from viewpoint.data.dataset import SUMMARY_NAME, read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
@@ -72,7 +71,7 @@ def read_images(
     rows = draw_rows(read_rows(dataset / "val.csv", data), count, seed)
     if not rows:
         raise UserError(f"{dataset / 'val.csv'} has no photos to compare the models on; prepare more data")
-    pixels = [load_image(row["file"], size) for row in tqdm(rows, "Validation photos", unit="photo")]
+    pixels = [load_image(row["file"], size) for row in progress(rows, "Validation photos")]
     described = [counted(len(rows), "validation photo")]
     for split, name in (("test", "test photo"), ("train", "training photo")):
         found = load_others(dataset / f"{split}.csv", data, count - len(pixels), seed, size)
@@ -138,15 +137,15 @@ def convert_and_check(
 
 def load_model(model: bytes) -> Runner:
     """A runner for the .tflite file with this content."""
-    with tempfile.TemporaryDirectory() as folder, without_harmless_lines():
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
         return load_runner(path)[0]
 
 
 def predict(runner: Runner, images: Sequence[np.ndarray], title: str) -> np.ndarray:
-    """The probabilities (n, classes) of uint8 images, with a progress bar of this title."""
-    return np.concatenate([runner(scale(image)[np.newaxis]) for image in tqdm(images, title, unit="photo")])
+    """The probabilities (n, classes) of uint8 images, with their progress under this title."""
+    return np.concatenate([runner(scale(image)[np.newaxis]) for image in progress(images, title)])
 
 
 def problem_of(plain: bytes, model: bytes, labels: list[str], photos: Sequence[np.ndarray]) -> str | None:

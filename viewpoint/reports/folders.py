@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
+from viewpoint.common.progress import progress
 from viewpoint.common.tables import write_csv
 from viewpoint.common.writing import write_atomically
 from viewpoint.inference.inputs import is_video
@@ -132,7 +132,7 @@ def write_page(listed: Sequence[Vehicle], views: Sequence[str], threshold: float
         return
     by_need = sorted(listed, key=lambda vehicle: not vehicle.missing(views))[: config.VEHICLES_SHOWN]
     cards = []
-    for vehicle in tqdm(by_need, "Page", unit="vehicle"):
+    for vehicle in progress(by_need, "Page", unit="vehicle"):
         tiles = []
         for view in views:
             photo, picture = vehicle.best.get(view), ""
@@ -182,7 +182,7 @@ def draw_predictions(photos: LeastCertain, path: Path) -> None:
     The suffix of `path` decides the picture's format. Raises UserError when none of the photos exists any more.
     """
     tiles = []
-    for photo in tqdm(photos.lowest(), "Contact sheet", unit="photo"):
+    for photo in progress(photos.lowest(), "Contact sheet"):
         lines = [f"{photo.result.prediction} {photo.result.score:.2f}", photo.name]
         with contextlib.suppress(ImageError):  # deleted since it was predicted
             tiles.append((thumbnail(photo.file, config.THUMBNAIL_SIZE), lines))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import config
 from viewpoint.annotations.photo import Part, Photo
@@ -22,6 +21,7 @@ from viewpoint.annotations.shapes import ellipse_points
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import write_atomically
 from viewpoint.data.corrections import WRONG
 from viewpoint.data.dataset import data_set_id
@@ -57,7 +57,7 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
             f"{model} has the classes {', '.join(predictor.labels)}, not those of config.py; train it again"
         )
     names = list(df["image_path"])
-    results = tqdm(predictor.batch(data / name for name in names), "Predicting", len(names), unit="photo")
+    results = progress(predictor.batch(data / name for name in names), "Predicting", len(names))
     return {name: result.probabilities for name, result in zip(names, results, strict=True) if result.error is None}
 
 
@@ -111,7 +111,7 @@ def write_review(
         return card and card | {"split": judged.splits.get(row.image_path, ""), "group": group}
 
     made = map_in_order(card_of, order, cpu_count())
-    cards = [card for card in tqdm(made, "Review page", len(order), unit="photo") if card]
+    cards = [card for card in progress(made, "Review page", len(order)) if card]
     content = {
         "data_set": data_set_id(path.parent),
         "folder": str(path.parent),

@@ -14,12 +14,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.provenance import hash_photos
 from viewpoint.inference.inputs import find_inputs
@@ -65,7 +65,7 @@ def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple
 
     every = [*labelled, *files]
     found = map_in_order(hash_or_none, every, cpu_count())
-    for file, value in zip(every, tqdm(found, "Near-duplicates", len(every), unit="photo", disable=quiet), strict=True):
+    for file, value in zip(every, progress(found, "Near-duplicates", len(every), quiet=quiet), strict=True):
         if value is not None:
             hashes[file] = value
     group_of = dict(zip(hashes, group_photos(list(hashes), near_duplicates(hashes)), strict=True))
