@@ -48,7 +48,9 @@ demo: $(INSTALLED)
 		--no-augment --batch-size 32 --phase2-epochs 12 --phase2-learning-rate 2e-3
 	$(PY) convert_tflite.py --models demo/models --dataset demo/dataset
 	$(PY) test_predict.py --model demo/models/model.tflite --images demo/dataset/test.csv --output demo/predictions.csv \
-		--contact-sheet demo/predictions.png --per-folder
+		--contact-sheet demo/predictions.jpg
+	$(PY) tools/make_demo_data.py --output demo/vehicles --walks 3 --seed 13
+	$(PY) test_predict.py --model demo/models/model.tflite --images demo/vehicles --output demo/vehicles.csv --per-folder
 	@# Prepare once more, now with a review page that knows which labels the trained model doubts.
 	$(PY) data_preparation.py --data demo/photos --output demo/dataset --models demo/models --review > /dev/null
 	$(PY) tools/explain.py demo/dataset/test.csv --models demo/models --output demo/explanations.html
@@ -59,8 +61,8 @@ demo: $(INSTALLED)
 	@echo "  demo/models/report/index.html        how the training went, and the results on the test split"
 	@echo "  demo/explanations.html               which areas of a photo decide its class"
 	@echo "  demo/models/handoff/                 what the mobile team gets; start with its README.md"
-	@echo "  demo/predictions.csv and .png        the prediction for each test photo; the least certain in a picture"
-	@echo "  demo/predictions_per_folder.html     which folders show all viewpoints, and the best photo of each"
+	@echo "  demo/predictions.csv and .jpg        the prediction for each test photo; the least certain in a picture"
+	@echo "  demo/vehicles_per_folder.html        which of three cars are completely photographed, and their best photos"
 	@echo
 	@echo "Four faults were planted in demo/photos/export VIA 2/. Did you see them?"
 	@sed 's/^/  /' demo/photos/planted.txt

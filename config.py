@@ -72,11 +72,11 @@ REVIEW_IMAGES = 4000  # photos on the review page, unless --review gives another
 
 # --- convert_tflite.py -------------------------------------------------------------
 
-# Written into the model's metadata and its model card.
+# Written into the model's metadata and its model card, where "" is "not stated"; or give --author and --license.
 MODEL_NAME = "Vehicle viewpoint classifier"
 MODEL_DESCRIPTION = "From where a car was photographed. Left and right are the car's own."
-MODEL_AUTHOR = "not stated"
-MODEL_LICENSE = "not stated"
+MODEL_AUTHOR = ""
+MODEL_LICENSE = ""
 
 # How weights and activations can be stored; the first is the default.
 PRECISIONS = ["float16", "float32", "dynamic", "int8"]

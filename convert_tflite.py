@@ -25,24 +25,29 @@ earlier hand-off as it was.
 import argparse
 import contextlib
 import tempfile
+import timeit
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, command, counted, make_parser, number, print_next, run
 from viewpoint.common.images import ImageError, load_image, scale
-from viewpoint.common.progress import progress
+from viewpoint.common.tensorflow import without_harmless_lines
 from viewpoint.common.writing import lock, write_together
-from viewpoint.data.dataset import SUMMARY_NAME, read_rows
+from viewpoint.data.dataset import read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.agreement import Converted, Images, choose_golden, compare
 from viewpoint.handoff.folder import write_handoff
-from viewpoint.handoff.metadata import add_metadata, read_metadata
-from viewpoint.handoff.quantization import convert, convert_to_int8, custom_operators, load_calibration
+from viewpoint.handoff.metadata import NOT_STATED, Origin, add_metadata, read_metadata
+from viewpoint.handoff.quantization import convert, convert_to_int8, custom_operators
 from viewpoint.inference.model import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
+
+TIMED_ANSWERS = 50
 
 # --- Photos ------------------------------------------------------------------------
 
@@ -71,7 +76,7 @@ def read_images(
     rows = draw_rows(read_rows(dataset / "val.csv", data), count, seed)
     if not rows:
         raise UserError(f"{dataset / 'val.csv'} has no photos to compare the models on; prepare more data")
-    pixels = [load_image(row["file"], size) for row in progress(rows, "Validation photos")]
+    pixels = [load_image(row["file"], size) for row in tqdm(rows, "Validation photos", unit="photo")]
     described = [counted(len(rows), "validation photo")]
     for split, name in (("test", "test photo"), ("train", "training photo")):
         found = load_others(dataset / f"{split}.csv", data, count - len(pixels), seed, size)
@@ -100,7 +105,11 @@ def read_calibration(train_csv: Path, data: Path | None, count: int, seed: int, 
     rows = draw_rows(read_rows(train_csv, data), count, seed)
     if not rows:
         raise UserError(f"{train_csv} has no photos, which int8 needs for its value ranges; prepare more data")
-    return load_calibration([row["file"] for row in rows], size)
+    pixels = np.stack([load_image(row["file"], size) for row in tqdm(rows, "Calibration photos", unit="photo")])
+    # Black and white must be the ends of the input's range whatever the photos: then the 8-bit
+    # input is the pixel itself.
+    pixels[0, 0, :2] = [[0], [255]]
+    return scale(pixels)
 
 
 # --- Conversion and checks ---------------------------------------------------------
@@ -113,7 +122,7 @@ def convert_and_check(
     io: str,
     images: Images,
     min_agreement: float,
-    data: ModelData | None = None,
+    origin: Origin,
 ) -> Converted:
     """Convert the model of the folder `models`, add its metadata, and compare it with the Keras model."""
     mirrored = mirrored_indices(images.labels) if images.mirror else None
@@ -123,7 +132,7 @@ def convert_and_check(
         plain = convert_to_int8(models / "model.keras", calibration, io, mirrored)
     else:
         plain, io = convert(models / "saved_model", precision, mirrored=mirrored), "float32"
-    model = add_metadata(plain, images.labels, data, images.mirror)
+    model = add_metadata(plain, images.labels, origin, images.mirror)
     runner = load_model(model)
     probabilities = predict(runner, images.pixels, "Comparing")
     agreement = compare(images.expected, probabilities, images.described)
@@ -131,21 +140,38 @@ def convert_and_check(
         plain, model, images.labels, images.pixels[: config.GOLDEN_IMAGES]
     )
     golden, tolerance = choose_golden(runner, images, probabilities, agreement)
-    effect = images.effect_of_mirror(probabilities)
-    return Converted(model, precision, io, images.mirror, probabilities, agreement, golden, tolerance, problem, effect)
+    return Converted(
+        model=model,
+        precision=precision,
+        io=io,
+        mirror=images.mirror,
+        probabilities=probabilities,
+        agreement=agreement,
+        golden=golden,
+        tolerance=tolerance,
+        milliseconds=median_milliseconds(runner, images.pixels[0]),
+        problem=problem,
+        effect=images.effect_of_mirror(probabilities),
+    )
+
+
+def median_milliseconds(runner: Runner, image: np.ndarray) -> float:
+    """The median time of TIMED_ANSWERS answers to a uint8 image, without scaling it."""
+    batch = scale(image)[np.newaxis]
+    return 1000 * float(np.median(timeit.repeat(lambda: runner(batch), number=1, repeat=TIMED_ANSWERS)))
 
 
 def load_model(model: bytes) -> Runner:
     """A runner for the .tflite file with this content."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, without_harmless_lines():
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
         return load_runner(path)[0]
 
 
 def predict(runner: Runner, images: Sequence[np.ndarray], title: str) -> np.ndarray:
-    """The probabilities (n, classes) of uint8 images, with their progress under this title."""
-    return np.concatenate([runner(scale(image)[np.newaxis]) for image in progress(images, title)])
+    """The probabilities (n, classes) of uint8 images, with a progress bar of this title."""
+    return np.concatenate([runner(scale(image)[np.newaxis]) for image in tqdm(images, title, unit="photo")])
 
 
 def problem_of(plain: bytes, model: bytes, labels: list[str], photos: Sequence[np.ndarray]) -> str | None:
@@ -171,21 +197,22 @@ def print_table(converted: Sequence[Converted], images: Images) -> None:
     """Print size, agreement, near ties, changes of scores and, where labels are known, accuracy of each precision."""
     averaged = " (each averaged with its mirror image)" if images.mirror else ""
     print(f"\nCompared with the Keras model on {images.described}{averaged}:")
-    agreements = [row.agreement for row in converted]
-    columns = [
-        ["precision", *(row.precision for row in converted)],
-        ["size", *(row.size for row in converted)],
-        ["same class", *(f"{one.fraction:.2%}" for one in agreements)],
-        ["near ties", *(f"{one.changed_ties} of {one.ties} changed" for one in agreements)],
-        ["largest difference", *(f"{one.change.max():.4f}" for one in agreements)],
-    ]
+    table = pd.DataFrame(
+        {
+            "precision": row.precision,
+            "size": row.size,
+            "same class": f"{row.agreement.fraction:.2%}",
+            "near ties": f"{row.agreement.changed_ties} of {row.agreement.ties} changed",
+            "largest difference": f"{row.agreement.change.max():.4f}",
+            "ms an answer": f"{row.milliseconds:.1f}",
+        }
+        for row in converted
+    )
     if (right := images.right(images.expected)) is not None:
         without = f", without the mirror images {images.right(images.plain)}" if images.mirror else ""
         print(f"(right on the {counted(len(images.rows), 'validation photo')}: Keras model {right}{without})")
-        columns.append(["right", *(str(images.right(row.probabilities)) for row in converted)])
-    widths = [max(map(len, column)) for column in columns]
-    for line in zip(*columns, strict=True):
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+        table["right"] = [images.right(row.probabilities) for row in converted]
+    print(table.to_string(index=False))
     print("Near ties do not count: their first two scores are closer than the precision moves scores.")
 
 
@@ -212,14 +239,12 @@ def is_other(csv_path: Path, data_dir: Path | None, split: SplitData) -> bool:
     return fingerprint(hashes, [row.get("label", "") for row in rows]) != split
 
 
-def write_models(
-    models: Path, handed: Sequence[Converted], images: Images, summary: Path, data: ModelData | None
-) -> None:
+def write_models(models: Path, handed: Sequence[Converted], images: Images, origin: Origin) -> None:
     """Replace the hand-off folder and the model files together, so that none is left from an earlier conversion."""
     files = [models / "model.tflite", *(models / f"model_{other.precision}.tflite" for other in handed[1:])]
     labels, handoff = models / LABELS_NAME, models / "handoff"
     with write_together([handoff, labels, *files], []) as temporaries:
-        write_handoff(temporaries[handoff], models, handed, images, summary, data)
+        write_handoff(temporaries[handoff], models, handed, images, origin)
         temporaries[labels].write_text("\n".join(images.labels) + "\n", encoding="utf-8")
         for path, converted in zip(files, handed, strict=True):
             temporaries[path].write_bytes(converted.model)
@@ -244,6 +269,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--io", choices=["float32", "uint8"], default="float32", help="input and output of an int8 model")
     add("--mirror", action="store_true", help="average the probabilities of a photo and its mirror image in the model")
     limits = number(float, 0)
+    add("--author", default=config.MODEL_AUTHOR, help="who answers for the model, in its metadata and its card")
+    add("--license", default=config.MODEL_LICENSE, help="under which it may be used, in the same places")
     add("--min-agreement", type=limits, default=config.MIN_AGREEMENT, help="lowest fraction of equal classes")
     args = parser.parse_args()
     if args.io == "uint8" and args.quantize not in ("int8", "all"):
@@ -263,7 +290,7 @@ def convert_and_hand_over(args: argparse.Namespace) -> int:
     images = read_images(
         args.models / "saved_model", args.dataset, args.data, config.AGREEMENT_IMAGES, config.SEED, args.mirror
     )
-    data = find_data(args.models / "saved_model")
+    origin = Origin(args.author or NOT_STATED, args.license or NOT_STATED, find_data(args.models / "saved_model"))
     calibration = None
     if "int8" in precisions:
         size = images.pixels[0].shape[0]
@@ -271,11 +298,11 @@ def convert_and_hand_over(args: argparse.Namespace) -> int:
             args.dataset / "train.csv", args.data, config.CALIBRATION_IMAGES, config.SEED, size
         )
     converted = [
-        convert_and_check(args.models, precision, calibration, args.io, images, args.min_agreement, data)
+        convert_and_check(args.models, precision, calibration, args.io, images, args.min_agreement, origin)
         for precision in precisions
     ]
     print_table(converted, images)
-    if data:
+    if data := origin.data:
         changed = [
             name for name, split in data.splits.items() if is_other(args.dataset / f"{name}.csv", args.data, split)
         ]
@@ -286,9 +313,12 @@ def convert_and_hand_over(args: argparse.Namespace) -> int:
     handed = [one for one in converted if not one.problem]
     if not handed:
         raise UserError(f"nothing was written, because of {'; '.join(failed)}")
-    write_models(args.models, handed, images, args.dataset / SUMMARY_NAME, data)
+    write_models(args.models, handed, images, origin)
     for reason in failed:
         print(f"Not handed over: {reason}.")
+    if missing := [name for name in ("author", "license") if getattr(origin, name) == NOT_STATED]:
+        wanted = " and ".join(f"--{name}" for name in missing)
+        print(f"The model card does not state the {' and the '.join(missing)} of the model: give {wanted}.")
     default_model = Path(config.MODELS_DIR) / "model.tflite"
     options = [("--images", args.dataset / "test.csv", None), ("--model", args.models / "model.tflite", default_model)]
     print_next(command("test_predict.py", options))

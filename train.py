@@ -16,8 +16,8 @@ and the photos they name. Writes to models/:
     data.json        which photos and labels it was trained on, so that its figures stay honest
     reference.npz    what photos looked like that it did not learn from, for tools/drift.py
     history.jsonl    a line for each training: date, data, options, figures
-    report/          index.html to look at, with metrics.json, test_predictions.csv and
-                     charts; and log.jsonl with one line an epoch
+    report/          index.html to look at, from the first epoch on; metrics.json,
+                     test_predictions.csv, charts; and log.jsonl with one line an epoch
 
 Until the training is finished, models/checkpoint.npz holds the state after each epoch. After an
 interruption --resume continues from it and gives the same result.
@@ -32,6 +32,7 @@ import datetime
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from viewpoint.common.tensorflow import import_tensorflow
@@ -52,7 +53,7 @@ from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
-from viewpoint.reports.training import Background, write_report
+from viewpoint.reports.training import Background, write_progress, write_report
 from viewpoint.training import optimization
 from viewpoint.training.batches import (
     FeatureBatches,
@@ -212,13 +213,12 @@ def train_phase(
         features = compute_features(extractor, batches, settings.phase1_views, settings.quiet)
         phase_batches = FeatureBatches(features, settings.batch_size, settings.seed)
         validation = compute_features(extractor, val_batches, 1, settings.quiet)
-    network.compile(
-        optimizer=optimization.make_optimizer(phase, epochs * len(phase_batches), settings),
-        loss=optimization.make_loss(settings),
-        metrics=["accuracy"],
-    )
+    optimizer = optimization.make_optimizer(phase, epochs * len(phase_batches), settings)
+    # Made within the first step, the optimizer's variables would let TensorFlow trace the step twice.
+    optimizer.build(network.trainable_variables)
+    network.compile(optimizer=optimizer, loss=optimization.make_loss(settings), metrics=["accuracy"])
     callbacks = optimization.make_callbacks(phase, settings)
-    checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks)
+    checkpoint = Checkpoint(state, settings.models, phase_batches, callbacks, partial(write_progress, count=epochs))
     network.fit(
         phase_batches,
         validation_data=validation,

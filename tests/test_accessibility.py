@@ -7,9 +7,10 @@ from PIL import Image
 
 import config
 from viewpoint.data.scan import read_dataset
-from viewpoint.reports.drift import Unusual, render_page
+from viewpoint.reports.charts import heat_scale
+from viewpoint.reports.drift import Unusual, write_drift_page
 from viewpoint.reports.mistakes import Source
-from viewpoint.reports.pages import render
+from viewpoint.reports.pages import write_page
 from viewpoint.reports.pictures import data_uri
 from viewpoint.reports.review import Judgements, write_review
 from viewpoint.reports.training import Background, write_report
@@ -67,9 +68,9 @@ def test_the_report_of_a_training(browser, axe, tmp_path):
 
 
 def test_the_page_of_explanations(browser, axe, tmp_path):
-    panel = {"title": "predicted Front 0.90", "picture": data_uri(Image.new("RGB", (8, 8)))}
-    photos = [{"name": "lot/a.jpg", "file": "/data/lot/a.jpg", "panels": [panel, panel]}]
-    (tmp_path / "page.html").write_text(render("explanations.html", photos=photos, count=2))
+    panels = dict.fromkeys(("photo", "predicted Front 0.90"), data_uri(Image.new("RGB", (8, 8))))
+    photos = [{"name": "lot/a.jpg", "file": "/data/lot/a.jpg", "panels": panels}]
+    write_page(tmp_path / "page.html", "explanations.html", photos=photos, count=2, scale=data_uri(heat_scale()))
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto((tmp_path / "page.html").as_uri())
     assert serious_faults(page, axe) == []
@@ -84,8 +85,7 @@ def test_the_page_of_drift(browser, axe, tmp_path):
     before.files, now.files = [(640, 480, "JPEG")] * 60, [(480, 640, "PNG")] * 60
     before.features, now.features = np.eye(60), np.eye(60)
     unusual = [Unusual("lot/a.jpg", "Front", 0.9, 0.3, data_uri(Image.new("RGB", (8, 8))))]
-    content = render_page(compare(before, now), before, now, unusual, 0.3)
-    (tmp_path / "page.html").write_text(content, encoding="utf-8")
+    write_drift_page(tmp_path / "page.html", compare(before, now), before, now, unusual, 0.3)
     for width in (1280, 390):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto((tmp_path / "page.html").as_uri())

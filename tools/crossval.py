@@ -2,17 +2,22 @@
 
     python tools/crossval.py --output cv.jsonl --seeds 42 1
     python tools/crossval.py --output cv.jsonl --seeds 42 1 -- --recipe reference
-    python tools/crossval.py --output cv.jsonl --other others/labels.csv
+    python tools/crossval.py --output cv.jsonl --other others/labels.csv more_photos
+    python tools/crossval.py --output cv.jsonl --learning-curve
 
 Joins the splits in dataset/ and cuts them into folds. For each seed and fold, train.py runs with
 the options after "--" on the other folds, an eighth of which is for validation. Appends a JSON
 line for each fold to --output, with the predictions of the fold's photos; folds that the file
 already has, with the same options, photos and code, are not trained again. Prints the mean and
 standard deviation of accuracy, macro F1 and more, and the figures of all folds together.
-With --other, every fold's model also predicts labelled photos of another source, which no model is
-trained on: a recipe that is better on both sources is better, one that is only better on its own
-photos may just know them well. --other takes a CSV with the columns image_path and label, a folder
-with such a labels.csv, or a folder with a folder for each class.
+With --other, every fold's model also predicts labelled photos of other sources, which no model is
+trained on. The mean of the accuracies on all sources is the figure to choose a recipe by: one that
+is only better on its own photos, or on one other source, may just know those well. A source is a
+CSV with the columns image_path and label, a folder with such a labels.csv, or a folder with a
+folder for each class.
+
+With --learning-curve, every fold is also trained on a third and on two thirds of its photos. A
+table and a sentence say whether more photos would help, and of which classes.
 
 Writes out_of_fold.csv into the folder of the splits: each photo's probabilities, the mean over the
 seeds, from models that did not learn it. "data_preparation.py --review" judges the labels by them.
@@ -23,6 +28,7 @@ grouped made the splits.
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import modulefinder
 import shlex
@@ -58,6 +64,7 @@ from viewpoint.training.settings import parse_settings
 PROJECT = Path(__file__).parents[1]
 VAL_SHARE = 1 / 8  # fraction of the photos outside the fold that is for validation
 NUMBERS = ["accuracy", "macro_f1", "log_loss", "calibration_error"]
+PARTS = 3  # --learning-curve trains on one, two and all of this many parts of the photos
 
 
 def make_folds(df: pd.DataFrame, folds: int, groups: Sequence[int]) -> list[dict[str, pd.DataFrame]]:
@@ -110,16 +117,21 @@ def read_other(path: Path) -> pd.DataFrame:
     return other
 
 
-def predict_other(other: pd.DataFrame, model: Path) -> dict[str, list]:
-    """The predicted class and its score of each photo that can be read, as [predicted, score, true], in two ways.
+def predict_other(other: pd.DataFrame, model: Path) -> list[list]:
+    """[predicted class, its score, true class] of each photo of another source that can be read."""
+    results = zip(Predictor(model).batch(other["file"]), other["label"], strict=True)
+    return [[one.best_class, round(one.score, 6), true] for one, true in results if one.error is None]
 
-    "plain" is the model's answer, "mirrored" the mean of its answers for the photo and its mirror image.
+
+def keep_parts(train: pd.DataFrame, parts: int, group_of: dict[str, int]) -> pd.DataFrame:
+    """`parts` of PARTS equal parts of a fold's photos to train on; more parts contain the fewer ones.
+
+    `group_of` has the group number of each image_path; a group is never cut.
     """
-    answers = {}
-    for way, tta in (("plain", False), ("mirrored", True)):
-        results = zip(Predictor(model, tta=tta).batch(other["file"]), other["label"], strict=True)
-        answers[way] = [[one.best_class, round(one.score, 6), true] for one, true in results if one.error is None]
-    return answers
+    shares = {str(part): 1 / PARTS for part in range(PARTS)}
+    groups = [group_of[path] for path in train["image_path"]]
+    part_of = assign(train["label"].tolist(), groups, shares, config.SEED)
+    return train[np.array(part_of).astype(int) < parts]
 
 
 def train_fold(
@@ -127,9 +139,9 @@ def train_fold(
     data_dir: Path,
     seed: int,
     options: list[str],
-    other: pd.DataFrame | None = None,
+    others: dict[str, pd.DataFrame],
 ) -> dict:
-    """Run train.py on one fold and return its figures and its predictions of the test rows, and of `other`.
+    """Run train.py on one fold; returns its figures and its predictions of the test rows, and of `others` by name.
 
     Raises UserError when train.py fails.
     """
@@ -145,9 +157,10 @@ def train_fold(
         content = json.loads((Path(folder) / "report" / "metrics.json").read_text(encoding="utf-8"))
         predictions = pd.read_csv(Path(folder) / "report" / "test_predictions.csv")
         probabilities = predict_classes(fold["test"], data_dir, Path(folder) / "saved_model")
-        more = {"other": predict_other(other, Path(folder) / "saved_model")} if other is not None else {}
-        return more | {
+        return {
             **{name: content["test"][name] for name in NUMBERS},
+            "photos": len(fold["train"]),
+            "other": {name: predict_other(other, Path(folder) / "saved_model") for name, other in others.items()},
             "robustness": content["test"]["robustness"],
             "temperature": content["settings"].get("temperature"),
             "seconds": round(seconds),
@@ -177,14 +190,13 @@ def code_of_training() -> list[Path]:
 def read_finished(path: Path) -> dict[str, dict]:
     """The finished folds in a file by key.
 
-    A line that an interruption cut off is left out, and so is one of an earlier version, without
-    "probabilities".
+    A line that an interruption cut off is left out, and so is one of an earlier version.
     """
     rows = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with contextlib.suppress(json.JSONDecodeError):
             row = json.loads(line)
-            if "probabilities" in row:
+            if "probabilities" in row and "parts" in row["key"]:
                 rows[json.dumps(row["key"])] = row
     return rows
 
@@ -206,8 +218,7 @@ def print_results(rows: list[dict]) -> None:
     for name, values in figures.items():
         print(f"  {name:<26}{np.mean(values):.3f} ± {np.std(values):.3f}")
     for seed in dict.fromkeys(row["key"]["seed"] for row in rows):
-        predictions = [prediction for row in rows if row["key"]["seed"] == seed for prediction in row["predictions"]]
-        _, predicted, scores, true = zip(*predictions, strict=True)
+        _, predicted, scores, true = zip(*predictions_of(rows, seed), strict=True)
         metrics = compute_metrics(list(true), list(predicted))
         right = np.array(true) == np.array(predicted)
         error = expected_calibration_error(np.array(scores), right)
@@ -217,27 +228,38 @@ def print_results(rows: list[dict]) -> None:
 
 
 def print_other(rows: list[dict]) -> None:
-    """Print the figures on the photos of --other: each seed's mean over its folds, and the spread over the seeds."""
-    if "other" not in rows[0]:
+    """Print the figures on the photos of --other, and the mean of the accuracies on all sources, by seed."""
+    if not rows[0]["other"]:
         return
-    print(
-        f"\nOn {counted(len(rows[0]['other']['plain']), 'photo')} of the other source, which no model was trained on:"
-    )
     seeds = list(dict.fromkeys(row["key"]["seed"] for row in rows))
-    for way, meaning in (("plain", "the model"), ("mirrored", "the mean of a photo and its mirror image")):
-        print(f"  {meaning}")
-        figures = [figures_on_other(row["other"][way]) for row in rows]
-        for name in figures[0]:
-            of_seeds = [
-                np.mean([one[name] for one, row in zip(figures, rows, strict=True) if row["key"]["seed"] == seed])
-                for seed in seeds
-            ]
-            each = ", ".join(f"{value:.3f}" for value in of_seeds)
-            print(f"    {name:<24}{np.mean(of_seeds):.3f}  (by seed: {each})")
+    right = {seed: [one == true for _, one, _, true in predictions_of(rows, seed)] for seed in seeds}
+    accuracies = [[float(np.mean(values)) for values in right.values()]]
+    for source, answers in rows[0]["other"].items():
+        print(f"\nOn {counted(len(answers), 'photo')} of {source}, which no model was trained on, by seed:")
+        of_seeds = [
+            pd.DataFrame([figures_on_other(row["other"][source]) for row in rows if row["key"]["seed"] == seed]).mean()
+            for seed in seeds
+        ]
+        for name in of_seeds[0].index:
+            print(f"  {name:<24}{by_seed([one[name] for one in of_seeds])}")
+        accuracies.append([one["accuracy"] for one in of_seeds])
+    means = np.mean(accuracies, axis=0)
+    print(f"\nMean accuracy of the {len(accuracies)} sources: {by_seed(means)}", end="")
+    print(f"; half the range over the seeds is {50 * np.ptp(means):.1f} points")
+
+
+def by_seed(values: Sequence[float]) -> str:
+    """The mean over the seeds, and each seed's value."""
+    return f"{np.mean(values):.3f}  ({', '.join(f'{value:.3f}' for value in values)})"
+
+
+def predictions_of(rows: list[dict], seed: int) -> list[list]:
+    """[image_path, predicted, score, true] of all photos, from the folds of one seed."""
+    return [prediction for row in rows if row["key"]["seed"] == seed for prediction in row["predictions"]]
 
 
 def figures_on_other(predictions: list[list]) -> dict[str, float]:
-    """Figures of predictions as predict_other gives them, fractions from 0 to 1.
+    """Figures of the predictions that predict_other gives, fractions from 0 to 1.
 
     "opposite end" counts vehicles taken for the view from the opposite side, such as FrontLeft for
     RearRight: the outline is right and its end wrong.
@@ -248,11 +270,50 @@ def figures_on_other(predictions: list[list]) -> dict[str, float]:
     vehicles = true != config.BACKGROUND
     return {
         "accuracy": float(np.mean(predicted == true)),
-        "macro F1": compute_metrics(true.tolist(), predicted.tolist())["macro_f1"],
         "calibration error": expected_calibration_error(scores.astype(float), predicted == true),
         "opposite end": float(np.mean([opposite.get(name) == one for name, one in zip(true, predicted, strict=True)])),
         "vehicles as Background": float(np.mean(predicted[vehicles] == config.BACKGROUND)),
     }
+
+
+def print_learning_curve(rows: dict[int, list[dict]]) -> None:
+    """Print how good the models of one, two and all parts of the photos are; rows of train_fold by number of parts."""
+    # Each photo's share of right answers over the seeds, by number of parts, with the photo's true class.
+    right, labels = {}, pd.Series(dtype=str)
+    print(f"\n{'photos':<10}{'accuracy':>10}" + "".join(f"{name:>13}" for name in config.CLASSES))
+    for parts, some in rows.items():
+        table = pd.DataFrame([one for row in some for one in row["predictions"]], columns=["path", "best", "", "label"])
+        right[parts] = (table["best"] == table["label"]).groupby(table["path"]).mean()
+        labels = table.drop_duplicates("path").set_index("path")["label"]
+        of_class = right[parts].groupby(labels).mean()
+        print(f"{photos_of(some):<10}{right[parts].mean():>10.3f}", end="")
+        print("".join(f"{of_class.get(name, np.nan):>13.3f}" for name in config.CLASSES))
+    gain = right[PARTS] - right[PARTS - 1]
+    print("The share of right answers, of all photos and of those of each class.\n")
+    print(f"From {photos_of(rows[PARTS - 1])} to {photos_of(rows[PARTS])} photos: {describe_gain(gain, labels)}")
+
+
+def photos_of(rows: list[dict]) -> int:
+    """The mean number of photos that these folds were trained on."""
+    return round(np.mean([row["photos"] for row in rows]))
+
+
+def describe_gain(gain: pd.Series, labels: pd.Series) -> str:
+    """Whether more photos would help, and of which classes, in a sentence or two.
+
+    `gain` has for each photo the difference that the last part of the photos made, -1 to 1, and
+    `labels` its class. A gain counts from two standard errors on, since the same photos are compared.
+    """
+    points, error = 100 * gain.mean(), 100 * gain.sem()
+    found = f"{points:+.1f} ± {error:.1f} points of accuracy"
+    if points <= 2 * error or points <= 0:
+        return (
+            f"{found}, so more photos of the same kind would change little; those of other vehicles or cameras may not."
+        )
+    of_class = gain.groupby(labels).agg(["mean", "sem"])
+    better = of_class[of_class["mean"] > of_class["sem"]]["mean"].sort_values(ascending=False)
+    names = ", ".join(f"{name} ({100 * value:+.0f})" for name, value in better.items())
+    return f"{found}, so more photos would help, most with {names or 'no class in particular'}."
 
 
 def print_other_data(
@@ -281,11 +342,40 @@ def parse_arguments() -> argparse.Namespace:
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of the splits to join")
     add("--data", type=Path, help="folder that the CSVs' paths start from; without it, the one recorded beside them")
     add("--output", type=Path, default="crossval.jsonl", help="file to append a JSON line for each fold to")
-    add("--other", type=Path, help="labelled photos of another source to predict as well: a CSV or a folder")
+    add("--other", type=Path, nargs="+", default=[], help="labelled photos of other sources: CSVs or folders")
+    add("--learning-curve", action="store_true", help="train on a third and two thirds of the photos as well")
     add("--folds", type=number(int, 2), default=5, help="how many folds to cut the photos into")
     add("--seeds", type=SEED, nargs="+", default=[config.SEED], help="seeds to train every fold with")
     add("options", nargs="*", metavar="-- options", help="options of train.py, after a --")
     return parser.parse_args()
+
+
+def train_all(
+    args: argparse.Namespace,
+    folds: list[dict[str, pd.DataFrame]],
+    group_of: dict[str, int],
+    key: dict,
+    done: dict[str, dict],
+) -> dict[int, list[dict]]:
+    """The row of each fold and seed by the number of parts that it was trained on; trains those not in `done`.
+
+    A new row is appended to --output, and added to `done`, with `key` and what is particular to it.
+    """
+    others = {str(path): read_other(path) for path in args.other}
+    data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[int, list[dict]] = {parts: [] for parts in range(1 if args.learning_curve else PARTS, PARTS + 1)}
+    for seed, (index, fold), parts in itertools.product(args.seeds, enumerate(folds), rows):
+        fold_key = {**key, "seed": seed, "fold": index, "parts": parts}
+        if json.dumps(fold_key) not in done:
+            some = fold | {"train": keep_parts(fold["train"], parts, group_of)}
+            print(f"Seed {seed}, fold {index + 1} of {args.folds}, {len(some['train'])} photos", flush=True)
+            row = {"key": fold_key, **train_fold(some, data_dir, seed, args.options, others)}
+            with args.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            done[json.dumps(fold_key)] = row
+        rows[parts].append(done[json.dumps(fold_key)])
+    return rows
 
 
 def main() -> None:
@@ -296,31 +386,23 @@ def main() -> None:
         split["content"] = hash_photos(split["file"])
     df = in_path_order(pd.concat(splits.values()))
     contents = dict(zip(df["image_path"], df["content"], strict=True))
-    data_dir = (args.data or recorded_data_dir(args.dataset)).resolve()
     method = read_summary(args.dataset / SUMMARY_NAME).get("split") or {}
     paths = df["image_path"].tolist()
     keys = group_keys(paths, method.get("group_by")) if method.get("by") == "grouped" else None
-    folds = make_folds(df, args.folds, group_photos(paths, find_near_duplicates(df), keys))
-    other = read_other(args.other) if args.other else None
+    groups = group_photos(paths, find_near_duplicates(df), keys)
+    group_of = dict(zip(paths, groups, strict=True))
+    folds = make_folds(df, args.folds, groups)
     key = {"fingerprint": describe_inputs(df), "split": method, "folds": args.folds}
-    key |= {"options": args.options} | ({"other": str(args.other)} if args.other else {})
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    done, rows = read_finished(args.output), []
-    for seed in args.seeds:
-        for index, fold in enumerate(folds):
-            fold_key = {**key, "seed": seed, "fold": index}
-            if json.dumps(fold_key) not in done:
-                print(f"Seed {seed}, fold {index + 1} of {args.folds}", flush=True)
-                row = {"key": fold_key, **train_fold(fold, data_dir, seed, args.options, other)}
-                with args.output.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                done[json.dumps(fold_key)] = row
-            rows.append(done[json.dumps(fold_key)])
-    print_results(rows)
-    print_other(rows)
+    key |= {"options": args.options, "other": [str(path) for path in args.other]}
+    done = read_finished(args.output)
+    rows = train_all(args, folds, group_of, key, done)
+    print_results(rows[PARTS])
+    print_other(rows[PARTS])
+    if args.learning_curve:
+        print_learning_curve(rows)
     print_other_data(done, key, args.output, splits, args.dataset, settings.models)
     out_of_fold = args.dataset / OUT_OF_FOLD_NAME
-    write_out_of_fold(mean_probabilities(rows), contents, out_of_fold)
+    write_out_of_fold(mean_probabilities(rows[PARTS]), contents, out_of_fold)
     print(f"The probabilities of all photos are in {out_of_fold}; data_preparation.py --review and train.py use them.")
 
 

@@ -36,11 +36,10 @@ import config
 from viewpoint.common.cli import UserError, counted, make_parser, run
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.tables import stream_table
-from viewpoint.common.writing import write_atomically
 from viewpoint.data.dataset import recorded_data_dir
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.outputs import STRETCH_COLUMNS
-from viewpoint.reports.drift import Unusual, describe, render_page
+from viewpoint.reports.drift import Unusual, describe, write_drift_page
 from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.training.drift import Change, PhotoStatistics, compare, distances, open_photos, read_reference
 from viewpoint.training.network import load_model
@@ -188,8 +187,7 @@ def main() -> int:
         print(known)
     changes = compare(before, now)
     unusual, far = find_unusual(before, now, rows, folder)
-    with write_atomically(args.output) as path:
-        path.write_text(render_page(changes, before, now, unusual, far), encoding="utf-8")
+    write_drift_page(args.output, changes, before, now, unusual, far)
     print_summary(changes, before, now, args.output)
     return int(any(change.is_drift for change in changes))
 

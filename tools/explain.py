@@ -22,51 +22,41 @@ import_tensorflow()
 
 import keras
 import numpy as np
-from PIL import Image
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, printable, run
-from viewpoint.common.images import unscale
-from viewpoint.common.writing import write_atomically
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.inputs import Input, find_inputs
-from viewpoint.reports.charts import overlay
-from viewpoint.reports.pages import render
-from viewpoint.reports.pictures import data_uri
+from viewpoint.reports.charts import heat_scale, overlay
+from viewpoint.reports.pages import write_page
+from viewpoint.reports.pictures import data_uri, thumbnail
 from viewpoint.training.features import compute_heat, read_batches
 from viewpoint.training.network import load_model
 
-PANEL = config.IMAGE_SIZE  # width and height of a panel, whatever the model's input
+PICTURE_SIZE = 360  # largest width and height of a picture, in pixels
 
 
-def explain(model: keras.Model, batch: np.ndarray, labels: list[str | None]) -> list[tuple[list[dict], float]]:
-    """For each image of model input (n, size, size, 3): (its panels for the page, the best score).
+def explain(model: keras.Model, batch: np.ndarray, inputs: list[Input]) -> list[dict]:
+    """What the page shows of each photo, given as model input (n, size, size, 3) too: name, file, score and panels.
 
     The panels are the photo, the heat map of the predicted class, and that of the label if it is another class.
     """
     probabilities = model.predict_on_batch(batch)
     predicted = probabilities.argmax(axis=1).tolist()
     # Where no label is known, the predicted class takes its place.
-    true = [config.CLASSES.index(label) if label else best for label, best in zip(labels, predicted, strict=True)]
+    true = [config.CLASSES.index(one.label) if one.label else best for one, best in zip(inputs, predicted, strict=True)]
     heats, true_heats = compute_heat(model, batch, predicted), compute_heat(model, batch, true)
     explained = []
-    for row, pixels in enumerate(unscale(batch)):
-        image = Image.fromarray(pixels).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
-        best, score = predicted[row], float(probabilities[row, predicted[row]])
-        verdict = "" if not labels[row] else ", right" if true[row] == best else ", wrong"
-        title = f"true class: {labels[row]}" if labels[row] else "photo"
-        panels = [make_panel(title, image)]
-        panels.append(make_panel(f"predicted {config.CLASSES[best]} {score:.2f}{verdict}", overlay(image, heats[row])))
+    for row, (photo, best) in enumerate(zip(inputs, predicted, strict=True)):
+        picture, score = thumbnail(photo.file, PICTURE_SIZE), float(probabilities[row, best])
+        verdict = "" if not photo.label else ", right" if true[row] == best else ", wrong"
+        panels = {f"true class: {photo.label}" if photo.label else "photo": picture}
+        panels[f"predicted {config.CLASSES[best]} {score:.2f}{verdict}"] = overlay(picture, heats[row])
         if true[row] != best:
-            truth = f"true class {labels[row]} {probabilities[row, true[row]]:.2f}"
-            panels.append(make_panel(truth, overlay(image, true_heats[row])))
-        explained.append((panels, score))
+            panels[f"true class {photo.label} {probabilities[row, true[row]]:.2f}"] = overlay(picture, true_heats[row])
+        shown = {title: data_uri(image) for title, image in panels.items()}
+        explained.append({"name": photo.name, "file": str(photo.file), "score": score, "panels": shown})
     return explained
-
-
-def make_panel(title: str, image: Image.Image) -> dict:
-    """A picture with its title, for the page."""
-    return {"title": title, "picture": data_uri(image)}
 
 
 def read_mistakes(models: Path, dataset: Path, data: Path | None) -> list[Input]:
@@ -93,21 +83,16 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
 
     Raises UserError when none of the photos could be read.
     """
-    shown: list[tuple[float, dict]] = []
+    shown: list[dict] = []
     skipped: list[str] = []
     files = [item.file for item in inputs]
     for rows, batch in read_batches(files, model.input_shape[1], skipped, "Explaining"):
-        items = [inputs[row] for row in rows]
-        explained = explain(model, batch, [item.label for item in items])
-        for item, (panels, score) in zip(items, explained, strict=True):
-            shown.append((score, {"name": item.name, "file": str(item.file), "panels": panels}))
-        shown = sorted(shown, key=lambda photo: photo[0])[: config.CONTACT_SHEET_IMAGES]
-    done = len(inputs) - len(skipped)
+        shown += explain(model, batch, [inputs[row] for row in rows])
+        shown = sorted(shown, key=lambda photo: photo["score"])[: config.CONTACT_SHEET_IMAGES]
     if not shown:
         raise UserError(f"none of {counted(len(inputs), 'photo')} could be read: {skipped[0]}")
-    with write_atomically(output) as path:
-        page = render("explanations.html", photos=[photo for _, photo in shown], count=done)
-        path.write_text(page, encoding="utf-8")
+    done = len(inputs) - len(skipped)
+    write_page(output, "explanations.html", photos=shown, count=done, scale=data_uri(heat_scale()))
     return done, skipped
 
 

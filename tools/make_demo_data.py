@@ -2,6 +2,7 @@
 
     python tools/make_demo_data.py --output demo/photos --images 1000
     python tools/make_demo_data.py --output demo/vans --images 200 --style vans   # other photos than a model knows
+    python tools/make_demo_data.py --output demo/vehicles --walks 3               # walks around three cars
 
 Each car is a 3-D model of flat panels with random colour, proportions, light and backdrop, seen
 in perspective from a random azimuth. The panels that can be seen become VIA polygons with the
@@ -220,11 +221,12 @@ def draw_car(
     heights: tuple[float, float] = HEIGHTS,
     zoom: float = 1,
     style: str = "cars",
+    scene: np.random.Generator | None = None,
 ) -> tuple[Image.Image, list[Region], np.ndarray]:
     """Draw a random car seen from `azimuth` degrees: (image, VIA 2 regions, part map).
 
-    A `zoom` above 1 magnifies, and aims at a random part. The part map (HEIGHT, WIDTH) holds 1 +
-    the index of the region seen at each pixel, or 0.
+    A `zoom` above 1 magnifies, and aims at a random part. `scene` draws the backdrop, or else
+    `random`. The part map (HEIGHT, WIDTH) holds 1 + the index of the region seen at each pixel, or 0.
     """
     panels = build_car(random, style)
     angle, distance = np.radians(azimuth), random.uniform(5.5, 9)
@@ -239,7 +241,7 @@ def draw_car(
     light /= np.linalg.norm(light)
     paint = random.integers(20, 245, 3)
 
-    image, ids = draw_backdrop(random), Image.new("I", (WIDTH, HEIGHT), 0)
+    image, ids = draw_backdrop(scene or random), Image.new("I", (WIDTH, HEIGHT), 0)
     canvas, id_canvas = ImageDraw.Draw(image), ImageDraw.Draw(ids)
     shadow = np.array([(x, y, 0) for x, y in ((2.3, 1), (-2.3, 1), (-2.3, -1), (2.3, -1))])
     canvas.polygon([tuple(p) for p in project(shadow, camera, target, focal)], fill="#303030")
@@ -335,10 +337,14 @@ def draw_image(kind: str, random: np.random.Generator, style: str = "cars") -> t
     else:
         view = views()[kind]
         image, regions, _ = draw_car(random.uniform(*view.azimuths), random, view.heights, style=style)
+    return expose(image, random, DUSK if style == "vans" else DAYLIGHT), regions
+
+
+def expose(image: Image.Image, random: np.random.Generator, brightness: tuple[float, float]) -> Image.Image:
+    """The image as a camera sees it: with noise, and of a random brightness within these limits."""
     noise = random.normal(0, 6, (HEIGHT, WIDTH, 3))
-    light = random.uniform(*(DUSK if style == "vans" else DAYLIGHT))
-    pixels = np.asarray(image) * light + noise
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), regions
+    pixels = np.asarray(image) * random.uniform(*brightness) + noise
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def write_annotations(folder: Path, entries: list[dict], flavour: int) -> None:
@@ -374,6 +380,22 @@ def make_demo_data(output: Path, images: int, seed: int, style: str = "cars") ->
     for flavour, folder_entries in enumerate(entries):
         if folder_entries:
             write_annotations(output / FOLDERS[flavour], folder_entries, flavour)
+
+
+def make_walks(output: Path, cars: int, seed: int) -> None:
+    """Write a walk around each of so many drawn cars below `output`: a folder with a photo of each viewpoint.
+
+    The last car lacks the last one.
+    """
+    for car in range(1, cars + 1):
+        for number, view in enumerate(list(views().values())[: -1 if car == cars else None], start=1):
+            random = np.random.default_rng([seed, car, number])
+            middle, spread = np.mean(view.azimuths), np.ptp(view.azimuths) / 4
+            azimuth = random.uniform(middle - spread, middle + spread)
+            image, _, _ = draw_car(azimuth, np.random.default_rng([seed, car]), view.heights, scene=random)
+            path = output / f"car {car}" / f"photo_{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            expose(image, random, DAYLIGHT).save(path, quality=88)
 
 
 # --- Planted faults ----------------------------------------------------------------
@@ -436,7 +458,17 @@ def main() -> None:
     add("--images", type=COUNT, default=1000, help="how many images to draw")
     add("--seed", type=SEED, default=config.SEED, help="seed of everything that is drawn")
     add("--style", choices=STYLES, default="cars", help="cars by day, or vans at dusk")
+    add(
+        "--walks",
+        type=COUNT,
+        metavar="CARS",
+        help="only walk around CARS cars, a folder each; the last lacks a view",
+    )
     args = parser.parse_args()
+    if args.walks:
+        make_walks(args.output, args.walks, args.seed)
+        print(f"Drew walks around {counted(args.walks, 'car')} in {args.output}.")
+        return
     make_demo_data(args.output, args.images, args.seed, args.style)
     print(f"\nDrew {counted(args.images, 'annotated image')}.")
     if args.images >= MIN_IMAGES_TO_PLANT:

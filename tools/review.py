@@ -76,8 +76,8 @@ class Session:
         Only the photos named are changed, so that two browsers do not undo each other's marks.
         Raises UserError when the marks are of another page, or the file cannot be written.
         """
-        content, changes = self.content(), request.get("marks")
-        if request.get("data_set") != content["data_set"] or not isinstance(changes, dict):
+        content, changes = self.content(), request["marks"]
+        if request.get("data_set") != content["data_set"]:
             raise UserError("these marks are of the page of another data set: reload the page")
         known = {*content["classes"], content["wrong"], None}
         # A photo that has left the page keeps its mark, and the mark can be taken back.
@@ -146,8 +146,9 @@ class Handler(BaseHTTPRequestHandler):
             request = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):
             request = None
-        if not isinstance(request, dict):
-            return self.reply(HTTPStatus.BAD_REQUEST, b"not a JSON object")
+        marks = request.get("marks") if isinstance(request, dict) else None
+        if not isinstance(marks, dict) or not all(isinstance(label, str | None) for label in marks.values()):
+            return self.reply(HTTPStatus.BAD_REQUEST, b'not a JSON object with "marks": {image_path: label or null}')
         return self.reply_json(lambda: self.session.change(request))
 
     def reply_json(self, make: Any) -> None:

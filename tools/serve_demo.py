@@ -13,6 +13,7 @@ it warns, and you tell it to go on. Only on a web server with a real certificate
 """
 
 import argparse
+import contextlib
 import shutil
 import socket
 import ssl
@@ -28,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 import config
 from viewpoint.common.cli import UserError, make_parser, number, run
 from viewpoint.common.writing import write_atomically
-from viewpoint.handoff.guide import RUNTIME_NAME, SOURCE, write_worker
+from viewpoint.handoff.guide import RUNTIME_NAME, SECURITY_POLICY, SOURCE, write_worker
 
 
 class Handler(SimpleHTTPRequestHandler):
     """Serves the files of a folder."""
 
+    timeout = 30  # seconds that a connection may say nothing, from the TLS handshake on
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {
         ".js": "text/javascript",
         ".wasm": "application/wasm",
@@ -42,7 +44,13 @@ class Handler(SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")  # ask each time whether a file has changed
+        self.send_header("Content-Security-Policy", SECURITY_POLICY)
         super().end_headers()
+
+    def handle(self) -> None:
+        """Answer the requests of a connection; one that breaks off, as of a phone that warns first, is no error."""
+        with contextlib.suppress(OSError):
+            super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing, instead of a line for each request."""
@@ -86,7 +94,10 @@ def make_server(models: Path, port: int, phone: bool = False) -> ThreadingHTTPSe
     except OSError as error:
         raise UserError(f"cannot use port {port}: {error.strerror}; give another one with --port") from error
     if phone:
-        server.socket = make_certificate(own_address()).wrap_socket(server.socket, server_side=True)
+        # The handshake comes with the first read, in the connection's own thread: here it would block all others.
+        server.socket = make_certificate(own_address()).wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     return server
 
 

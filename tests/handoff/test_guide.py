@@ -122,6 +122,12 @@ def write_film(path: Path, frames: list[Image.Image]) -> None:
                 out.write((np.asarray(plane) * (levels / 255) + 16).round().astype(np.uint8).tobytes())
 
 
+def fake_camera(path: Path) -> list[str]:
+    """Chromium's options for a camera that shows this film again and again."""
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    return [*options, f"--use-file-for-fake-video-capture={path}"]
+
+
 def stamped(frame: Image.Image, number: int) -> Image.Image:
     """A frame with its number in bits at the bottom, too faint to make a blurred frame sharp."""
     pixels = np.array(frame)
@@ -137,7 +143,7 @@ def number_of(photo: bytes) -> int:
 
 
 def open_guide(page, address: str) -> None:
-    page.goto(address)
+    assert "script-src 'self' 'wasm-unsafe-eval';" in page.goto(address).headers["content-security-policy"]
     page.locator("body[data-ready]").wait_for(timeout=60_000)
 
 
@@ -146,11 +152,7 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
     frames, good = film(order)
     assert [BLURRED in quality_reasons(frame) for frame in frames[:33]] == [True] * 7 + [False] * 26
     write_film(tmp_path / "walk.y4m", frames)
-    browser = open_browser(
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={tmp_path / 'walk.y4m'}",
-    )
+    browser = open_browser(*fake_camera(tmp_path / "walk.y4m"))
     page = browser.new_page(viewport={"width": 390, "height": 844}, accept_downloads=True)
     elsewhere = []
     page.on("request", lambda request: request.url.startswith((address, "blob:")) or elsewhere.append(request.url))
@@ -196,6 +198,69 @@ def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, add
     page.reload()
     page.locator("body[data-ready]").wait_for(timeout=60_000)
     assert elsewhere == []
+
+
+def test_with_a_shaking_hand_the_shutter_takes_the_view_that_is_seen(open_browser, address, tmp_path):
+    write_film(tmp_path / "shaking.y4m", [tinted("Front", 0, shift=50 * step) for step in range(20)])
+    page = open_browser(*fake_camera(tmp_path / "shaking.y4m")).new_page(viewport={"width": 390, "height": 844})
+    page.add_init_script(
+        """MediaStreamTrack.prototype.getCapabilities = () => ({ torch: true });
+        MediaStreamTrack.prototype.applyConstraints = async ({ advanced }) => { window.torch = advanced[0].torch; };"""
+    )
+    open_guide(page, address)
+    assert not page.locator("#shutter").is_visible()
+    page.click("#start")
+    page.locator("#advice", has_text="Hold still").wait_for()
+    for light in (True, False):
+        page.click("#torch")
+        assert page.evaluate("window.torch") == light
+        assert page.get_attribute("#torch", "aria-pressed") == str(light).lower()
+
+    # Held sideways under rotation lock: gravity points along the short side of a screen that is upright.
+    tilt = """for (let i = 0; i < 100; i++) window.dispatchEvent(
+        new DeviceMotionEvent("devicemotion", { accelerationIncludingGravity: { x: %f, y: %f, z: 3 } }))"""
+    page.evaluate(tilt % (-9, 1))
+    page.locator("#advice", has_text="turn the phone").wait_for()
+    page.evaluate(tilt % (1, 9))
+    page.locator("#advice", has_text="Hold still").wait_for()
+
+    page.wait_for_timeout(1500)
+    assert page.locator("#count").text_content() == "0 of 6 views"
+    page.click("#shutter")
+    page.locator("#count", has_text="1 of 6 views").wait_for()
+    page.click("#review")
+    assert page.locator("[data-view=Front] p").text_content().endswith("%, by hand")
+    with page.expect_download() as download:
+        page.click("#download")
+    with zipfile.ZipFile(download.value.path()) as packed:
+        [view] = json.loads(packed.read("capture.json"))["views"]
+    assert (view["view"], view["source"]) == ("Front", "by hand")
+
+
+def test_advice_stays_for_a_second_and_only_changes_of_state_are_spoken(browser, address):
+    page = browser.new_page()
+    open_guide(page, address)
+    found = page.evaluate(
+        """async () => {
+            const { Capture } = await import("./capture.js");
+            const capture = new Capture(await (await fetch("settings.json")).json());
+            const steady = { view: "Front", score: 1, reason: null, motion: 0, blur: 0 };
+            const shaking = [steady, { ...steady, motion: 99 }, { ...steady, reason: "blurred" }];
+            const frames = [...shaking, { ...steady, score: 0 }];
+            return Array.from({ length: 60 }, (_, i) => {
+                // For three seconds the hand shakes, then each frame differs in all that can be wrong.
+                const frame = frames[i % (i < 30 ? 3 : 4)];
+                const { text, spoken } = capture.add({ ...frame, time: i / 10 }, new Map()).advice;
+                return [text, spoken];
+            });
+        }"""
+    )
+    texts, spoken = ([values[i] for values in found] for i in (0, 1))
+    changes = [i for i in range(1, 60) if texts[i] != texts[i - 1]]
+    assert len(changes) >= 3
+    assert min(np.diff([0, *changes])) >= 10  # frames, of which ten are a second
+    assert set(spoken[:30]) == {"Hold still"}
+    assert len(set(texts[:30])) > 1
 
 
 def test_chosen_photos_get_the_classes_of_test_predict(browser, address, models, tmp_path):
@@ -304,14 +369,24 @@ def test_a_page_can_load_the_classifier_more_than_once(browser, address, models)
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_guide_without_its_runtime_says_how_to_add_it(browser, models, tmp_path):
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        (None, "The browser runtime is missing: run npm ci in the folder of this page."),
+        ("import 'https://elsewhere.example/';", "The browser runtime cannot be loaded: see the browser's console."),
+    ],
+)
+def test_a_guide_without_its_runtime_says_how_to_add_it(browser, models, tmp_path, runtime, said):
     shutil.copytree(models / "handoff" / "web", tmp_path / "web", ignore=shutil.ignore_patterns("runtime"))
+    if runtime:
+        (tmp_path / "web" / "runtime").mkdir()
+        (tmp_path / "web" / "runtime" / "litert.js").write_text(runtime)
     handler = lambda *arguments: serve_demo.Handler(*arguments, directory=str(tmp_path / "web"))  # noqa: E731
     with serve_demo.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{server.server_port}/")
-        page.get_by_text("The browser runtime is missing: run npm ci in the folder of this page.").wait_for()
+        page.get_by_text(said).wait_for()
         server.shutdown()
 
 

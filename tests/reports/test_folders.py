@@ -73,9 +73,31 @@ def test_the_page_shows_incomplete_vehicles_first_with_their_photos(tmp_path, br
         file = save_photo(tmp_path / f"{index}.png", seed=index)
         found.add(photo(name, view, 0.9)._replace(file=file))
     write_vehicles(found, tmp_path / "p.csv", 0.6)
-    page = browser.new_page()
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto((tmp_path / "p_per_folder.html").as_uri())
     assert [text.split(":")[0] for text in page.locator("h2").all_inner_texts()] == ["b", "a <b>"]
     assert "2 vehicles, 1 complete" in page.inner_text("body")
-    assert page.locator("section").first.locator("li.missing").inner_text().endswith("Rear: not there")
+    assert page.locator("section").first.locator("li.missing").inner_text().endswith("Rear\nnot there")
+    # First a table of all vehicles, each with a link to its photos.
+    rows = page.locator("tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [
+        ["b", "1", "1 of 2", "Rear: not there"],
+        ["a <b>", "2", "2 of 2", "nothing"],
+    ]
+    sections = page.locator("tbody a").evaluate_all(
+        "links => links.map(link => document.getElementById(link.hash.slice(1)).querySelector('h2').textContent)"
+    )
+    assert [" ".join(text.split()) for text in sections] == ["b: incomplete", "a <b>: complete"]
     assert page.locator("img").evaluate_all("images => images.every(image => image.naturalWidth > 0)")
+
+
+def test_six_views_are_in_a_row_on_a_screen_and_two_on_a_phone(vehicles, tmp_path, browser):
+    vehicles.add(photo(f"poor/{'aNameWithoutAnySpace' * 6}.jpg", "Rear", 0.9))
+    write_vehicles(vehicles, tmp_path / "p.csv", 0.5)
+    page = browser.new_page()
+    page.goto((tmp_path / "p_per_folder.html").as_uri())
+    for width, in_a_row in ((1280, 6), (390, 2)):
+        page.set_viewport_size({"width": width, "height": 800})
+        tops = page.locator(".views").first.locator("li").evaluate_all("all => all.map(one => one.offsetTop)")
+        assert [tops.count(top) for top in sorted(set(tops))] == [in_a_row] * (6 // in_a_row)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -138,12 +138,16 @@ def test_the_report_opens_with_what_changed_since_the_previous_training(splits, 
     assert content["previous"]["comparison"]["newly_wrong"] == [0]
 
 
-def test_a_file_name_that_is_html_is_text(splits, tmp_path):
+def test_a_file_name_that_is_html_is_text(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "MISTAKES_SHOWN", 2)
     probabilities = one_hot_with_doubt(["Rear"] * 10)
     report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path, report.Background())
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "&lt;img src=x onerror=alert(1)&gt;.jpg" in page
     assert "<img src=x" not in page
+    # Of the nine mistakes, 0.jpg and 1.jpg have pictures; the cell that leads to 0.jpg names the other photo in it.
+    assert "<b>Front predicted as Rear</b>: 2 photos." in page
+    assert "Without a picture here: 7.jpg</small>" in page
 
 
 def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser, splits, tmp_path):
@@ -162,16 +166,41 @@ def test_the_page_needs_no_other_file_and_shows_the_surest_mistake_first(browser
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     # Nothing is cut: no box is wider inside than outside.
     cut = "one => one.clientWidth && one.scrollWidth > one.clientWidth + 1"
-    found = f"[...document.querySelectorAll('main *')].filter({cut}).map(one => one.outerHTML.slice(0, 80))"
+    found = f"[...document.querySelectorAll('main *:not(svg *)')].filter({cut}).map(one => one.outerHTML.slice(0, 80))"
     assert page.evaluate(found) == []
-    captions = page.locator(".mistakes figcaption").all_text_contents()
+    captions = page.locator("#mistakes figcaption").all_text_contents()
     assert [" ".join(caption.split()) for caption in captions] == [
         "Front 0.90, true: FrontRight 0.02 <img src=x onerror=alert(1)>.jpg",
         "Rear 0.55, true: FrontLeft 0.07 8.jpg",
     ]
     widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
-    assert len(widths) == 4 + 2
+    assert len(widths) == 2
     assert min(widths) > 0
+    assert page.locator(".charts svg").count() == 4
+    # A cell of the confusion matrix leads to its photos and hides the others.
+    page.get_by_role("link", name="FrontLeft predicted as Rear: its photos").click()
+    assert page.locator("#mistakes figure:visible").count() == 1
+    assert "8.jpg" in page.locator("#mistakes figure:visible").inner_text()
+    page.get_by_role("link", name="Show all mistakes").click()
+    assert page.locator("#mistakes figure:visible").count() == 2
+
+
+def test_while_it_trains_the_page_has_the_curves_so_far(browser, splits, tmp_path):
+    epochs = [{"phase": 1, "epoch": 1, **LOG}, {"phase": 2, "epoch": 1, **LOG, "val_accuracy": 0.25}]
+    (tmp_path / "index.html").write_text("an earlier report")
+    report.write_progress(epochs[:1], 3, tmp_path)
+    report.write_progress(epochs, 12, tmp_path)
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "index.html").as_uri())
+    assert page.inner_text("h1") == "Training: phase 2, epoch 1 of 12"
+    assert "Validation accuracy 0.250" in page.inner_text("main")
+    assert {"phase 1", "phase 2"} <= {text.strip() for text in page.locator("svg text").all_text_contents()}
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.get_by_role("link", name="The report of the training before").get_attribute("href") == "previous.html"
+    probabilities = one_hot_with_doubt(["Rear"] * 10)
+    report.write_report(splits, probabilities, HISTORY, SETTINGS, tmp_path, report.Background())
+    assert "How good" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "previous.html").read_text() == "an earlier report"
 
 
 def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
@@ -211,7 +240,7 @@ def test_mistakes_of_labels_of_views_and_of_the_model_are_told_apart(tmp_path):
     )
     probabilities = one_hot_with_doubt(["Rear"] * 7)
     probabilities[4] = np.eye(7)[rear]
-    judged = mistakes.judge_mistakes(test, probabilities, source)
+    judged = mistakes.judge_mistakes(mistakes.Tested(test, probabilities, source))
     assert {test["image_path"][row]: one.verdict for row, one in judged.items()} == {
         "lot/mirrored.jpg": "label looks wrong",
         "lot/twin.jpg": "label looks wrong",

@@ -21,7 +21,9 @@ from viewpoint.common.writing import lock
 from viewpoint.inference import model as inference
 from viewpoint.inference.outputs import COLUMNS, Outcome, Prediction
 from viewpoint.inference.predictor import Result
+from viewpoint.reports import folders
 from viewpoint.reports.folders import LeastCertain, draw_predictions
+from viewpoint.reports.pictures import contact_sheet
 
 
 @pytest.fixture
@@ -169,16 +171,28 @@ def test_the_contact_sheet_shows_the_lowest_scores_first(tmp_path, monkeypatch):
     for name, colour in colours.items():
         Image.new("RGB", (160, 160), colour).save(tmp_path / name)
     scores = {"a.png": 0.9, "b.png": 0.4, "c.png": 0.6, "d.png": 0.95}
+    labels = {"b.png": "Front", "c.png": "Rear"}
     photos = LeastCertain()
     for name, score in scores.items():
-        photos.add(Prediction(name, tmp_path / name, Result("Front", score, "Front")))
+        photos.add(Prediction(name, tmp_path / name, Result("Front", score, "Front"), labels.get(name)))
+    drawn = []
+    monkeypatch.setattr(folders, "contact_sheet", lambda *values: drawn.append(values) or contact_sheet(*values))
     draw_predictions(photos, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
-        # Three tiles side by side: green, blue, red.
-        width = sheet.width // 3
-        assert [sheet.getpixel((index * width + width // 2, 50)) for index in range(3)] == [
+        sheet = sheet.convert("RGB")
+        # Three tiles side by side: green, blue, red; the one in the middle is wrong and has a red frame.
+        places = [8 + index * 168 for index in range(3)]
+        assert [sheet.getpixel((left + 80, 120)) for left in places] == [
             colours[name] for name in ("b.png", "c.png", "a.png")
         ]
+        assert [sheet.getpixel((left + 2, 120)) for left in places] == [(0, 255, 0), (192, 0, 0), (255, 0, 0)]
+    [(tiles, _, title)] = drawn
+    assert title == "The least certain 3 of 4 predictions, the lowest score first; 1 of them wrong, in red"
+    assert [tile.lines for tile in tiles] == [
+        ["Front 0.40", "true: Front", "b.png"],
+        ["Front 0.60", "wrong, true: Rear", "c.png"],
+        ["Front 0.90", "a.png"],
+    ]
 
 
 def test_without_a_readable_photo_earlier_predictions_stay(brightness_model, labels, tmp_path):

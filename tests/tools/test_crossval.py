@@ -76,7 +76,7 @@ def test_a_class_with_too_few_photos_is_reported_in_a_sentence():
 def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
     trained = []
 
-    def fake_training(fold, data_dir, seed, options, other):
+    def fake_training(fold, data_dir, seed, options, others):
         if len(trained) == 7:
             raise KeyboardInterrupt
         trained.append((seed, options))
@@ -87,7 +87,7 @@ def test_finished_folds_are_not_trained_again(tmp_path, monkeypatch, capsys):
         figures = dict.fromkeys([*crossval.NUMBERS, "seconds"], 0.5)
         paths = fold["test"]["image_path"]
         values = [seed / 10] * len(config.CLASSES)
-        result = {**figures, "robustness": {"clean": 0.5}, "predictions": list(rows)}
+        result = {**figures, "robustness": {"clean": 0.5}, "predictions": list(rows), "other": {}}
         return result | {"probabilities": {path: values for path in paths}}
 
     for seed, path in enumerate(labelled_photos(20)["image_path"]):
@@ -176,15 +176,15 @@ def test_train_py_itself_runs_on_a_fold(demo_photos, tmp_path, monkeypatch):
     for name in ("Front", "RearLeft"):
         (tmp_path / "others" / name).mkdir(parents=True)
         save_photo(tmp_path / "others" / name / "1.png")
-    other = crossval.read_other(tmp_path / "others")
+    others = {"others": crossval.read_other(tmp_path / "others")}
     options = ["--weights", "none", "--image-size", "32", "--phase2-epochs", "1", "--mixup", "0.2", "--loss", "focal"]
-    row = crossval.train_fold(fold, demo_photos, 1, options, other)
+    row = crossval.train_fold(fold, demo_photos, 1, options, others)
     assert len(row["predictions"]) == len(fold["test"])
     right = sum(predicted == true for _, predicted, _, true in row["predictions"])
     assert row["accuracy"] == pytest.approx(right / len(fold["test"]))
     assert row["robustness"]["clean"] == row["accuracy"]
-    for answers in row["other"].values():
-        assert [true for _, _, true in answers] == ["Front", "RearLeft"]
+    assert [true for _, _, true in row["other"]["others"]] == ["Front", "RearLeft"]
+    assert row["photos"] == len(fold["train"])
     # The probabilities are those of the predictions.
     for path, predicted, score, _ in row["predictions"]:
         values = row["probabilities"][path]
@@ -218,12 +218,51 @@ def test_figures_on_another_source_by_hand(capsys):
     assert figures["vehicles as Background"] == 0.25
     # One bin each: 1.0 is right, 0.6 twice wrong, 0.8 wrong: (0 + 0.6 + 0.6 + 0.8) / 4.
     assert figures["calibration error"] == pytest.approx(0.5)
+    # Seed 1 has 0.25 and 1 in its two folds on the other source, and half of its own two photos right.
     right = [["Rear", 1.0, "Rear"]] * 4
+    own = {"right": [["1.jpg", "Rear", 0.9, "Rear"]], "wrong": [["2.jpg", "Rear", 0.9, "Front"]]}
     rows = [
-        {"key": {"seed": seed}, "other": {"plain": plain, "mirrored": right}}
-        for seed, plain in ((1, answers), (1, right), (2, right))
+        {"key": {"seed": seed}, "other": {"others": other}, "predictions": own[name]}
+        for seed, other, name in ((1, answers, "right"), (1, right, "wrong"), (2, right, "right"), (2, right, "right"))
     ]
     crossval.print_other(rows)
     printed = capsys.readouterr().out
-    # Seed 1 has 0.25 and 1 in its two folds.
-    assert "accuracy                0.812  (by seed: 0.625, 1.000)" in printed
+    assert "On 4 photos of others, which no model was trained on, by seed:" in printed
+    assert "accuracy                0.812  (0.625, 1.000)" in printed
+    # Seed 1: (0.5 + 0.625) / 2, seed 2: (1 + 1) / 2; 0.4375 apart.
+    assert (
+        "Mean accuracy of the 2 sources: 0.781  (0.562, 1.000); half the range over the seeds is 21.9 points" in printed
+    )
+
+
+def test_a_third_of_the_photos_is_part_of_two_thirds_and_cuts_no_group():
+    df = labelled_photos(30)
+    group_of = {path: index // 2 for index, path in enumerate(df["image_path"])}
+    parts = [set(crossval.keep_parts(df, count, group_of).index) for count in (1, 2, 3)]
+    assert parts[0] < parts[1] < parts[2] == set(df.index)
+    assert [len(part) for part in parts] == [70, 140, 210]
+    for part in parts:
+        assert all(index ^ 1 in part for index in part)
+        assert set(df.loc[sorted(part), "label"]) == set(config.CLASSES)
+
+
+def learning_rows(right: int) -> list[dict]:
+    """One fold that was trained on 10 photos for each right answer, of 100 photos of two classes."""
+    names = [config.CLASSES[index % 2] for index in range(100)]
+    predictions = [[f"{index}.jpg", name if index < right else "Rear", 0.9, name] for index, name in enumerate(names)]
+    return [{"photos": 10 * right, "predictions": predictions}]
+
+
+def test_the_learning_curve_says_whether_more_photos_would_help(capsys):
+    crossval.print_learning_curve({1: learning_rows(30), 2: learning_rows(60), 3: learning_rows(80)})
+    printed = capsys.readouterr().out
+    assert "800            0.800        0.800        0.800" in printed
+    # 20 of 100 photos newly right: 20 points; the standard error is sqrt(0.2 * 0.8 / 99) = 4.0 points.
+    assert "From 600 to 800 photos: +20.0 ± 4.0 points of accuracy, so more photos would help" in printed
+    assert "Front (+20), FrontLeft (+20)" in printed
+
+    # One photo more right is noise.
+    crossval.print_learning_curve({1: learning_rows(30), 2: learning_rows(60), 3: learning_rows(61)})
+    assert (
+        "+1.0 ± 1.0 points of accuracy, so more photos of the same kind would change little" in capsys.readouterr().out
+    )

@@ -6,6 +6,7 @@ The server of the capture guide; the page itself is tested in test_guide.py.
 import http.client
 import itertools
 import shutil
+import socket
 import ssl
 import threading
 
@@ -61,8 +62,9 @@ def test_vans_at_dusk_are_much_darker_than_cars_by_day():
 
 def test_the_picture_of_the_readme_shows_every_class(classes, tmp_path):
     take_pictures.draw_viewpoints(tmp_path / "viewpoints.png")
+    # Two rows of up to four, or three: below the title, photos of 200 x 150 pixels with a line of text each.
     rows = 3 if "Left" in classes else 2
-    assert open_image(tmp_path / "viewpoints.png").size == (840, 180 * rows)
+    assert open_image(tmp_path / "viewpoints.png").size == (4 * 208 + 8, 40 + rows * (150 + 20 + 16))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,19 @@ def test_the_planted_faults_are_found(tmp_path):
     assert all(path in report.skipped[UNKNOWN_PARTS] for path in left_out)
 
 
+def test_a_walk_shows_one_car_from_all_sides_and_the_last_one_is_incomplete(tmp_path, call, monkeypatch):
+    built, build_car = [], make_demo_data.build_car
+    monkeypatch.setattr(make_demo_data, "build_car", lambda *values: built.append(build_car(*values)) or built[-1])
+    code, printed, _ = call(make_demo_data, "--output", tmp_path, "--walks", 2)
+    assert (code, "Drew walks around 2 cars" in printed) == (0, True)
+    views = len(make_demo_data.views())
+    whole, part = (sorted((tmp_path / f"car {car}").iterdir()) for car in (1, 2))
+    assert (len(whole), len(part)) == (views, views - 1)
+    shapes = [{panel.name: panel.corners.tolist() for panel in panels}["roof"] for panels in built]
+    assert shapes == [shapes[0]] * views + [shapes[-1]] * (views - 1)
+    assert shapes[0] != shapes[-1]
+
+
 def test_the_same_seed_draws_the_same_photo():
     first, again = (draw_image("RearLeft", np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))
@@ -172,11 +187,13 @@ def test_phones_get_the_page_by_https_with_a_certificate_for_the_address(tmp_pat
     monkeypatch.setattr(serve_demo, "own_address", lambda: "127.0.0.1")
     with serve_demo.make_server(tmp_path, 0, phone=True) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        certificate = ssl.get_server_certificate(("127.0.0.1", server.server_port))
+        idle = socket.create_connection(("127.0.0.1", server.server_port))  # says nothing, and must block nobody
+        certificate = ssl.get_server_certificate(("127.0.0.1", server.server_port), timeout=20)
         # Trusting just this certificate also checks that it is for this address.
         context = ssl.create_default_context(cadata=certificate)
         connection = http.client.HTTPSConnection("127.0.0.1", server.server_port, context=context)
         connection.request("GET", "/model.tflite")
         assert connection.getresponse().read() == b"a model"
         connection.close()
+        idle.close()
         server.shutdown()

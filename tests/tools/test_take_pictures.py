@@ -9,9 +9,10 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.images import open_image
 
 # A capture guide that is red while it takes the rear left view of the car in its camera, and blue when it is ready.
-GUIDE = """<!DOCTYPE html><body style="background: #fe0000">
+GUIDE = """<!DOCTYPE html><body>
 <button id="start">Start</button><p></p><dialog id="summary"></dialog>
-<script>
+<script src="start.js"></script>"""
+SCRIPT = """document.body.style.background = "#fe0000";
 document.getElementById("start").onclick = async () => {
   await navigator.mediaDevices.getUserMedia({ video: true });
   document.querySelector("p").textContent = "Hold still: taking rear left";
@@ -19,8 +20,7 @@ document.getElementById("start").onclick = async () => {
     document.body.style.background = "#0000fe";
     document.getElementById("summary").show();
   }, 1500);
-};
-</script>"""
+};"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,7 @@ def test_pictures_of_all_pages(tmp_path):
     (guide / "runtime").mkdir(parents=True)
     (guide / "model.tflite").write_bytes(b"")
     (guide / "index.html").write_text(GUIDE)
+    (guide / "start.js").write_text(SCRIPT)
     take_pictures.take_pictures(tmp_path / "demo", tmp_path / "docs")
     for name, (_, size) in take_pictures.PICTURES.items():
         picture = open_image(tmp_path / "docs" / name)

@@ -160,6 +160,7 @@ class Converted:
     agreement: Agreement
     golden: list[int]  # the images of its golden set
     tolerance: float  # how far a probability on another device may be from the expected one
+    milliseconds: float  # the median time of an answer on this machine
     problem: str | None  # why the model must not be handed over: "it ..."
     effect: str = ""  # what averaging with the mirror image gives, see Images.effect_of_mirror
 

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from viewpoint.data.provenance import packed_data
-from viewpoint.handoff.results import table
 from viewpoint.training.history import compare_runs, read_history
 
 NOT_RECORDED = "not recorded"
@@ -29,7 +28,8 @@ def changes_section(earlier: Path, folder: Path, models: Path) -> list[str]:
     if before["file"] == now["file"]:
         return [title, "None: `model.tflite` is the same file."]
     rows = [[name, before[name], value] for name, value in now.items() if before[name] != value]
-    parts = [title, table(["", "before", "now"], rows)]
+    lines = ["|  | before | now |", "| --- | --- | --- |", *("| " + " | ".join(row) + " |" for row in rows)]
+    parts = [title, "\n".join(lines)]
     if before["training"] == now["training"] != NOT_RECORDED:
         parts.append("The training is the same, and so are its data and its figures on the test photos.")
     elif found := compare_runs(models, before["training"], now["training"]):

@@ -9,39 +9,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 from PIL import Image
 
 import config
 from viewpoint.common.images import load_image, scale
-from viewpoint.data.provenance import ModelData
 from viewpoint.handoff.agreement import Converted, Images, choose_by_class
-from viewpoint.handoff.card import Origin, model_card
+from viewpoint.handoff.card import model_card
 from viewpoint.handoff.changes import changes_section
-from viewpoint.handoff.guide import write_guide
+from viewpoint.handoff.guide import SECURITY_POLICY, write_guide
+from viewpoint.handoff.metadata import Origin
 from viewpoint.inference.model import LABELS_NAME
+from viewpoint.reports.pages import render
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 EXAMPLE_SIZE = 160  # width and height of the model card's examples, in pixels
 
 
-def write_handoff(
-    path: Path,
-    models: Path,
-    handed: Sequence[Converted],
-    images: Images,
-    summary_path: Path,
-    data: ModelData | None = None,
-) -> None:
+def write_handoff(path: Path, models: Path, handed: Sequence[Converted], images: Images, origin: Origin) -> None:
     """Write the whole folder under the name `path`; it is to become models/handoff/, which may have an earlier one.
 
     `handed` are the models that passed: the first is the one to use, the others get golden sets of
-    their own, golden/PRECISION/. `summary_path` is data_preparation.py's summary.json, which may be
-    missing, as train.py's metrics.json in `models` may; `data` is what the model knows of its training.
+    their own, golden/PRECISION/. `models` has train.py's report/metrics.json, which may be missing.
     """
     converted, *others = handed
-    size, labels, threshold = images.pixels[0].shape[0], images.labels, data.threshold if data else None
+    size, labels = images.pixels[0].shape[0], images.labels
+    threshold = origin.data.threshold if origin.data else None
     path.mkdir()
     (path / "model.tflite").write_bytes(converted.model)
     (path / LABELS_NAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
@@ -53,8 +46,7 @@ def write_handoff(
     shutil.copyfile(HERE / "verify.py", path / "verify.py")
     write_guide(path / "web", converted.model, labels, threshold)
     changes = changes_section(models / "handoff", path, models)
-    origin = Origin(models / "report" / "metrics.json", summary_path, data)
-    card = model_card(converted, size, labels, examples, origin, changes)
+    card = model_card(handed, size, labels, examples, models / "report" / "metrics.json", origin, changes)
     (path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
@@ -71,10 +63,7 @@ def write_snippets(
     `threshold` is the best score below which an answer is not to be trusted, if one is known;
     `others` are the same model in other precisions, which README.md tells of.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    values = {
+    values: dict[str, object] = {
         "size": size,
         "labels": labels,
         "threshold": threshold,
@@ -84,17 +73,14 @@ def write_snippets(
         "mirror": converted.mirror,
         "file_size": converted.size,
         "tolerance": converted.tolerance,
-        "others": [
-            {"precision": other.precision, "io": other.io, "file_size": other.size} | {"tolerance": other.tolerance}
-            for other in others
-        ],
+        "others": others,
+        "policy": SECURITY_POLICY,
         "versions": {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "numpy", "pillow")},
     }
     for template in sorted(TEMPLATES.rglob("*.jinja")):
         path = folder / template.relative_to(TEMPLATES).with_suffix("")
         path.parent.mkdir(exist_ok=True)
-        text = environment.from_string(template.read_text(encoding="utf-8")).render(values)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(template, **values), encoding="utf-8")
 
 
 def write_golden(folder: Path, converted: Converted, images: Images) -> None:

@@ -15,6 +15,8 @@ import config
 
 SOURCE = Path(__file__).parent / "web"
 RUNTIME_NAME = "runtime"
+# The strictest Content-Security-Policy that the page works under.
+SECURITY_POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:"
 # What the service worker does not keep at once: itself, what only npm reads, and the builds of the
 # runtime, of which each browser loads one.
 NOT_KEPT = ("sw.js", "package.json", "package-lock.json", "add_runtime.mjs", f"{RUNTIME_NAME}/wasm")

@@ -8,6 +8,7 @@ TFLITE_METADATA in the model, and a zip archive appended to it with labels.txt a
 import importlib.util
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -30,6 +31,16 @@ FILE_IDENTIFIER = b"M001"
 # The oldest parser that knows all the fields below, which are those of the schema's first release.
 MIN_PARSER_VERSION = "1.0.0"
 MIRROR_TEXT = "The model answers with the mean of the photo and its mirror image."
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose model it is, and what it knows of its training, for its metadata and its card."""
+
+    author: str = NOT_STATED
+    license: str = NOT_STATED
+    data: ModelData | None = None
 
 
 def load_schema() -> ModuleType:
@@ -54,18 +65,19 @@ else:
     schema = load_schema()
 
 
-def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None, mirror: bool = False) -> bytes:
-    """The same model with its description, its input's normalization, its labels, and its training data inside.
+def add_metadata(model: bytes, labels: list[str], origin: Origin | None = None, mirror: bool = False) -> bytes:
+    """The same model with its description, its input's normalization, its labels, and its origin inside.
 
     `mirror` says that the model averages the probabilities of a photo and its mirror image.
     Its batch size becomes 1 instead of any: LiteRT's CompiledModel in browsers refuses a model that leaves it open.
     """
+    origin = origin or Origin()
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     for tensor in tables.subgraphs[0].tensors:
         tensor.shapeSignature = None  # `shape` has the 1
     size = int(tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].shape[1])
     buffer = tflite_schema.BufferT()
-    buffer.data = pack(describe(size, data.threshold if data else None, mirror))
+    buffer.data = pack(describe(size, origin, mirror))
     entry = tflite_schema.MetadataT()
     entry.name, entry.buffer = BUFFER_NAME, len(tables.buffers)
     tables.buffers.append(buffer)
@@ -75,17 +87,15 @@ def add_metadata(model: bytes, labels: list[str], data: ModelData | None = None,
     with zipfile.ZipFile(archive, "a") as packed:
         # Without a date, so that equal models are equal files.
         packed.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(labels) + "\n")
-        if data:
-            packed.writestr(zipfile.ZipInfo(PACKED_NAME), as_text(data, with_photos=False))
+        if origin.data:
+            packed.writestr(zipfile.ZipInfo(PACKED_NAME), as_text(origin.data, with_photos=False))
     return archive.getvalue()
 
 
-def describe(size: int, threshold: float | None, mirror: bool) -> "schema.ModelMetadataT":
-    """The metadata of a model that takes images of (size, size), with the texts of config.py.
-
-    `threshold` is the suggested one. It is only told, because a threshold that clients apply by
-    themselves would change their results.
-    """
+def describe(size: int, origin: Origin, mirror: bool) -> "schema.ModelMetadataT":
+    """The metadata of a model that takes images of (size, size), with the texts of config.py."""
+    # The suggested threshold is only told: clients that applied it by themselves would change their results.
+    threshold = origin.data.threshold if origin.data else None
     image = schema.TensorMetadataT(
         name="image",
         description="An upright RGB photo, resized as a whole; as float32, pixel / 127.5 - 1.",
@@ -125,8 +135,8 @@ def describe(size: int, threshold: float | None, mirror: bool) -> "schema.ModelM
         name=config.MODEL_NAME,
         description=f"{config.MODEL_DESCRIPTION} {MIRROR_TEXT}" if mirror else config.MODEL_DESCRIPTION,
         version=config.VERSION,
-        author=config.MODEL_AUTHOR,
-        license=config.MODEL_LICENSE,
+        author=origin.author,
+        license=origin.license,
         minParserVersion=MIN_PARSER_VERSION,
         subgraphMetadata=[schema.SubGraphMetadataT(inputTensorMetadata=[image], outputTensorMetadata=[probability])],
     )

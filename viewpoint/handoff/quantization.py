@@ -13,14 +13,11 @@ Needs TensorFlow.
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from viewpoint.common.cli import UserError
-from viewpoint.common.images import load_image, scale
 from viewpoint.common.tensorflow import import_tensorflow, without_harmless_lines
 
 import_tensorflow()
@@ -127,15 +124,6 @@ def custom_operators(model: bytes) -> list[str]:
     """The operators of a TFLite model that are not built in."""
     tables = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     return [code.customCode.decode() for code in tables.operatorCodes if code.customCode]
-
-
-def load_calibration(files: Sequence[str], size: int) -> np.ndarray:
-    """Photos as model inputs (n, size, size, 3) from which int8 measures its value ranges."""
-    pixels = np.stack([load_image(file, size) for file in tqdm(files, "Calibration photos", unit="photo")])
-    # Black and white must be the ends of the input's range whatever the photos: then the 8-bit
-    # input is the pixel itself.
-    pixels[0, 0, :2] = [[0], [255]]
-    return scale(pixels)
 
 
 # --- Equalization ------------------------------------------------------------------

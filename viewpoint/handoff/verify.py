@@ -5,12 +5,14 @@
     python verify.py other_model.tflite
 
 Runs the model on the photos in golden/ and compares its labels, inputs and probabilities with
-golden.json, of the precision that the file was made in; prints the median time of an answer.
+golden.json, of the precision that the file was made in; prints the median time of an answer, as a
+row for MODEL_CARD.md.
 Exits with 0 when all agree and with 1 otherwise.
 """
 
 import hashlib
 import json
+import platform
 import sys
 import time
 import zipfile
@@ -66,7 +68,8 @@ def main() -> int:
         if difference > golden["tolerance"]:
             problems.append(f"{photo['photo']}: a probability differs by {difference:.3f}")
     print(f"{model}: {len(golden['photos'])} photos, largest difference {largest:.6f} (allowed: {golden['tolerance']})")
-    print(f"Median time of an answer on this machine, one thread: {np.median(milliseconds):.1f} ms")
+    print("Median time of an answer, one thread; for the table under Speed in MODEL_CARD.md, with the device's name:")
+    print(f"| {platform.machine()} {platform.system()} | `{model.name}` | {np.median(milliseconds):.1f} |")
     print("\n".join(problems) or "All as expected.")
     return 1 if problems else 0
 

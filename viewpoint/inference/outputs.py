@@ -34,11 +34,12 @@ FAILURES_SHOWN = 5
 
 
 class Prediction(NamedTuple):
-    """A photo with its result: its name in the output, its file, and what the model says."""
+    """A photo with its result: its name in the output, its file, what the model says, and its label if it has one."""
 
     name: str
     file: Path
     result: Result
+    label: str | None = None
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Answer:
     def of_photo(cls, item: Input, result: Result, known: KnownPhotos | None = None) -> "Answer":
         """The answer for a photo; `known` are the photos that the model knows."""
         seen = known.split_of(item.file) if known and item.label is not None else ""
-        return cls(item, [result], [Prediction(item.name, item.file, result)], seen=seen)
+        return cls(item, [result], [Prediction(item.name, item.file, result, item.label)], seen=seen)
 
     @property
     def error(self) -> str | None:

@@ -1,12 +1,13 @@
 """What changed since the hand-over, in plain words, and the page of tools/drift.py."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import config
-from viewpoint.reports.pages import render
+from viewpoint.reports.pages import write_page
 from viewpoint.training.drift import FINE, Change, PhotoStatistics
 
 # How photos of a name are called in a sentence, by what is compared.
@@ -97,21 +98,26 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}" if share >= 0.0095 or not share else f"{100 * share:.1f}"
 
 
-def render_page(
-    changes: Sequence[Change], before: PhotoStatistics, now: PhotoStatistics, unusual: Sequence[Unusual], far: float
-) -> str:
-    """The page: what changed in words, every test, the shares, and the photos that are least like the earlier ones.
+def write_drift_page(
+    path: Path,
+    changes: Sequence[Change],
+    before: PhotoStatistics,
+    now: PhotoStatistics,
+    unusual: Sequence[Unusual],
+    far: float,
+) -> None:
+    """Write the page: what changed in words, every test, the shares, and the photos least like the earlier ones.
 
     `far` is the fraction of the new photos that are less like the earlier ones than 95 % of these are.
     """
-    tables = []
+    tables = {}
     later = now.counts()
     for what, counts in before.counts().items():
         names = [name for name in config.CLASSES if name in counts | later[what]] if what == "classes" else []
         names += sorted((counts | later[what]).keys() - set(names), key=lambda name: -share_of(name, counts))
-        rows = [(name, percent(share_of(name, counts)), percent(share_of(name, later[what]))) for name in names]
-        tables.append({"what": what, "rows": rows})
-    return render(
+        tables[what] = [(name, percent(share_of(name, counts)), percent(share_of(name, later[what]))) for name in names]
+    write_page(
+        path,
         "drift.html",
         sentences=describe(changes, before, now),
         changes=changes,

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
-from viewpoint.common.progress import progress
 from viewpoint.common.tables import write_csv
 from viewpoint.common.writing import write_atomically
 from viewpoint.inference.inputs import is_video
 from viewpoint.inference.outputs import Prediction
-from viewpoint.reports.pictures import contact_sheet, data_uri, thumbnail
+from viewpoint.reports.pictures import Tile, contact_sheet, data_uri, thumbnail
 
-NOT_THERE = "not there"
-ONLY_UNSURE = "only unsure"  # in each photo that may show it, the score is below the threshold
-ONLY_UNUSABLE = "only unusable"  # each photo that may show it is too dark, too bright or blurred
+ROWS_SHOWN = 5000  # vehicles in the table of the page
 
 
 @dataclass
@@ -35,11 +34,11 @@ class Vehicle:
     def why_missing(self, view: str) -> str:
         """Why a viewpoint is missing; "" when it is there."""
         if view not in self.best:
-            return NOT_THERE
+            return "not there"
         result = self.best[view].result
-        if result.quality:
-            return f"{ONLY_UNUSABLE}: {', '.join(result.quality)}"
-        return "" if result.is_good else ONLY_UNSURE
+        if result.quality:  # each photo that may show it is too dark, too bright or blurred
+            return f"only unusable: {', '.join(result.quality)}"
+        return "" if result.is_good else "only unsure"  # the scores are below the threshold
 
     def missing(self, views: Sequence[str]) -> dict[str, str]:
         """The viewpoints that are missing, each with the reason."""
@@ -67,26 +66,15 @@ class Vehicles:
         if view in self.views and (view not in vehicle.best or photo.result.rank > vehicle.best[view].result.rank):
             vehicle.best[view] = photo
 
-    def sorted(self) -> list[Vehicle]:
-        """The vehicles in the order of their folders."""
-        return [vehicle for _, vehicle in sorted(self.by_folder.items())]
-
 
 def csv_row(vehicle: Vehicle, views: Sequence[str]) -> dict[str, str | int]:
     """A vehicle as a row: folder, photos, failed, complete, covered, missing; for each view a photo and why not."""
     missing = vehicle.missing(views)
-    row: dict[str, str | int] = {
-        "folder": vehicle.folder,
-        "photos": vehicle.photos,
-        "failed": vehicle.failed,
-        "complete": "no" if missing else "yes",
-        "covered": len(views) - len(missing),
-        "missing": " ".join(missing),
-    }
+    row: dict[str, str | int] = {"folder": vehicle.folder, "photos": vehicle.photos, "failed": vehicle.failed}
+    row |= {"complete": "no" if missing else "yes", "covered": len(views) - len(missing), "missing": " ".join(missing)}
     for view in views:
         best = None if view in missing else vehicle.best[view]
-        row[view] = best.name if best else ""
-        row[f"{view}_score"] = f"{best.result.score:.4f}" if best else ""
+        row |= {view: best.name if best else "", f"{view}_score": f"{best.result.score:.4f}" if best else ""}
         row[f"{view}_missing"] = missing.get(view, "")
     return row
 
@@ -97,19 +85,15 @@ def json_entry(vehicle: Vehicle, views: Sequence[str]) -> dict[str, object]:
     entries = {}
     for view in views:
         best = vehicle.best.get(view)
-        entries[view] = {
-            "missing": missing.get(view),
-            "photo": best.name if best else None,
-            "score": round(best.result.score, 4) if best else None,
-            "quality": list(best.result.quality) if best else [],
-        }
+        about = {"photo": best.name, "score": round(best.result.score, 4)} if best else {"photo": None, "score": None}
+        entries[view] = {"missing": missing.get(view), **about, "quality": list(best.result.quality) if best else []}
     counts = {"folder": vehicle.folder, "photos": vehicle.photos, "failed": vehicle.failed}
     return {**counts, "complete": not missing, "views": entries}
 
 
 def write_vehicles(vehicles: Vehicles, output: Path, threshold: float) -> None:
     """Write PREDICTIONS_per_folder.csv, .json and .html beside the predictions, and print what they say."""
-    views, listed = vehicles.views, vehicles.sorted()
+    views, listed = vehicles.views, [vehicle for _, vehicle in sorted(vehicles.by_folder.items())]
     path = output.with_name(f"{output.stem}_per_folder.csv")
     rows = [csv_row(vehicle, views) for vehicle in listed]
     write_csv(path, list(rows[0]), (row.values() for row in rows))
@@ -119,43 +103,48 @@ def write_vehicles(vehicles: Vehicles, output: Path, threshold: float) -> None:
     complete = sum(row["complete"] == "yes" for row in rows)
     asked = f"all {len(views)} viewpoints" if len(views) > 1 else views[0]
     print(f"Vehicles (folders) that show {asked}: {complete} of {len(rows)}")
-    write_page(listed, views, threshold, path.with_suffix(".html"))
+    write_vehicles_page(listed, views, threshold, path.with_suffix(".html"))
     print(f"{path}, .json and .html list the best photos, and what is missing and why.")
 
 
-def write_page(listed: Sequence[Vehicle], views: Sequence[str], threshold: float, path: Path) -> None:
-    """Write the page for people: incomplete vehicles first, at most config.VEHICLES_SHOWN. Needs Jinja2."""
+def write_vehicles_page(listed: Sequence[Vehicle], views: Sequence[str], threshold: float, path: Path) -> None:
+    """Write the page for people: a table of at most ROWS_SHOWN vehicles, and photos of config.VEHICLES_SHOWN.
+
+    Incomplete ones come first. Needs Jinja2.
+    """
     try:
-        from viewpoint.reports.pages import render
+        from viewpoint.reports.pages import write_page
     except ImportError:
         print(f"{path} was not written; it needs Jinja2 (pip install jinja2)")
         return
-    by_need = sorted(listed, key=lambda vehicle: not vehicle.missing(views))[: config.VEHICLES_SHOWN]
+    rows = sorted(((one, one.missing(views)) for one in listed), key=lambda row: not row[1])
     cards = []
-    for vehicle in progress(by_need, "Page", unit="vehicle"):
+    for vehicle, missing in tqdm(rows[: config.VEHICLES_SHOWN], "Page", unit="vehicle"):
         tiles = []
         for view in views:
             photo, picture = vehicle.best.get(view), ""
             with contextlib.suppress(ImageError):  # deleted since it was predicted
                 picture = data_uri(thumbnail(photo.file, config.THUMBNAIL_SIZE)) if photo else ""
-            tiles.append({"view": view, "missing": vehicle.why_missing(view), "photo": photo, "picture": picture})
-        cards.append({"vehicle": vehicle, "tiles": tiles, "is_complete": not vehicle.missing(views)})
-    with write_atomically(path) as temporary:
-        page = render(
-            "folders.html",
-            cards=cards,
-            vehicles=counted(len(listed), "vehicle"),
-            complete=sum(not vehicle.missing(views) for vehicle in listed),
-            left_out=len(listed) - len(cards),
-            threshold=threshold,
-        )
-        temporary.write_text(page, encoding="utf-8")
+            name = photo.name.removeprefix(f"{vehicle.folder}/") if photo else ""
+            tiles.append({"view": view, "missing": missing.get(view), "photo": photo, "name": name, "picture": picture})
+        cards.append({"vehicle": vehicle, "tiles": tiles, "is_complete": not missing})
+    write_page(
+        path,
+        "folders.html",
+        cards=cards,
+        rows=rows[:ROWS_SHOWN],
+        views=len(views),
+        vehicles=counted(len(rows), "vehicle"),
+        complete=sum(not missing for _, missing in rows),
+        left_out=len(rows) - ROWS_SHOWN,
+        threshold=threshold,
+    )
 
 
 # --- The contact sheet --------------------------------------------------------------
 
-
 COLUMNS = 6  # of the contact sheet
+COLOURS = 128  # of one in PNG
 
 
 class LeastCertain:
@@ -163,10 +152,12 @@ class LeastCertain:
 
     def __init__(self) -> None:
         self.photos: list[Prediction] = []
+        self.count = 0  # of all
 
     def add(self, photo: Prediction) -> None:
         """Take a prediction; photos that failed are passed over."""
         if photo.result.error is None:
+            self.count += 1
             self.photos.append(photo)
         if len(self.photos) >= 2 * config.CONTACT_SHEET_IMAGES:
             self.photos = self.lowest()
@@ -177,17 +168,27 @@ class LeastCertain:
 
 
 def draw_predictions(photos: LeastCertain, path: Path) -> None:
-    """Draw a contact sheet of the least certain predictions, lowest score first.
+    """Draw a contact sheet of the least certain predictions, lowest score first, those that are wrong in red.
 
     The suffix of `path` decides the picture's format. Raises UserError when none of the photos exists any more.
     """
     tiles = []
-    for photo in progress(photos.lowest(), "Contact sheet"):
+    for photo in tqdm(photos.lowest(), "Contact sheet", unit="photo"):
         lines = [f"{photo.result.prediction} {photo.result.score:.2f}", photo.name]
+        is_wrong = photo.label is not None and photo.result.prediction not in (photo.label, config.UNKNOWN)
+        if photo.label is not None:
+            lines.insert(1, f"{'wrong, ' if is_wrong else ''}true: {photo.label}")
         with contextlib.suppress(ImageError):  # deleted since it was predicted
-            tiles.append((thumbnail(photo.file, config.THUMBNAIL_SIZE), lines))
+            tiles.append(Tile(thumbnail(photo.file, config.THUMBNAIL_SIZE), lines, is_wrong))
     if not tiles:
         raise UserError(f"{path} was not drawn: the predicted photos no longer exist")
+    wrong = sum(tile.is_marked for tile in tiles)
+    title = f"The least certain {len(tiles)} of {counted(photos.count, 'prediction')}, the lowest score first"
+    sheet = contact_sheet(tiles, COLUMNS, title + (f"; {wrong} of them wrong, in red" if wrong else ""))
     with write_atomically(path) as temporary:
-        contact_sheet(tiles, COLUMNS).save(temporary)
+        if path.suffix.lower() == ".png":
+            # Photos in PNG are large; with fewer colours they take a third.
+            sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(temporary, optimize=True)
+        else:
+            sheet.save(temporary, quality=60)
     print(f"{path} shows {counted(len(tiles), 'prediction')}, the least certain first.")

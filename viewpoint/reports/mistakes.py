@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -68,28 +69,44 @@ class Judged:
     verdict: str = ""
 
 
-def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source) -> dict[int, Judged]:
+@dataclass(frozen=True)
+class Tested:
+    """The test split, the model's probabilities (n, classes) of its photos, and where its labels came from."""
+
+    test: pd.DataFrame
+    probabilities: np.ndarray
+    source: Source
+
+    @cached_property
+    def predicted(self) -> list[str]:
+        """The class that the model gives each photo."""
+        return predicted_classes(self.probabilities)
+
+    @cached_property
+    def wrong(self) -> list[int]:
+        """The rows that the model gets wrong."""
+        return np.flatnonzero(~is_right(self.test["label"], self.probabilities)).tolist()
+
+
+def judge_mistakes(tested: Tested) -> dict[int, Judged]:
     """What speaks against the label of each test photo that the model gets wrong, by its row."""
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities)).tolist()
-    paths = {row: test["image_path"].iloc[row] for row in wrong}
+    source, mistakes = tested.source, tested.test.iloc[tested.wrong]
+    labels = dict(zip(mistakes["image_path"], mistakes["label"], strict=True))
     parts: dict[str, tuple[Part, ...]] = {}
     others: dict[str, dict[str, float]] = {}
     counterparts: dict[str, list[str]] = {}
     marked: dict[str, str] = {}
     if source.dataset and source.data:
-        wanted = set(paths.values())
-        parts = read_parts(source.dataset / PARTS_NAME, wanted)
-        contents = dict(zip(paths.values(), hash_photos(source.data / path for path in paths.values()), strict=True))
+        parts = read_parts(source.dataset / PARTS_NAME, set(labels))
+        contents = dict(zip(labels, hash_photos(source.data / path for path in labels), strict=True))
         others = read_out_of_fold(source.dataset / OUT_OF_FOLD_NAME, contents)
         counterparts = counterparts_of(read_conflicts(source.dataset))
         with contextlib.suppress(UserError):  # damaged since data_preparation.py read it
             marked = read_corrections(source.dataset / CORRECTIONS_NAME)
-    labels = dict(zip(test["image_path"], test["label"], strict=True))
-    contradictions = judge_labels({path: labels[path] for path in paths.values()}, others)
-    predicted = predicted_classes(probabilities)
+    contradictions = judge_labels(labels, others)
     judged = {}
-    for row, path in paths.items():
-        drawn, votes, label = parts.get(path, ()), votes_of_row(test.iloc[row]), labels[path]
+    for row, path in zip(tested.wrong, mistakes["image_path"], strict=True):
+        label, drawn, votes = labels[path], parts.get(path, ()), votes_of_row(tested.test.iloc[row])
         if not votes:
             judged[row] = Judged(drawn)
         elif marked.get(path) == label:
@@ -99,8 +116,8 @@ def judge_mistakes(test: pd.DataFrame, probabilities: np.ndarray, source: Source
             conflict = f"nearly the same photo as {same[0]}, which has another label" if same else ""
             reasons = reasons_against(label, votes, drawn, conflict, contradictions.get(path, (0.0, ""))[1])
             is_ambiguous = clearness(label, *votes) == "ambiguous"
-            agrees = others.get(path, {}).get(predicted[row], 0) >= CERTAIN and probabilities[row].max() >= CERTAIN
-            looks_wrong = {"conflict", "mirrored"} & reasons.keys() or (agrees and not is_ambiguous)
+            scores = others.get(path, {}).get(tested.predicted[row], 0), tested.probabilities[row].max()
+            looks_wrong = {"conflict", "mirrored"} & reasons.keys() or (min(scores) >= CERTAIN and not is_ambiguous)
             verdict = "label looks wrong" if looks_wrong else "ambiguous view" if is_ambiguous else "model's error"
             judged[row] = Judged(drawn, votes, tuple(reasons.values()), verdict)
     return judged
@@ -121,70 +138,60 @@ def read_conflicts(dataset: Path) -> list[tuple[str, str]]:
 
 
 def list_changes(
-    test: pd.DataFrame,
-    probabilities: np.ndarray,
-    previous: Previous | None,
-    judged: dict[int, Judged],
-    source: Source,
-    folder: Path,
+    tested: Tested, previous: Previous | None, judged: dict[int, Judged], folder: Path
 ) -> dict[str, list[dict]]:
     """The photos on which the model and the previous one differ, by title, for the page."""
     if previous is None or previous.comparison is None:
         return {}
     found = {"Newly wrong": previous.comparison.newly_wrong, "Newly right": previous.comparison.newly_right}
     return {
-        title: show_photos(
-            test, probabilities, np.array([previous.rows[index] for index in positions]), judged, source, folder
-        )
+        title: show_photos(tested, [previous.rows[index] for index in positions], judged, folder)
         for title, positions in found.items()
         if positions
     }
 
 
-def show_photos(
-    test: pd.DataFrame,
-    probabilities: np.ndarray,
-    rows: np.ndarray,
-    judged: dict[int, Judged],
-    source: Source,
-    folder: Path,
-) -> list[dict]:
-    """The config.MISTAKES_SHOWN most confident predictions among these rows of the test split, for the page."""
-    order = rows[np.argsort(-probabilities[rows].max(axis=1), kind="stable")][: config.MISTAKES_SHOWN].tolist()
-    predicted = predicted_classes(probabilities)
+def cell_of(label: str, predicted: str) -> str:
+    """The id of a cell of the confusion matrix, as the links of draw_confusion_matrix() have it."""
+    return f"cell-{config.CLASSES.index(label)}-{config.CLASSES.index(predicted)}"
+
+
+def list_cells(tested: Tested, shown: Sequence[dict]) -> dict[str, dict]:
+    """The cells of the confusion matrix that have mistakes, by id: their names, and the photos that are not shown."""
+    pictured = {photo["path"] for photo in shown}
+    cells: dict[str, dict] = {}
+    for row in tested.wrong:
+        label, path = (tested.test[column].iloc[row] for column in ("label", "image_path"))
+        predicted = tested.predicted[row]
+        title = f"{label} predicted as {predicted}"
+        cell = cells.setdefault(cell_of(label, predicted), {"title": title, "count": 0, "others": []})
+        cell["count"] += 1
+        cell["others"] += [path] if path not in pictured else []
+    return cells
+
+
+def show_photos(tested: Tested, rows: Sequence[int], judged: dict[int, Judged], folder: Path) -> list[dict]:
+    """The config.MISTAKES_SHOWN most confident predictions among these rows, for the page in `folder`."""
+    test, probabilities, source = tested.test, tested.probabilities, tested.source
+    order = sorted(rows, key=lambda row: -probabilities[row].max())[: config.MISTAKES_SHOWN]
     heats: np.ndarray | list[np.ndarray] = []
     if source.heat and order:
         with contextlib.suppress(ImageError):  # a photo vanished after it was predicted
-            heats = source.heat(order, [config.CLASSES.index(predicted[row]) for row in order])
-    review = relative_path(source.dataset / REVIEW_NAME, folder) if source.dataset else None
+            heats = source.heat(order, [config.CLASSES.index(tested.predicted[row]) for row in order])
+    review = quote(relative_path(source.dataset / REVIEW_NAME, folder)) if source.dataset else None
     photos = []
     for number, row in enumerate(order):
-        label, path, about = test["label"].iloc[row], test["image_path"].iloc[row], judged.get(row, Judged())
-        picture = heat = None
-        size, parts = (1, 1), []
-        try:
-            image = thumbnail(test["file"].iloc[row], config.THUMBNAIL_SIZE)
-            size, picture = image.size, data_uri(image)
-            parts = drawn_parts(about.parts, CANVAS / max(upright_size(test["file"].iloc[row])))
-            if len(heats):
-                heat = data_uri(overlay(image, heats[number]))
-        except ImageError:  # the file vanished after it was decoded
-            pass
-        photos.append(
-            {
-                "path": path,
-                "picture": picture,
-                "heat": heat,
-                "size": [CANVAS * side / max(size) for side in size],
-                "parts": parts,
-                "votes": about.votes,
-                "reasons": about.reasons,
-                "verdict": about.verdict,
-                "review": f"{quote(review)}#photo={quote(path, safe='')}" if review else None,
-                "label": label,
-                "label_score": float(probabilities[row, config.CLASSES.index(label)]),
-                "predicted": predicted[row],
-                "score": float(probabilities[row].max()),
-            }
-        )
+        label, path, file = (test[column].iloc[row] for column in ("label", "image_path", "file"))
+        about = judged.get(row, Judged())
+        shown: dict[str, object] = {"picture": None, "heat": None, "size": (CANVAS, CANVAS), "parts": []}
+        with contextlib.suppress(ImageError):  # the file vanished after it was decoded
+            image = thumbnail(file, config.THUMBNAIL_SIZE)
+            shown["size"] = [CANVAS * side / max(image.size) for side in image.size]
+            shown["parts"] = drawn_parts(about.parts, CANVAS / max(upright_size(file)))
+            shown["picture"] = data_uri(image)
+            shown["heat"] = data_uri(overlay(image, heats[number])) if len(heats) else None
+        shown |= {"path": path, "review": f"{review}#photo={quote(path, safe='')}" if review else None}
+        shown |= {"label": label, "label_score": float(probabilities[row, config.CLASSES.index(label)])}
+        shown |= {"predicted": tested.predicted[row], "score": float(probabilities[row].max())}
+        photos.append(shown | {"cell": cell_of(label, tested.predicted[row]), "about": about})
     return photos

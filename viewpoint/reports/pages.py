@@ -5,6 +5,7 @@ from pathlib import Path
 import jinja2
 
 from viewpoint.common.cli import writable
+from viewpoint.common.writing import write_atomically
 
 
 def render(template: str | Path, **values: object) -> str:
@@ -20,3 +21,10 @@ def render(template: str | Path, **values: object) -> str:
         keep_trailing_newline=not is_page,
     )
     return writable(environment.get_template(path.name).render(**values))
+
+
+def write_page(path: Path, template: str, **values: object) -> None:
+    """Fill in the template of a page and write it, as a whole or not at all. Raises UserError when it cannot be."""
+    content = render(template, **values)
+    with write_atomically(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")

@@ -4,17 +4,19 @@ import base64
 import contextlib
 import importlib.util
 import io
+import math
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 from viewpoint.common.images import open_image
 
-LINE_HEIGHT, MARGIN = 20, 8
+LINE_HEIGHT, TITLE_HEIGHT, MARGIN = 20, 40, 8
 MIN_COLUMN = 160  # pixels; a class and its score must fit below a narrow photo
-INK, PAPER = "#1a1a1a", "#ffffff"
+INK, PAPER, MARK = "#1a1a1a", "#ffffff", "#c00000"
 
 
 def thumbnail(path: Path | str, size: int) -> Image.Image:
@@ -34,32 +36,37 @@ def data_uri(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def contact_sheet(tiles: Sequence[tuple[Image.Image, Sequence[str]]], columns: int) -> Image.Image:
-    """One picture of all tiles, each a picture with lines of text below it, row by row.
+class Tile(NamedTuple):
+    """A picture of a contact sheet with lines of text below it; a marked one has a red frame and text."""
 
-    Every column is as wide as the widest picture, and at least MIN_COLUMN. Longer lines are cut at
-    their beginning because the end of a path says more.
+    picture: Image.Image
+    lines: Sequence[str]
+    is_marked: bool = False
+
+
+def contact_sheet(tiles: Sequence[Tile], columns: int, title: str) -> Image.Image:
+    """One picture of all tiles, row by row, below a title.
+
+    Lines that are longer than a column is wide are cut at their beginning because the end of a path says more.
     """
-    font = load_font(14)
-    width = max(MIN_COLUMN, *(picture.width for picture, _ in tiles)) + MARGIN
-    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    heights = [
-        max(picture.height for picture, _ in row) + max(len(lines) for _, lines in row) * LINE_HEIGHT + 2 * MARGIN
-        for row in rows
-    ]
-    sheet = Image.new("RGB", (min(columns, len(tiles)) * width + MARGIN, sum(heights) + MARGIN), PAPER)
+    font, title_font = load_font(14), load_font(18)
+    width = max(MIN_COLUMN, *(tile.picture.width for tile in tiles)) + MARGIN
+    top = max(tile.picture.height for tile in tiles)
+    height = top + max(len(tile.lines) for tile in tiles) * LINE_HEIGHT + 2 * MARGIN
+    sheet_width = max(min(columns, len(tiles)) * width, round(title_font.getlength(title)) + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (sheet_width, TITLE_HEIGHT + math.ceil(len(tiles) / columns) * height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    top = MARGIN
-    for row, height in zip(rows, heights, strict=True):
-        base = top + max(picture.height for picture, _ in row)
-        for column, (picture, lines) in enumerate(row):
-            left = MARGIN + column * width
-            sheet.paste(picture, (left, base - picture.height))
-            for number, line in enumerate(lines):
-                draw.text(
-                    (left, base + 4 + number * LINE_HEIGHT), shortened(line, width - MARGIN, font), fill=INK, font=font
-                )
-        top += height
+    draw.text((MARGIN, MARGIN), title, fill=INK, font=title_font)
+    for number, (picture, lines, is_marked) in enumerate(tiles):
+        row, column = divmod(number, columns)
+        left, base, colour = MARGIN + column * width, TITLE_HEIGHT + row * height + top, MARK if is_marked else INK
+        sheet.paste(picture, (left, base - picture.height))
+        if is_marked:
+            frame = (left, base - picture.height, left + picture.width - 1, base - 1)
+            draw.rectangle(frame, outline=MARK, width=5)
+        for line_number, line in enumerate(lines):
+            place = (left, base + 4 + line_number * LINE_HEIGHT)
+            draw.text(place, shortened(line, width - MARGIN, font), fill=colour, font=font)
     return sheet
 
 

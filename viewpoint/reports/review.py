@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 import config
 from viewpoint.annotations.photo import Part, Photo
@@ -21,14 +22,12 @@ from viewpoint.annotations.shapes import ellipse_points
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
-from viewpoint.common.progress import progress
-from viewpoint.common.writing import write_atomically
 from viewpoint.data.corrections import WRONG
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
 from viewpoint.data.labeling import VOTES, votes_of_names
 from viewpoint.inference.predictor import Predictor
-from viewpoint.reports.pages import render
+from viewpoint.reports.pages import write_page
 from viewpoint.reports.pictures import data_uri, thumbnail
 
 # Outlines are drawn in a coordinate system in which the longer side of a photo has this length, so
@@ -57,7 +56,7 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
             f"{model} has the classes {', '.join(predictor.labels)}, not those of config.py; train it again"
         )
     names = list(df["image_path"])
-    results = progress(predictor.batch(data / name for name in names), "Predicting", len(names))
+    results = tqdm(predictor.batch(data / name for name in names), "Predicting", len(names), unit="photo")
     return {name: result.probabilities for name, result in zip(names, results, strict=True) if result.error is None}
 
 
@@ -95,7 +94,8 @@ def write_review(
     Conflicts come first, side by side. Returns how many labels without a correction are doubtful.
     """
     labels = dict(zip(df["image_path"], df["label"], strict=True))
-    conflicts = unsettled(judged.conflicts, labels, corrections)
+    # The pairs whose photos are still there and have not both been marked.
+    conflicts = [pair for pair in judged.conflicts if {*pair} <= labels.keys() and not {*pair} <= corrections.keys()]
     groups = group_pairs(conflicts)
     # A model that learned both labels of a pair cannot say which of them is wrong.
     others = df[~df["image_path"].isin({*judged.out_of_fold, *groups})]
@@ -111,7 +111,7 @@ def write_review(
         return card and card | {"split": judged.splits.get(row.image_path, ""), "group": group}
 
     made = map_in_order(card_of, order, cpu_count())
-    cards = [card for card in progress(made, "Review page", len(order)) if card]
+    cards = [card for card in tqdm(made, "Review page", len(order), unit="photo") if card]
     content = {
         "data_set": data_set_id(path.parent),
         "folder": str(path.parent),
@@ -122,31 +122,13 @@ def write_review(
         "classes": config.CLASSES,
         "wrong": WRONG,
         "corrections": corrections,
-        "others": labels_not_shown(labels, corrections, cards),
+        # To say what corrections change, also of photos that are not on the page.
+        "others": {name: labels[name] for name in corrections if name in labels},
         "reasons": list(REASONS.items()),
         "kinds": [heading for heading, _ in KINDS],
     }
-    write_page(path, content)
+    write_page(path, "review.html", content=content)
     return sum(bool(found) and name not in corrections for name, (_, found) in zip(labels, suspicions, strict=True))
-
-
-def write_page(path: Path, content: dict) -> None:
-    """Write the page with this content, as a whole or not at all."""
-    with write_atomically(path) as temporary:
-        temporary.write_text(render("review.html", content=content), encoding="utf-8")
-
-
-def unsettled(
-    conflicts: Iterable[tuple[str, str]], labels: dict[str, str], corrections: dict[str, str]
-) -> list[tuple[str, str]]:
-    """The pairs whose photos are still there and have not both been marked."""
-    return [pair for pair in conflicts if set(pair) <= labels.keys() and not set(pair) <= corrections.keys()]
-
-
-def labels_not_shown(labels: dict[str, str], corrections: dict[str, str], cards: list[dict]) -> dict[str, str]:
-    """The labels of photos that were corrected and are not on the page, to say what the corrections change."""
-    shown = {card["path"] for card in cards}
-    return {name: labels[name] for name in corrections if name in labels and name not in shown}
 
 
 def make_card(
@@ -232,8 +214,9 @@ def drawn_parts(parts: Iterable[Part], scale: float) -> list[dict[str, str]]:
     `votes` says what the part votes for ("front left"), or "damage", "nothing", "unknown";
     `points` are in SVG's form, in whole numbers of pixels times `scale`.
     """
-    drawn = []
+    drawn: list[tuple[float, dict[str, str]]] = []
     for part in parts:
+        about = {"name": ", ".join(part.names), "votes": votes_of_names(part.names)}
         for outline in part.outlines:
             points = np.array(outline) * scale
             if len(points) == 1:
@@ -241,6 +224,5 @@ def drawn_parts(parts: Iterable[Part], scale: float) -> list[dict[str, str]]:
                 points = np.array(ellipse_points(x, y, POINT_RADIUS, POINT_RADIUS))
             rounded = np.rint(np.clip(points, -9999, 9999)).astype(int)
             text = " ".join(dict.fromkeys(f"{x},{y}" for x, y in rounded))
-            area = float(np.ptp(rounded, axis=0).prod())
-            drawn.append((area, {"name": ", ".join(part.names), "votes": votes_of_names(part.names), "points": text}))
+            drawn.append((float(np.ptp(rounded, axis=0).prod()), about | {"points": text}))
     return [part for _, part in sorted(drawn, key=lambda item: -item[0])]

@@ -1,10 +1,11 @@
 """The report of train.py on the test split: metrics.json, charts, and one page with all of it."""
 
 import dataclasses
+import datetime
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -28,24 +29,28 @@ from viewpoint.common.writing import remove, write_atomically
 from viewpoint.data.dataset import SUMMARY_NAME, read_summary
 from viewpoint.inference.model import PREDICTION_COLUMNS
 from viewpoint.reports import charts
-from viewpoint.reports.mistakes import VERDICTS, Source, judge_mistakes, list_changes, show_photos
-from viewpoint.reports.pages import render
+from viewpoint.reports.mistakes import (
+    VERDICTS,
+    Source,
+    Tested,
+    judge_mistakes,
+    list_cells,
+    list_changes,
+    show_photos,
+)
+from viewpoint.reports.pages import write_page
 from viewpoint.reports.summary import describe_effect, describe_suggestion
 from viewpoint.training import figures
 from viewpoint.training.history import Previous
 
 # Below this number of test photos there is no reliability diagram, because it would show chance.
 PHOTOS_FOR_PLOTS = 200
+NAMES_SHOWN = 30  # photos of a cell of the confusion matrix that have no picture on the page
 # What the template of the page uses besides the figures of a training.
-HELPERS = {
-    "meanings": VERDICTS,
-    "counted": counted,
-    "describe_suggestion": describe_suggestion,
-    "describe_effect": describe_effect,
-    "with_interval": figures.with_interval,
-    "folders_shown": config.FOLDERS_SHOWN,
-    "photos_for_plots": PHOTOS_FOR_PLOTS,
-}
+FUNCTIONS = (counted, describe_suggestion, describe_effect, figures.with_interval)
+HELPERS: dict[str, object] = {function.__name__: function for function in FUNCTIONS}
+HELPERS |= {"meanings": VERDICTS, "folders_shown": config.FOLDERS_SHOWN}
+HELPERS |= {"photos_for_plots": PHOTOS_FOR_PLOTS, "names_shown": NAMES_SHOWN}
 
 
 def compute_metrics(true: list[str], predicted: list[str]) -> dict:
@@ -139,98 +144,70 @@ def write_report(
     scores = [f"{score:.4f}" for score in probabilities.max(axis=1)]
     rows = zip(test["image_path"], predicted_classes(probabilities), scores, test["label"], strict=True)
     write_csv(folder / "test_predictions.csv", [*PREDICTION_COLUMNS, "label"], rows)
-    charts_of_page = draw_figures(splits, probabilities, history, settings, metrics, folder)
-    values: dict[str, object] = {"metrics": metrics, "settings": settings, "figures": charts_of_page}
+    values: dict[str, object] = {"metrics": metrics, "settings": settings}
+    values["charts"] = draw_charts(splits, probabilities, history, settings, metrics, folder)
     values["kept"] = next(log for log in history if log["kept"])
     values["seconds"] = sum(log.get("mean_seconds", 0) for log in history)
-    values |= describe_test(splits, probabilities, settings, metrics)
-    values |= describe_mistakes(test, probabilities, background, folder)
-    with write_atomically(folder / "index.html") as path:
-        path.write_text(render("training.html", **HELPERS, **values), encoding="utf-8")
+    values["earlier"] = EARLIER_NAME if (folder / EARLIER_NAME).is_file() else None
+    values |= describe_test(splits, metrics)
+    values["thresholds"] = threshold_rows(probabilities, is_right(test["label"], probabilities), settings)
+    values |= describe_mistakes(Tested(test, probabilities, background.source), previous, folder)
+    write_page(folder / PAGE_NAME, "training.html", **HELPERS, **values)
     return metrics | {"text": text}
 
 
-def describe_test(
-    splits: dict[str, pd.DataFrame], probabilities: np.ndarray, settings: dict, metrics: dict
-) -> dict[str, object]:
+def describe_test(splits: dict[str, pd.DataFrame], metrics: dict) -> dict[str, object]:
     """What the page says of the test split as a whole, as values of its template."""
-    return {
-        "sizes": {name: len(split) for name, split in splits.items()},
-        "folders": count_folders(splits),
-        "confused": most_frequent_mistake(metrics),
-        "classes": worst_classes(metrics["per_class"]),
-        "thresholds": threshold_rows(probabilities, is_right(splits["test"]["label"], probabilities), settings),
-    }
-
-
-def describe_mistakes(
-    test: pd.DataFrame, probabilities: np.ndarray, background: Background, folder: Path
-) -> dict[str, object]:
-    """What the page says of single photos and their labels, as values of its template."""
-    source, previous = background.source, background.previous
-    wrong = np.flatnonzero(~is_right(test["label"], probabilities))
-    judged = judge_mistakes(test, probabilities, source)
-    return {
-        "verdicts": Counter(judged[row].verdict for row in wrong if judged[row].verdict),
-        "source": source,
-        "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
-        "mistakes": show_photos(test, probabilities, wrong, judged, source, folder),
-        "wrong": len(wrong),
-        "previous": previous.describe() if previous else None,
-        "changes": list_changes(test, probabilities, previous, judged, source, folder),
-    }
-
-
-# --- What a team lead asks ---------------------------------------------------------
-
-
-def count_folders(splits: dict[str, pd.DataFrame]) -> tuple[int, int]:
-    """How many folders the test photos are in, and how many of these photos share theirs with training photos."""
     test, train = (
         [str(PurePosixPath(path).parent) for path in splits[name]["image_path"]] for name in ("test", "train")
     )
-    return len(set(test)), sum(folder in set(train) for folder in test)
-
-
-def most_frequent_mistake(metrics: dict) -> tuple[str, str, int]:
-    """The true class and the prediction that were confused most often, and how often."""
     matrix = np.array(metrics["confusion_matrix"])
     np.fill_diagonal(matrix, 0)
-    true, guess = (config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape))
-    return true, guess, int(matrix.max())
+    measured = {name: row for name, row in metrics["per_class"].items() if row["support"]}
+    worst = sorted(measured, key=lambda name: (measured[name]["recall"], -measured[name]["support"]))
+    return {
+        "sizes": {name: len(split) for name, split in splits.items()},
+        "folders": len(set(test)),
+        "shared": sum(folder in set(train) for folder in test),  # test photos in a folder with training photos
+        "confused": [config.CLASSES[index] for index in np.unravel_index(matrix.argmax(), matrix.shape)],
+        "most_confused": int(matrix.max()),
+        "classes": {name: metrics["per_class"][name] for name in dict.fromkeys([*worst, *config.CLASSES])},
+    }
 
 
-def worst_classes(per_class: dict[str, dict]) -> dict[str, dict]:
-    """The classes by recall, the worst first, those without test photos last."""
+def describe_mistakes(tested: Tested, previous: Previous | None, folder: Path) -> dict[str, object]:
+    """What the page says of single photos and their labels, as values of its template."""
+    source, judged = tested.source, judge_mistakes(tested)
+    shown = show_photos(tested, tested.wrong, judged, folder)
+    return {
+        "verdicts": Counter(one.verdict for one in judged.values() if one.verdict),
+        "source": source,
+        "corrections": read_summary(source.dataset / SUMMARY_NAME).get("corrections") if source.dataset else None,
+        "mistakes": shown,
+        "cells": list_cells(tested, shown),
+        "wrong": len(tested.wrong),
+        "previous": previous.describe() if previous else None,
+        "changes": list_changes(tested, previous, judged, folder),
+    }
 
-    def key(item: tuple[str, dict]) -> tuple:
-        recall, support = item[1]["recall"], item[1]["support"]
-        return recall is None, recall, -support
 
-    return dict(sorted(per_class.items(), key=key))
-
-
-def threshold_rows(scores: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
+def threshold_rows(probabilities: np.ndarray, right: np.ndarray, settings: dict) -> list[dict]:
     """What some thresholds, and the suggested one, do to the test split: metrics.threshold_effect of each."""
-    thresholds = {0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95}
     suggested = (settings["suggestion"] or {}).get("threshold")
-    if suggested is not None:
-        thresholds.add(suggested)
-    best = scores.max(axis=1)
-    rows = [threshold_effect(best, right, threshold) for threshold in sorted(thresholds)]
-    return [
-        row
-        | {"suggested": row["threshold"] == suggested}
-        | {"accuracy": row["right"] / row["answered"] if row["answered"] else None}
-        | {"interval": wilson_interval(int(row["right"]), int(row["answered"]))}
-        for row in rows
-    ]
+    rows = []
+    for threshold in sorted({0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, suggested or 0.0}):
+        row: dict[str, object] = {"suggested": threshold == suggested}
+        effect = threshold_effect(probabilities.max(axis=1), right, threshold)
+        row["accuracy"] = effect["right"] / effect["answered"] if effect["answered"] else None
+        row["interval"] = wilson_interval(int(effect["right"]), int(effect["answered"]))
+        rows.append(row | effect)
+    return rows
 
 
-# --- Figures -----------------------------------------------------------------------
+# --- Charts ------------------------------------------------------------------------
 
 
-def draw_figures(
+def draw_charts(
     splits: dict[str, pd.DataFrame],
     probabilities: np.ndarray,
     history: list[dict],
@@ -238,30 +215,51 @@ def draw_figures(
     metrics: dict,
     folder: Path,
 ) -> dict[str, str]:
-    """Draw every chart of the report to a PNG file in `folder`: {title: data URI} in the page's order."""
+    """Draw every chart of the report to a PNG file in `folder`: {title: the same as SVG} in the page's order."""
     right = is_right(splits["test"]["label"], probabilities)
-    scores = scores_by_stage(probabilities, settings["temperature"])
     coverage = coverage_by_threshold(probabilities.max(axis=1), right)
     threshold = (settings["suggestion"] or {}).get("threshold")
-    drawings: dict[str, tuple[str, Callable[[Path], None]]] = {
-        "confusion_matrix": ("Confusion matrix", lambda path: charts.draw_confusion_matrix(metrics, path)),
-        "learning_curves": ("Learning curves", lambda path: charts.draw_learning_curves(history, path)),
-        "answered": ("Fewer answers, more of them right", lambda path: charts.draw_coverage(coverage, threshold, path)),
-        "class_distribution": ("Photos per class", lambda path: charts.draw_class_distribution(splits, path)),
+    drawings: dict[str, tuple[str, Callable[[Path], str]]] = {
+        "confusion_matrix": ("Confusion matrix", partial(charts.draw_confusion_matrix, metrics)),
+        "learning_curves": ("Learning curves", partial(charts.draw_learning_curves, history)),
+        "answered": ("Fewer answers, more of them right", partial(charts.draw_coverage, coverage, threshold)),
+        "class_distribution": ("Photos per class", partial(charts.draw_class_distribution, splits)),
     }
+    if "robustness" in metrics:
+        drawings["robustness"] = ("Changed photos", partial(charts.draw_robustness, metrics["robustness"]))
     if len(right) >= PHOTOS_FOR_PLOTS:
-        drawings["reliability"] = (
-            "Can the scores be trusted?",
-            lambda path: charts.draw_reliability(scores, right, path),
-        )
+        scores = scores_by_stage(probabilities, settings["temperature"])
+        drawings["reliability"] = ("Can the scores be trusted?", partial(charts.draw_reliability, scores, right))
     else:
         remove(folder / "reliability.png")  # of an earlier training with more photos
-    if "robustness" in metrics:
-        drawings["robustness"] = ("Changed photos", lambda path: charts.draw_robustness(metrics["robustness"], path))
-    figures = {}
+    drawn = {}
     for name, (title, draw) in drawings.items():
-        path = folder / f"{name}.png"
-        with write_atomically(path) as temporary:
-            draw(temporary)
-        figures[title] = "data:image/png;base64," + b64encode(path.read_bytes()).decode()
-    return figures
+        with write_atomically(folder / f"{name}.png") as path:
+            drawn[title] = draw(path)
+    return drawn
+
+
+# --- While it trains ---------------------------------------------------------------
+
+PAGE_NAME, EARLIER_NAME = "index.html", "previous.html"
+IN_PROGRESS = 'id="in-progress"'  # tells the page of write_progress() from a finished report
+
+
+def write_progress(epochs: list[dict], count: int, folder: Path) -> None:
+    """Write the page of a training after an epoch: how far it is, and its curves so far.
+
+    `epochs` are those of all phases, `count` is the number of epochs of the last one's phase. The report
+    of an earlier training becomes previous.html. Raises UserError when the page cannot be written.
+    """
+    page, earlier = folder / PAGE_NAME, folder / EARLIER_NAME
+    if page.is_file() and IN_PROGRESS not in page.read_text(encoding="utf-8", errors="replace"):
+        page.replace(earlier)
+    write_page(
+        page,
+        "progress.html",
+        last=epochs[-1],
+        count=count,
+        curves=charts.draw_learning_curves(epochs, None),
+        time=f"{datetime.datetime.now():%H:%M:%S}",
+        earlier=EARLIER_NAME if earlier.is_file() else None,
+    )

@@ -6,8 +6,9 @@ Needs TensorFlow.
 import dataclasses
 import hashlib
 import json
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from viewpoint.training.batches import FeatureBatches, TrainingBatches
 
 CHECKPOINT_NAME = "checkpoint.npz"
 LOG_NAME = "log.jsonl"
+SECONDS_BETWEEN_PAGES = 10  # a page takes about 0.2 seconds
 # Options that do not change what is trained.
 FREE_OPTIONS = ("models", "dataset", "data", "cache", "quiet", "resume")
 
@@ -97,6 +99,7 @@ def load_state(path: Path, settings: dict[str, str]) -> State | None:
 class Checkpoint(keras.callbacks.Callback):
     """Restores a phase in progress, and writes the log and the state after each epoch.
 
+    Calls `show_progress` with all epochs so far, but not more often than every SECONDS_BETWEEN_PAGES.
     Must be the last callback, because it saves the state of the others (`callbacks`) after an
     epoch, and restores it after their on_train_begin has reset it.
     """
@@ -107,8 +110,10 @@ class Checkpoint(keras.callbacks.Callback):
         models: Path,
         batches: TrainingBatches | FeatureBatches,
         callbacks: Sequence[keras.callbacks.Callback],
+        show_progress: Callable[..., None],
     ):
         super().__init__()
+        self.show_progress, self.shown = show_progress, -math.inf
         self.state, self.models, self.batches, self.callbacks = state, models, batches, callbacks
         self.started = time.monotonic() - state.seconds
 
@@ -148,7 +153,11 @@ class Checkpoint(keras.callbacks.Callback):
             if isinstance(callback, keras.callbacks.EarlyStopping):
                 state.best_weights = callback.best_weights or []
         try:
-            write_log([*state.history, *state.epochs], self.models / "report" / LOG_NAME)
+            epochs = [*state.history, *state.epochs]
+            write_log(epochs, self.models / "report" / LOG_NAME)
+            if time.monotonic() - self.shown >= SECONDS_BETWEEN_PAGES:
+                self.show_progress(epochs, folder=self.models / "report")
+                self.shown = time.monotonic()
             if np.isfinite(logs["loss"]):
                 save_state(state, self.models / CHECKPOINT_NAME)
         except UserError as error:  # the training itself can continue

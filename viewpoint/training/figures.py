@@ -99,11 +99,7 @@ def clearness(label: str, front: int, rear: int, left: int, right: int) -> str:
 
 def grouped(names: Iterable[str], right: Sequence[bool]) -> dict[str, dict]:
     """Photos, right ones, accuracy and its 95 % interval of each name."""
-    counts: dict[str, list[int]] = {}
-    for name, hit in zip(names, right, strict=True):
-        count = counts.setdefault(name, [0, 0])
-        count[0] += 1
-        count[1] += int(hit)
+    counts = pd.Series(list(right), dtype=int).groupby(list(names), sort=False).agg(["sum", "count"])
     return {
         name: {
             "photos": photos,
@@ -111,5 +107,5 @@ def grouped(names: Iterable[str], right: Sequence[bool]) -> dict[str, dict]:
             "accuracy": hits / photos,
             "accuracy_interval_95": wilson_interval(hits, photos),
         }
-        for name, (photos, hits) in counts.items()
+        for name, hits, photos in zip(counts.index, counts["sum"].tolist(), counts["count"].tolist(), strict=True)
     }

@@ -1,6 +1,6 @@
 // Copies the files that the page loads from node_modules/ to runtime/; npm ci runs it.
 // Only the single-threaded builds: the threaded one needs HTTP headers that few servers send.
-import { cpSync, renameSync, rmSync } from "node:fs";
+import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 
 const litert = "node_modules/@litertjs/core/";
 const files = {
@@ -14,5 +14,8 @@ for (const build of ["litert_wasm_internal", "litert_wasm_compat_internal"]) { /
 }
 rmSync("runtime.part", { recursive: true, force: true });
 for (const [name, source] of Object.entries(files)) cpSync(source, `runtime.part/${name}`);
+// By its path, because a page with a strict Content-Security-Policy cannot have an import map.
+const module = readFileSync("runtime.part/litert.js", "utf8");
+writeFileSync("runtime.part/litert.js", module.replaceAll('"@litertjs/wasm-utils"', '"./wasm-utils.js"'));
 rmSync("runtime", { recursive: true, force: true });
 renameSync("runtime.part", "runtime");

@@ -3,7 +3,7 @@
 //     const classifier = await loadClassifier("model.tflite", "runtime/");   // once, then keep it
 //     const probabilities = await classifier.classify(frame);   // frame: {data, width, height}, RGBA, upright
 //
-// Copy runtime/ too, and the import map of its two modules from index.html. A photo becomes a frame so:
+// Copy runtime/ too. A photo becomes a frame so:
 //
 //     const photo = await createImageBitmap(file, { imageOrientation: "from-image" });
 //     const context = new OffscreenCanvas(photo.width, photo.height).getContext("2d");
@@ -16,10 +16,9 @@ let runtime; // a page can load it only once, however many models it loads
 export async function loadClassifier(modelUrl, runtimeUrl) {
   const response = await fetch(modelUrl);
   if (!response.ok) throw new Error(`${modelUrl} is missing`);
-  const { loadAndCompile, loadLiteRt, Tensor } = await import("@litertjs/core").catch(() => {
-    throw new Error("The browser runtime is missing: run npm ci in the folder of this page.");
-  });
-  runtime ??= loadLiteRt(new URL("wasm/", new URL(runtimeUrl, document.baseURI)).href).catch((error) => {
+  const folder = new URL(runtimeUrl, document.baseURI), module = new URL("litert.js", folder).href;
+  const { loadAndCompile, loadLiteRt, Tensor } = await import(module).catch(() => explain(module));
+  runtime ??= loadLiteRt(new URL("wasm/", folder).href).catch((error) => {
     runtime = undefined; // so that the next call tries again
     throw error;
   });
@@ -39,6 +38,13 @@ export async function loadClassifier(modelUrl, runtimeUrl) {
     return type === "uint8" ? values.map((value) => value / 256) : values;
   }
   return { size: shape[1], classify, close: () => model.delete() };
+}
+
+/** Say why the runtime's module could not be loaded: browsers do not tell a page whether it is there. */
+async function explain(module) {
+  const { status } = await fetch(module);
+  if (status === 404) throw new Error("The browser runtime is missing: run npm ci in the folder of this page.");
+  throw new Error("The browser runtime cannot be loaded: see the browser's console.");
 }
 
 /**

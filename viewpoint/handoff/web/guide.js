@@ -1,7 +1,7 @@
 // The capture guide: the camera live, a photo of each view, a summary, and a zip of it all.
 
 import { loadClassifier } from "./classifier.js";
-import { Capture, inWords, nextView, reasonInWords } from "./capture.js";
+import { Capture, inWords, nextView } from "./capture.js";
 import { greyCopy, measureQuality, motionBetween } from "./quality.js";
 import { drawRing, updateRing } from "./ring.js";
 
@@ -11,11 +11,14 @@ const video = byId("video");
 const LONGEST_SIDE = 2048; // of a chosen photo when it is classified; phones cannot hold any canvas
 const ASPECT = 4 / 3; // of the photos taken, whichever way the phone is held: the model learned landscape photos
 const READY = "Start at any side of the car";
+const SHUTTER_SECONDS = 1; // how long a press of the shutter waits for a frame that shows a missing view
 
 const captured = new Map(); // view -> {blob, url, name, source, score, probabilities, blur, time, width, height}
 let settings, classifier, capture, zipSync;
 let watching = false; // whether the loop over the camera's frames runs
 let downloaded = true; // whether all that was captured is in a zip
+let gravity = null; // {x, y} in the device's own axes, where the device tells it
+let pressed = -Infinity; // when the shutter was pressed
 
 // --- Frames ------------------------------------------------------------------------
 
@@ -67,6 +70,7 @@ function keep(view, photo) {
 async function startCamera() {
   byId("start").disabled = true;
   advise("Allow the camera when the browser asks");
+  await followGravity();
   try {
     if (!navigator.mediaDevices?.getUserMedia) throw new Error("insecure");
     video.srcObject = await navigator.mediaDevices.getUserMedia({
@@ -80,11 +84,41 @@ async function startCamera() {
   } finally {
     byId("start").disabled = false;
   }
-  video.srcObject.getVideoTracks()[0].addEventListener("ended", () => showNoCamera({ name: "ended" }));
+  track().addEventListener("ended", () => showNoCamera({ name: "ended" }));
   keepScreenOn();
+  byId("torch").hidden = !track().getCapabilities?.().torch;
+  byId("torch").ariaPressed = "false";
   byId("notice").hidden = true;
   showProgress();
   watch();
+}
+
+const track = () => video.srcObject.getVideoTracks()[0];
+
+async function switchTorch() {
+  const on = byId("torch").ariaPressed !== "true";
+  await track().applyConstraints({ advanced: [{ torch: on }] });
+  byId("torch").ariaPressed = String(on);
+}
+
+/** Listen to the motion sensor, for which iPhones ask the user. */
+async function followGravity() {
+  await window.DeviceMotionEvent?.requestPermission?.().catch(() => {}); // without it, only the advice to turn is missing
+  window.addEventListener("devicemotion", feelGravity);
+}
+
+function feelGravity({ accelerationIncludingGravity: now }) {
+  if (now?.x == null) return;
+  const { x, y } = gravity ?? now;
+  gravity = { x: 0.9 * x + 0.1 * now.x, y: 0.9 * y + 0.1 * now.y }; // without the shaking of a hand
+}
+
+/** Whether the camera's picture lies on its side, as under rotation lock: its shape then is as usual. */
+function isSideways() {
+  if (!gravity) return false;
+  const isTurned = (screen.orientation?.angle ?? window.orientation ?? 0) % 180 !== 0; // the screen, from the device's axes
+  const across = Math.abs(isTurned ? gravity.y : gravity.x), along = Math.abs(isTurned ? gravity.x : gravity.y);
+  return across > 5 && across > 2 * along; // m/s²; not for a phone that looks down at something
 }
 
 function keepScreenOn() {
@@ -112,7 +146,7 @@ function showNoCamera({ name, message }) {
   byId("notice-title").textContent = "No camera";
   byId("notice-text").textContent = reasons[name] ?? (message === "insecure" ? insecure : "The camera cannot be used.");
   byId("notice").hidden = false;
-  byId("now").hidden = byId("steady").hidden = true;
+  byId("now").hidden = byId("steady").hidden = byId("torch").hidden = true;
   advise("You can choose photos of the car instead");
   showProgress();
 }
@@ -139,7 +173,9 @@ async function watch() {
     const start = performance.now(), frame = await analyse(grab(spare));
     const motion = earlier ? motionBetween(frame.grey, earlier) : Infinity;
     earlier = frame.grey;
-    const verdict = capture.add({ ...frame, motion, time: start / 1000 }, captured);
+    const verdict = capture.add({ ...frame, sideways: isSideways(), motion, time: start / 1000 }, captured);
+    const byHand = start - pressed < 1000 * SHUTTER_SECONDS && settings.views.includes(frame.view) && !captured.has(frame.view);
+    if (byHand) await take({ ...spare, frame }, "by hand");
     if (verdict.keep) {
       [spare, best] = [best, spare];
       best.frame = frame;
@@ -147,15 +183,16 @@ async function watch() {
     rate = last > 0 ? 0.9 * (rate ?? 1000 / (start - last)) + 100 / (start - last) : null;
     last = start;
     showFrame(frame, verdict, performance.now() - start, rate);
-    if (verdict.take) await take(best);
+    if (verdict.take && !byHand) await take(best, "camera");
   }
   watching = false;
 }
 
-async function take({ canvas, frame }) {
+async function take({ canvas, frame }, source) {
+  pressed = -Infinity;
   const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
   const { view, score, probabilities, blur } = frame;
-  keep(view, { blob, name: null, source: "camera", score, probabilities, blur, width: canvas.width, height: canvas.height });
+  keep(view, { blob, name: null, source, score, probabilities, blur, width: canvas.width, height: canvas.height });
   navigator.vibrate?.(60);
   byId("finder").classList.add("taken");
   setTimeout(() => byId("finder").classList.remove("taken"), 400);
@@ -229,8 +266,9 @@ function setText(id, text) {
   if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
-function advise(text) {
+function advise(text, spoken = text) {
   setText("advice", text);
+  setText("spoken", spoken);
 }
 
 function showFrame(frame, verdict, milliseconds, rate) {
@@ -239,7 +277,7 @@ function showFrame(frame, verdict, milliseconds, rate) {
   byId("now").classList.toggle("sure", frame.score >= settings.min_score && frame.view !== settings.background);
   byId("now").hidden = byId("steady").hidden = false;
   byId("steady").firstElementChild.style.transform = `scaleX(${verdict.progress})`;
-  advise(verdict.advice);
+  advise(verdict.advice.text, verdict.advice.spoken);
   updateRing(byId("ring"), captured, frame.view);
   if (document.querySelector("details").open) {
     showScores(frame.probabilities);
@@ -265,6 +303,7 @@ function showProgress() {
   byId("review").hidden = !captured.size;
   byId("review").classList.toggle("primary", complete);
   byId("start").hidden = cameraIsOn();
+  byId("shutter").hidden = !cameraIsOn();
   byId("start").classList.toggle("primary", !complete);
   updateRing(byId("ring"), captured, null);
 }
@@ -288,7 +327,7 @@ function makeCard(view) {
   }
   add("img", { src: photo.url, alt: `The photo of the ${inWords(view).toLowerCase()}` });
   add("h3", { textContent: inWords(view) });
-  add("p", { textContent: percent(photo.score) });
+  add("p", { textContent: percent(photo.score) + (photo.source === "by hand" ? ", by hand" : "") });
   add("button", { textContent: "Retake", ariaLabel: `Retake ${inWords(view).toLowerCase()}`, onclick: () => retake(view) });
   return card;
 }
@@ -357,7 +396,7 @@ async function keepOffline() {
 // --- Start -------------------------------------------------------------------------
 
 async function load() {
-  if (!HTMLScriptElement.supports?.("importmap")) throw new Error("This browser is too old for this page.");
+  if (!window.HTMLDialogElement) throw new Error("This browser is too old for this page.");
   const response = await fetch("settings.json");
   if (!response.ok) throw new Error("settings.json is missing");
   settings = await response.json();
@@ -369,6 +408,8 @@ async function load() {
 }
 
 byId("start").addEventListener("click", startCamera);
+byId("torch").addEventListener("click", switchTorch);
+byId("shutter").addEventListener("click", () => (pressed = performance.now()));
 byId("review").addEventListener("click", openSummary);
 byId("files").addEventListener("change", async (event) => {
   await addPhotos([...event.target.files]);
