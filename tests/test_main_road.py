@@ -9,16 +9,22 @@ import pandas as pd
 import pytest
 
 PROJECT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
 
 
-def run_script(name: str, *arguments) -> str:
-    command = [sys.executable, PROJECT / name, *map(str, arguments)]
+def run_script(name: str, *arguments, folder: Path = PROJECT) -> str:
+    command = [sys.executable, folder / name, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_four_scripts_in_order(demo_photos, tmp_path):
+@pytest.mark.parametrize(
+    ("train", "folder"),
+    [("tiny_train.py", TESTS), pytest.param("train.py", PROJECT, marks=pytest.mark.stress)],
+    ids=["tiny backbone", "MobileNetV2"],
+)
+def test_four_scripts_in_order(demo_photos, tmp_path, train, folder):
     dataset, models, predictions = tmp_path / "dataset", tmp_path / "models", tmp_path / "predictions.csv"
 
     prepared = run_script("data_preparation.py", "--data", demo_photos, "--output", dataset)
@@ -26,7 +32,7 @@ def test_four_scripts_in_order(demo_photos, tmp_path):
 
     road = ["--dataset", dataset, "--models", models]
     small = ["--weights", "none", "--image-size", "32", "--phase2-epochs", "2"]
-    trained = run_script("train.py", *road, *small)
+    trained = run_script(train, *road, *small, folder=folder)
     assert "Confusion matrix" in trained
     report = json.loads((models / "report" / "metrics.json").read_text())
     assert f"accuracy {report['test']['accuracy']:.3f}, macro F1 {report['test']['macro_f1']:.3f}" in trained
