@@ -35,7 +35,6 @@ import_tensorflow()
 
 import numpy as np
 from sklearn.cluster import KMeans
-from tqdm import tqdm
 
 import config
 from viewpoint.annotations.places import GUESS_KEY
@@ -46,6 +45,7 @@ from viewpoint.common.files import csv_name
 from viewpoint.common.images import ImageError, open_header, open_image
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.common.quality import quality_reasons
 from viewpoint.common.tables import read_table, write_csv
 from viewpoint.common.writing import write_atomically
@@ -97,7 +97,7 @@ def usable_photos(photos: list[Input], size: int, known: Mapping[str, str]) -> t
         except (ImageError, OSError):
             return "unreadable", 0
 
-    looks = tqdm(map_in_order(look, photos, cpu_count()), "Looking at photos", len(photos), unit="photo")
+    looks = progress(map_in_order(look, photos, cpu_count()), "Looking at photos", len(photos))
     left_out: Counter[str] = Counter()
     usable, hashes = {}, {}
     for photo, (reason, value) in zip(photos, looks, strict=True):
@@ -215,7 +215,7 @@ def write_project(choices: list[Choice], output: Path) -> None:
     """Write the copies of the photos and the files for the annotation tools."""
     with write_atomically(output) as folder:
         folder.mkdir()
-        ranked = tqdm(list(enumerate(choices, 1)), "Copying photos", unit="photo")
+        ranked = progress(list(enumerate(choices, 1)), "Copying photos")
         names = [copy_photo(choice, rank, folder) for rank, choice in ranked]
         project = via_project(names, choices, folder, output.resolve())
         (folder / "via_project.json").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")
@@ -283,7 +283,7 @@ def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Choose the photos that are most worth annotating.")
     add = parser.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
+    parser.add_main("--images", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
     add("--count", type=COUNT, default=200, help="photos to choose")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and data.json")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of splits.csv, which says what is annotated")
@@ -293,14 +293,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    photos, left_out = find_photos(args.folder, args.output)
+    photos, left_out = find_photos(args.images, args.output)
     model = load_model(args.models / "model.keras")
     data = read_data(args.models)
     photos, unusable = usable_photos(photos, model.input_shape[1], known_photos(data, args.dataset))
     left_out.update(unusable)
     if not photos:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
-        raise UserError(f"no photo in {args.folder} is left to annotate ({reasons}); give another folder")
+        raise UserError(f"no photo in {args.images} is left to annotate ({reasons}); give another folder")
     features = backbone_features(model, [photo.file for photo in photos])
     is_there = np.isfinite(features).all(axis=1)  # a photo may vanish meanwhile
     photos = [photo for photo, there in zip(photos, is_there, strict=True) if there]

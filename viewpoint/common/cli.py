@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
             if given := values.pop(f" {name}"):
                 if isinstance(given, list):
                     values[name] = [*given, *(values[name] or [])]
-                elif values[name] not in (None, self.get_default(name)):
+                elif str(values[name]) != str(self.get_default(name)):
                     self.error(f"{given} and --{name} {values[name]} are two; give one")
                 else:
                     values[name] = given
@@ -133,12 +133,11 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"the following arguments are required: --{name}")
         return found
 
-    def refuse_unused(self, args: argparse.Namespace, options: str, is_used: bool, purpose: str) -> None:
-        """Exit with 2 when one of `options` has another value than its default, but nothing uses it."""
-        for option in [] if is_used else options.split():
-            name = option.removeprefix("--").replace("-", "_")
+    def refuse_unused(self, args: argparse.Namespace, names: Sequence[str], is_used: bool, user: str) -> None:
+        """Exit with 2 when an option is not at its default but unused; `user` is the option that would use it."""
+        for name in () if is_used else names:
             if str(getattr(args, name)) != str(self.get_default(name)):
-                self.error(f"{option} is for {purpose}")
+                self.error(f"--{name.replace('_', '-')} does nothing without {user}")
 
     def error(self, message: str) -> NoReturn:
         complain(f"error: {message}")

@@ -25,6 +25,7 @@ def progress(
         yield from tqdm(items, title, total, unit=unit, dynamic_ncols=True)
     else:
         count, started = 0, time.monotonic()
-        for count, item in enumerate(items, 1):
+        for item in items:
             yield item
+            count += 1
         print(f"{title}: {counted(count, unit)}, {time.monotonic() - started:.1f} s", file=sys.stderr)
