@@ -185,9 +185,7 @@ def review_labels(
     if out_of_fold:
         print(f"{counted(len(out_of_fold), 'label')} judged by models that did not learn them ({OUT_OF_FOLD_NAME})")
     if others := len(labelled) - len(out_of_fold) if model else 0:
-        print(
-            f"{counted(others, 'label')} judged by {model}, which may have learned them (tools/crossval.py avoids that)"
-        )
+        print(f"{counted(others, 'label')} judged by {model}, which may have learned them")
     return doubtful
 
 

@@ -251,12 +251,8 @@ def parse_arguments() -> argparse.Namespace:
         help="photos, videos, folders, globs, CSV files with the column image_path or image_name, or - for names on "
         "standard input",
     )
-    add(
-        "--model",
-        type=model_path,
-        default=f"{config.MODELS_DIR}/model.tflite",
-        help=".tflite file, SavedModel folder, or folder of models",
-    )
+    model = f"{config.MODELS_DIR}/model.tflite"
+    add("--model", type=model_path, default=model, help=".tflite file, SavedModel folder, or folder of models")
     add("--labels", type=Path, help="file of class names; without it, labels.txt with the model, or inside it")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="file to write; -: standard output")
     add("--format", choices=FORMATS, default=FORMATS[0], help="rows as CSV, or as a JSON object a line")
@@ -274,28 +270,18 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
-    add(
-        "--per-folder",
-        action="store_true",
-        help="also write which vehicles (folders, videos) are completely photographed",
-    )
-    add("--views", type=views, default=VIEWPOINTS, help="viewpoints that a complete vehicle shows, with commas")
+    add("--per-folder", action="store_true", help="also write which vehicles (folders, videos) are complete")
+    add("--views", type=views, default=VIEWPOINTS, help="viewpoints that --per-folder wants of a vehicle, with commas")
     add("--best-frames", type=Path, metavar="FOLDER", help="save the sharpest sure frame of each viewpoint of a video")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--threads", type=COUNT, help="photos to read at the same time; without it, one for each usable core")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
-    add(
-        "--strict",
-        action="store_true",
-        help="exit with 1 also when anything in a folder was left out, or photos of a CSV were trained on",
-    )
+    add("--strict", action="store_true", help="exit with 1 also when files were left out, or photos were trained on")
     args = parser.parse_args()
     parser.refuse_unused(args, ["views"], args.per_folder, "--per-folder")
     names_photos = any(is_csv(Path(one)) or one == STANDARD_INPUT or glob.has_magic(one) for one in args.images)
     parser.refuse_unused(args, ["data"], names_photos, "a CSV file, or - for standard input")
-    if args.resume and is_stream(args.output):
-        parser.error(f"{args.output} keeps no rows of an interrupted run; give a file as --output, or no --resume")
     return args
 
 

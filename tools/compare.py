@@ -2,8 +2,8 @@
 
     python tools/compare.py models_old models --images dataset/test.csv
 
-Each model is a folder of models, a .tflite file or a SavedModel folder. Prints the accuracy of both, the photos that are
-newly right and newly wrong, and McNemar's exact test. Photos that one of the models was trained on
+Each model is a folder of models, a .tflite file or a SavedModel folder. Prints the accuracy of both, the photos
+that are newly right and newly wrong, and McNemar's exact test. Photos that one of the models was trained on
 are left out, because its answers on them are too good.
 
 Exits with 1 when the new model is significantly worse (p < 0.05), with 2 when nothing could be

@@ -104,10 +104,10 @@ class Parser(argparse.ArgumentParser):
         self.without_name[name] = required
         self.add_argument(option, nargs=nargs, metavar=metavar, **keywords)
         text = f"the same as {option} {metavar}"
-        kind = keywords.get("type")
+        kind = keywords.get("type", str)
         self.add_argument(f" {name}", nargs="*" if nargs else "?", type=kind, metavar=metavar, help=text)
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_args(self, args=None, namespace=None):
         """As argparse does, but a misspelled option is named before anything that is missing because of it."""
         for word in sys.argv[1:] if args is None else args:
             name = str(word).partition("=")[0]

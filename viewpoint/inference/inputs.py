@@ -91,18 +91,19 @@ def list_inputs(images: Sequence[Path | str], data_dir: Path | str | None = None
     """
     inputs = Inputs()
     paths: list[Path] = []
-    folders: list[str] = []  # that names start from, if they are the same
+    folders: list[Path] = []
     for path in map(Path, images):
-        matches = find_matches(path) if not path.exists() and glob.has_magic(str(path)) else [path]
-        paths += matches
-        if matches != [path]:
-            wildcards = [number for number, part in enumerate(path.parts) if glob.has_magic(part)]
-            folders.append(os.path.abspath(Path(*path.parts[: wildcards[0]])))
-        elif str(path) != STANDARD_INPUT and not is_csv(path):
-            folders.append(os.path.abspath(path if path.is_dir() else path.parent))
+        if not path.exists() and glob.has_magic(str(path)):
+            paths += find_matches(path)
+            folders.append(Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
+        else:
+            paths.append(path)
+            if str(path) != STANDARD_INPUT and not is_csv(path):
+                folders.append(path if path.is_dir() else path.parent)
     try:
-        start = os.path.commonpath(folders or [""])
-    except ValueError:  # several drives of Windows
+        # Without "..", but with links as they are.
+        start = os.path.commonpath([os.path.normpath(folder.absolute()) for folder in folders])
+    except ValueError:  # no folder, or several drives of Windows
         start = ""
     for path in paths:
         if str(path) == STANDARD_INPUT:
@@ -135,7 +136,7 @@ def is_wanted(path: Path) -> bool:
 
 
 def add_path(inputs: Inputs, path: Path, start: str, follow_links: bool) -> None:
-    """Add a file, or what is below a folder, with names that start from the folder `start`, or as given if that is ""."""
+    """Add a file, or what is below a folder, with names that start from the folder `start`; as given where it is ""."""
     if not path.exists():
         raise UserError(f"{path} not found; give a photo, a folder, a glob or a CSV")
     prefix = Path(os.path.relpath(path, start) if start else path)
@@ -143,12 +144,10 @@ def add_path(inputs: Inputs, path: Path, start: str, follow_links: bool) -> None
         inputs.add(lambda: [Input(csv_name(prefix.as_posix()), path)])
         return
     listing = list_folder(path, follow_links, [*config.IMAGE_EXTENSIONS, *config.VIDEO_EXTENSIONS])
-    found = [
-        (csv_name((prefix / file.relative_to(path)).as_posix()), file) for file in listing.files if is_wanted(file)
-    ]
+    files = filter(is_wanted, listing.files)
+    found = sorted((csv_name((prefix / file.relative_to(path)).as_posix()), file) for file in files)
     if not found:
         raise UserError(nothing_found(path, listing.left_out))
-    found.sort()
     inputs.add(lambda: (Input(name, file, is_named=False) for name, file in found))
     for reason, names in listing.left_out.items():
         inputs.left_out.setdefault(reason, []).extend(names)

@@ -301,9 +301,8 @@ def check_partial(partial: Path, description: Path, output: Path, settings: dict
         print(f"Replacing {partial} of an interrupted run, which --resume would have continued")
     elif output.is_file():
         with output.open("rb") as file:
-            begins = file.read(20)
-        if begins and not begins.startswith((b"image_name,", b'{"image_name"')):
-            raise UserError(f"{output} has no predictions to replace; give another file with --output")
+            if file.read(20).startswith(b"image_path"):  # such as dataset/test.csv
+                raise UserError(f"{output} has labels, which predictions must not replace; give another --output")
         print(f"Replacing {output} of an earlier run")
     remove(partial)  # first, so that rows never lie beside the settings of another run
     with write_atomically(description) as temporary:

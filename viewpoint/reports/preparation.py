@@ -49,10 +49,8 @@ def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path,
         print_some(items, written_to)
     if report.unknown_parts:
         left_out = len(report.skipped.get(UNKNOWN_PARTS, []))
-        print(
-            f"\nPart names that no list knows, which do not vote, are in {counted(report.with_unknown_part, 'photo')}; ",
-            end="",
-        )
+        photos = counted(report.with_unknown_part, "photo")
+        print(f"\nPart names that no list knows, and that do not vote, in {photos}; ", end="")
         print(f"{left_out} of these left out (see Skipped):")
         names = [f"{printable(name)} in {counted(n, 'photo')}" for name, n in report.unknown_parts.most_common()]
         print_first(names, NAMES_PRINTED)

@@ -71,9 +71,8 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
             group.add_argument("--" + name.replace("_", "-"), **keywords)
     args = parser.parse_args(options)
     parser.refuse_unused(args, STRENGTHS, args.augment, "--augment")
-    parser.refuse_unused(
-        args, ["lr_factor", "lr_patience", "min_learning_rate"], args.schedule == "plateau", "--schedule plateau"
-    )
+    of_plateau = ["lr_factor", "lr_patience", "min_learning_rate"]
+    parser.refuse_unused(args, of_plateau, args.schedule == "plateau", "--schedule plateau")
     parser.refuse_unused(args, ["warmup_share"], args.schedule == "cosine", "--schedule cosine")
     if args.ema and args.early_stopping_patience:
         parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
