@@ -32,12 +32,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, command, counted, make_parser, number, print_next, run
 from viewpoint.common.images import ImageError, load_image, scale
-from viewpoint.common.tensorflow import without_harmless_lines
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import lock, write_together
 from viewpoint.data.dataset import read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
@@ -76,7 +75,7 @@ def read_images(
     rows = draw_rows(read_rows(dataset / "val.csv", data), count, seed)
     if not rows:
         raise UserError(f"{dataset / 'val.csv'} has no photos to compare the models on; prepare more data")
-    pixels = [load_image(row["file"], size) for row in tqdm(rows, "Validation photos", unit="photo")]
+    pixels = [load_image(row["file"], size) for row in progress(rows, "Validation photos")]
     described = [counted(len(rows), "validation photo")]
     for split, name in (("test", "test photo"), ("train", "training photo")):
         found = load_others(dataset / f"{split}.csv", data, count - len(pixels), seed, size)
@@ -105,7 +104,7 @@ def read_calibration(train_csv: Path, data: Path | None, count: int, seed: int, 
     rows = draw_rows(read_rows(train_csv, data), count, seed)
     if not rows:
         raise UserError(f"{train_csv} has no photos, which int8 needs for its value ranges; prepare more data")
-    pixels = np.stack([load_image(row["file"], size) for row in tqdm(rows, "Calibration photos", unit="photo")])
+    pixels = np.stack([load_image(row["file"], size) for row in progress(rows, "Calibration photos")])
     # Black and white must be the ends of the input's range whatever the photos: then the 8-bit
     # input is the pixel itself.
     pixels[0, 0, :2] = [[0], [255]]
@@ -163,15 +162,15 @@ def median_milliseconds(runner: Runner, image: np.ndarray) -> float:
 
 def load_model(model: bytes) -> Runner:
     """A runner for the .tflite file with this content."""
-    with tempfile.TemporaryDirectory() as folder, without_harmless_lines():
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
         return load_runner(path)[0]
 
 
 def predict(runner: Runner, images: Sequence[np.ndarray], title: str) -> np.ndarray:
-    """The probabilities (n, classes) of uint8 images, with a progress bar of this title."""
-    return np.concatenate([runner(scale(image)[np.newaxis]) for image in tqdm(images, title, unit="photo")])
+    """The probabilities (n, classes) of uint8 images, with their progress under this title."""
+    return np.concatenate([runner(scale(image)[np.newaxis]) for image in progress(images, title)])
 
 
 def problem_of(plain: bytes, model: bytes, labels: list[str], photos: Sequence[np.ndarray]) -> str | None:
@@ -273,8 +272,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--license", default=config.MODEL_LICENSE, help="under which it may be used, in the same places")
     add("--min-agreement", type=limits, default=config.MIN_AGREEMENT, help="lowest fraction of equal classes")
     args = parser.parse_args()
-    if args.io == "uint8" and args.quantize not in ("int8", "all"):
-        parser.error(f"--io uint8 is for --quantize int8; {args.quantize} takes float32")
+    parser.refuse_unused(args, ["io"], args.quantize in ("int8", "all"), "--quantize int8 or all")
     return args
 
 

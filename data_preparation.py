@@ -82,9 +82,10 @@ from viewpoint.data.splits import (
     make_splits,
     read_history,
 )
+from viewpoint.inference.model import find_model
 from viewpoint.reports.charts import draw_class_distribution
 from viewpoint.reports.preparation import print_changes, print_conflicts, print_summary
-from viewpoint.reports.review import Judgements, find_model, write_review
+from viewpoint.reports.review import Judgements, write_review
 
 # The part lists belong to config.py; people import them together with the functions that use them.
 FRONT_PARTS, REAR_PARTS = config.FRONT_PARTS, config.REAR_PARTS
@@ -180,13 +181,11 @@ def review_labels(
         doubtful = write_review(labelled, photos, corrections, args.data, args.review, page, judged)
     except UserError as error:
         raise UserError(f"no review page was written: {error} (--models is {args.models})") from error
-    print(f"Something speaks against {doubtful} of {counted(len(labelled), 'label')} that nobody has marked yet.")
+    print(f"\nSomething speaks against {doubtful} of {counted(len(labelled), 'label')} that nobody has marked yet.")
     if out_of_fold:
-        print(f"Models that did not learn them judged {counted(len(out_of_fold), 'label')} ({OUT_OF_FOLD_NAME}).")
-    if model and len(out_of_fold) < len(labelled):
-        print(f"{model} judged {'the others' if out_of_fold else 'the labels'}, although it may have learned them;")
-        print("tools/crossval.py trains models that have not.")
-    print(f"Look at {page}: the most doubtful labels come first.")
+        print(f"{counted(len(out_of_fold), 'label')} judged by models that did not learn them ({OUT_OF_FOLD_NAME})")
+    if others := len(labelled) - len(out_of_fold) if model else 0:
+        print(f"{counted(others, 'label')} judged by {model}, which may have learned them")
     return doubtful
 
 
@@ -266,17 +265,20 @@ def regular_expression(text: str) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Turn photos with part annotations into labelled splits.")
+    meaning = "folder of photos and annotation files, at any depth"
+    parser.add_main("--data", type=Path, required=False, default=config.DATA_DIR, help=meaning)
     add_reading_options(parser.add_argument)
     add_split_options(parser.add_argument)
     args = parser.parse_args()
-    if args.group_by and args.split != "grouped":
-        parser.error("--group-by is for --split grouped")
+    parser.refuse_unused(args, ["group_by"], args.split == "grouped", "--split grouped")
+    of_splits = ["val_share", "test_share", "seed", "resplit"]
+    parser.refuse_unused(args, of_splits, args.split != "none", "--split stratified or grouped")
+    parser.refuse_unused(args, ["models"], bool(args.review), "--review")
     return args
 
 
 def add_reading_options(add: Callable[..., object]) -> None:
     """Add the options of how the annotations are read."""
-    add("--data", type=Path, default=config.DATA_DIR, help="folder of photos and annotation files, at any depth")
     add("--output", type=Path, default=config.DATASET_DIR, help="folder to write the splits to")
     add("--label-key", default=config.IDENTITY_KEY, help="region attribute that names the part")
     add(
@@ -374,11 +376,17 @@ def prepare(args: argparse.Namespace) -> int:
     print_conflicts(conflicts, dict(zip(df["image_path"], df["label"], strict=True)), written_to)
     if changes:
         print_changes(changes, written_to)
-    if not refusal:
-        print(f"\nThe labels and {CHART_NAME} are in {args.output}/.")
-    doubtful = 0
+    to_look_at, doubtful = {}, 0
     if args.review and not labelled.empty:
         doubtful = review_labels(labelled, photos, corrections, conflicts, tables, args)
+        to_look_at[REVIEW_NAME] = "the labels, the most doubtful first"
+    if report.unknown_parts:
+        to_look_at[PART_NAMES_NAME] = "the unknown names: write what they mean into the column means, for the next run"
+    if not refusal:
+        to_look_at |= {CHART_NAME: "the photos of each class", SUMMARY_NAME: "everything that was left out, and why"}
+    print("\nTo look at:" if to_look_at else "")
+    for name, meaning in to_look_at.items():
+        print(f"  {args.output / name}: {meaning}")
     if refusal:
         raise UserError(f"no splits were written: {refusal}") from refusal
     print_next_step(args, doubtful)

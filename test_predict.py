@@ -1,11 +1,11 @@
 """Predict the viewpoint of photos and videos with a TFLite model.
 
-    python test_predict.py --images car.jpg               # the answer as a sentence
-    python test_predict.py --images photos "lot 2/*.jpg"  # files, folders and globs
-    python test_predict.py --images dataset/test.csv      # with accuracy and macro F1
-    python test_predict.py --images vehicles --per-folder --views Front,Rear
-    python test_predict.py --images walk_around.mp4 --best-frames frames
-    find . -name "*.jpg" | python test_predict.py --images - --format jsonl --output - | jq .prediction
+    python test_predict.py car.jpg               # the answer as a sentence; --images car.jpg is the same
+    python test_predict.py photos "lot 2/*.jpg"  # files, folders and globs
+    python test_predict.py dataset/test.csv      # with accuracy and macro F1
+    python test_predict.py vehicles --per-folder --views Front,Rear
+    python test_predict.py walk_around.mp4 --best-frames frames
+    find . -name "*.jpg" | python test_predict.py - --format jsonl --output - | jq .prediction
 
 Reads photos, videos, folders with their subfolders, globs, CSV files with the column image_path or
 image_name, and with - the names on standard input, one a line. In a folder, links that leave it
@@ -35,6 +35,7 @@ Needs only ai-edge-litert, NumPy, Pillow and tqdm (requirements-predict.txt). A 
 
 import argparse
 import contextlib
+import glob
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,16 +43,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import config
 from viewpoint.common.cli import COUNT, FRACTION, UserError, counted, make_parser, print_first, printable, run
 from viewpoint.common.metrics import accuracy_and_macro_f1
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import link_target, lock
 from viewpoint.data.labeling import VIEWPOINTS
 from viewpoint.data.provenance import KnownPhotos, describe_outdated, describe_seen, packed_data
-from viewpoint.inference.inputs import Input, is_video, list_inputs
+from viewpoint.inference.inputs import STANDARD_INPUT, Input, is_csv, is_video, list_inputs
+from viewpoint.inference.model import model_path
 from viewpoint.inference.outputs import (
     FORMATS,
     STANDARD_OUTPUT,
@@ -121,7 +122,7 @@ def predict_images(
     run_settings = describe_run(Path(model_path), rows, settings)
     with open_output(Path(output_path), rows, outcome, run_settings, options.resume, known) as (to_do, file, failed):
         answers = predict_all(predictor, to_do, options, known)
-        for answer in tqdm(answers, "Predicting", len(inputs) - outcome.resumed, unit="photo"):
+        for answer in progress(answers, "Predicting", len(inputs) - outcome.resumed):
             if answer.error is None:
                 file.write("".join(rows.line(answer.item.name, result) for result in answer.results))
                 file.flush()  # after each photo, so that a killed run loses none
@@ -186,19 +187,22 @@ def print_summary(outcome: Outcome, output: Path, unknown_below: float) -> None:
     for reason, names in outcome.inputs.left_out.items():
         print(f"  {reason}: {len(names)}")
         print_first(names, NAMES_SHOWN, indent="    ")
-    if outcome.unknown:
-        print(f"{config.UNKNOWN}: {counted(outcome.unknown, 'photo')}; best_class says what they would have been")
     if outcome.unusable:
         reasons = ", ".join(f"{count} {reason}" for reason, count in outcome.unusable.most_common())
         print(f"Hardly usable photos, by the reason in the column quality: {reasons}")
     if outcome.labelled:
         true, predicted = zip(*outcome.labelled.elements(), strict=True)
         accuracy, macro_f1 = accuracy_and_macro_f1(true, predicted)
-        besides = f" that are not {config.UNKNOWN}" if outcome.unknown else ""
+        besides = f" that are not {config.UNKNOWN}" if outcome.classes[config.UNKNOWN] else ""
         print(f"On the {counted(len(true), 'labelled photo')}{besides}: ", end="")
         print(f"accuracy {accuracy:.3f}, macro F1 {macro_f1:.3f}")
     if len(outcome.inputs) == 1 and outcome.last and not outcome.stretches:
         print(describe(outcome.last, unknown_below))
+    elif outcome.classes:
+        print("Photos of each class:")
+        for name, count in sorted(outcome.classes.items()):
+            besides = "; best_class says what they would have been" if name == config.UNKNOWN else ""
+            print(f"{count:>8}  {name}{besides}")
     if not is_stream(output):
         print(f"Predictions are in {output}.")
 
@@ -241,14 +245,14 @@ def views(text: str) -> list[str]:
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Predict the viewpoint of photos and videos.")
     add = parser.add_argument
-    add(
+    parser.add_main(
         "--images",
         nargs="+",
-        required=True,
         help="photos, videos, folders, globs, CSV files with the column image_path or image_name, or - for names on "
         "standard input",
     )
-    add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help=".tflite file or SavedModel folder")
+    model = f"{config.MODELS_DIR}/model.tflite"
+    add("--model", type=model_path, default=model, help=".tflite file, SavedModel folder, or folder of models")
     add("--labels", type=Path, help="file of class names; without it, labels.txt with the model, or inside it")
     add("--output", type=Path, default=config.PREDICTIONS_PATH, help="file to write; -: standard output")
     add("--format", choices=FORMATS, default=FORMATS[0], help="rows as CSV, or as a JSON object a line")
@@ -266,23 +270,19 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--tta", action="store_true", help="average each image with its mirror image; takes twice as long")
     add("--probabilities", action="store_true", help="add a column for each class")
-    add(
-        "--per-folder",
-        action="store_true",
-        help="also write which vehicles (folders, videos) are completely photographed",
-    )
-    add("--views", type=views, default=VIEWPOINTS, help="viewpoints that a complete vehicle shows, with commas")
+    add("--per-folder", action="store_true", help="also write which vehicles (folders, videos) are complete")
+    add("--views", type=views, default=VIEWPOINTS, help="viewpoints that --per-folder wants of a vehicle, with commas")
     add("--best-frames", type=Path, metavar="FOLDER", help="save the sharpest sure frame of each viewpoint of a video")
     add("--contact-sheet", type=picture, metavar="FILE", help="also draw the least certain predictions to FILE")
     add("--threads", type=COUNT, help="photos to read at the same time; without it, one for each usable core")
     add("--resume", action="store_true", help="continue an interrupted run with the same model and options")
     add("--follow-links", action="store_true", help="in a folder, also read what links that leave it lead to")
-    add(
-        "--strict",
-        action="store_true",
-        help="exit with 1 also when anything in a folder was left out, or photos of a CSV were trained on",
-    )
-    return parser.parse_args()
+    add("--strict", action="store_true", help="exit with 1 also when files were left out, or photos were trained on")
+    args = parser.parse_args()
+    parser.refuse_unused(args, ["views"], args.per_folder, "--per-folder")
+    names_photos = any(is_csv(Path(one)) or one == STANDARD_INPUT or glob.has_magic(one) for one in args.images)
+    parser.refuse_unused(args, ["data"], names_photos, "a CSV file, or - for standard input")
+    return args
 
 
 def main() -> int:

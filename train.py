@@ -136,12 +136,13 @@ def train(
     head = head_of(model)
     # The head first: its random weights would send large, meaningless gradients into the backbone and
     # destroy what ImageNet taught it, before the head has learned anything.
-    if settings.phase1_epochs and not from_random and not settings.start_from and state.phase < 2:
+    has_phase1 = settings.phase1_epochs and not from_random and not settings.start_from
+    if has_phase1 and state.phase < 2:
         print("\nPhase 1: the head on the frozen backbone")
         state.history = train_phase(1, extractor, head, batches, val_batches, settings, state)
         state.kept_weights = model.get_weights()
     if settings.fine_tuning_epochs(len(splits["train"])):
-        print("\nPhase 2: backbone and head")
+        print("\nPhase 2: backbone and head" if has_phase1 else "\nTraining backbone and head together")
         # Early layers see edges and colours, which cars share with ImageNet, so that some may stay frozen.
         unfreeze(backbone, from_random, 0 if from_random else settings.frozen_share)
         epochs = train_phase(2, extractor, head, batches, val_batches, settings, state)
@@ -225,9 +226,9 @@ def train_phase(
         validation_data=validation,
         initial_epoch=len(state.epochs),
         epochs=len(state.epochs) if state.stopped else epochs,
-        callbacks=[*callbacks, *optimization.make_progress_callbacks(phase, settings), checkpoint],
+        callbacks=[*callbacks, optimization.EpochLines(settings.quiet), checkpoint],
         shuffle=False,  # the batches shuffle themselves; Keras's shuffling could not be resumed
-        verbose=2 if settings.quiet else 0,  # without progress bars, Keras prints a line an epoch
+        verbose=0,
     )
     if not np.isfinite(state.epochs[-1]["loss"]):
         raise UserError(f"the loss of phase {phase} became NaN or infinite; lower --phase{phase}-learning-rate")

@@ -58,7 +58,8 @@ def seconds_of(action: Callable[[], object]) -> float:
 def compare(name: str, reference: Callable[[], object], project: Callable[[], object], rounds: int) -> None:
     """Run the two alternately, and print their times and ratios."""
     print_comparison(
-        name, [(seconds_of(reference), seconds_of(project)) for _ in tqdm(range(rounds), name, leave=False)]
+        name,
+        [(seconds_of(reference), seconds_of(project)) for _ in tqdm(range(rounds), name, leave=False, disable=None)],
     )
 
 
@@ -116,7 +117,7 @@ def benchmark_prediction(model: Path, folder: Path, rounds: int) -> None:
 def copy_photos(files: list[Path], folder: Path, pixels: int) -> None:
     """Write JPEG copies of photos, each resized to about `pixels` pixels; leave out unreadable ones."""
     folder.mkdir()
-    for index, file in enumerate(tqdm(files, f"Resizing to {pixels / 1e6:.1f} megapixels", leave=False)):
+    for index, file in enumerate(tqdm(files, f"Resizing to {pixels / 1e6:.1f} megapixels", leave=False, disable=None)):
         with contextlib.suppress(ImageError):
             photo = open_image(file)
             factor = np.sqrt(pixels / (photo.width * photo.height))
@@ -131,7 +132,7 @@ def write_annotated_photos(count: int, folder: Path) -> None:
     shape = {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 9]}
     parts = [("bonnet", "frontbumper", "leftheadlamp"), ("tailgate", "rearbumper", "righttaillamp"), ("roof",)]
     content = {}
-    for index in tqdm(range(count), "Drawing", unit="photo", leave=False):
+    for index in tqdm(range(count), "Drawing", leave=False, disable=None):
         pixels = random.integers(0, 256, (8, 9, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((72, 64), Image.Resampling.NEAREST).save(folder / f"{index}.jpg")
         attributes = [{config.IDENTITY_KEY: name} for name in parts[index % 3]]
@@ -176,7 +177,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--weights", default="none", help="weights of the backbone to train from, as in train.py")
     add("--only", nargs="+", choices=WHAT, default=WHAT, help="what to time")
     add("--rounds", type=COUNT, default=3, help="how often each way starts and predicts")
-    return parser.parse_args()
+    args = parser.parse_args()
+    parser.refuse_unused(args, ["weights"], "training" in args.only, "--only training")
+    parser.refuse_unused(args, ["rounds"], bool({"start", "prediction"} & {*args.only}), "--only start or prediction")
+    parser.refuse_unused(args, ["model"], args.only != ["training"], "another part than training")
+    return args
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Compare two models on the same photos, as a gate before a release: is the new one really worse?
 
-    python tools/compare.py old/model.tflite models/model.tflite --images dataset/test.csv
+    python tools/compare.py models_old models --images dataset/test.csv
 
-Each model is a .tflite file or a SavedModel folder. Prints the accuracy of both, the photos that are
-newly right and newly wrong, and McNemar's exact test. Photos that one of the models was trained on
+Each model is a folder of models, a .tflite file or a SavedModel folder. Prints the accuracy of both, the photos
+that are newly right and newly wrong, and McNemar's exact test. Photos that one of the models was trained on
 are left out, because its answers on them are too good.
 
 Exits with 1 when the new model is significantly worse (p < 0.05), with 2 when nothing could be
@@ -15,14 +15,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 from viewpoint.common.cli import UserError, counted, make_parser, printable, run
 from viewpoint.common.metrics import compare, describe_comparison
+from viewpoint.common.progress import progress
 from viewpoint.data.provenance import count_known, find_data, hash_photos
 from viewpoint.inference.inputs import Input, find_inputs
+from viewpoint.inference.model import model_path
 from viewpoint.inference.predictor import Predictor
 
 LISTED = 20  # at most so many photos are named
@@ -49,7 +49,7 @@ def leave_out_known(inputs: list[Input], models: list[Path]) -> list[Input]:
 def predict(model: Path, inputs: list[Input]) -> list[str | None]:
     """The class that a model gives each photo; None for a photo that could not be read."""
     results = Predictor(model).batch(item.file for item in inputs)
-    return [result.best_class or None for result in tqdm(results, "Predicting", len(inputs), unit="photo")]
+    return [result.best_class or None for result in progress(results, "Predicting", len(inputs))]
 
 
 def print_photos(title: str, inputs: list[Input], old: list[str], new: list[str], rows: list[int]) -> None:
@@ -64,9 +64,9 @@ def print_photos(title: str, inputs: list[Input], old: list[str], new: list[str]
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Compare two models on the same photos.")
     add = parser.add_argument
-    add("old", type=Path, metavar="OLD", help=".tflite file or SavedModel folder of the model in use")
-    add("new", type=Path, metavar="NEW", help=".tflite file or SavedModel folder of the model to release")
-    add("--images", type=Path, required=True, metavar="CSV", help="photos that neither was trained on, with labels")
+    add("old", type=model_path, metavar="OLD", help="model in use: its folder, .tflite file or SavedModel folder")
+    add("new", type=model_path, metavar="NEW", help="model to release, in the same way")
+    parser.add_main("--images", type=Path, metavar="CSV", help="photos that neither was trained on, with labels")
     add("--data", type=Path, help="folder that the CSV's paths start from; without it, the one recorded beside it")
     return parser.parse_args()
 

@@ -41,7 +41,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
@@ -51,6 +50,7 @@ from viewpoint.common.files import list_folder
 from viewpoint.common.images import is_photo
 from viewpoint.common.metrics import expected_calibration_error
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.data.dataset import SPLITS, SUMMARY_NAME, read_split, read_summary, recorded_data_dir
 from viewpoint.data.duplicates import group_keys, group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, write_out_of_fold
@@ -94,7 +94,7 @@ def make_folds(df: pd.DataFrame, folds: int, groups: Sequence[int]) -> list[dict
 
 def find_near_duplicates(df: pd.DataFrame) -> list[tuple[str, str]]:
     """Pairs of nearly equal photos, by image_path. Raises ImageError when a photo cannot be read."""
-    hashes = tqdm(map_in_order(perceptual_hash, df["file"].map(Path), cpu_count()), "Near-duplicates", len(df))
+    hashes = progress(map_in_order(perceptual_hash, df["file"].map(Path), cpu_count()), "Near-duplicates", len(df))
     return near_duplicates(dict(zip(df["image_path"], hashes, strict=True)))
 
 

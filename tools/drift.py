@@ -1,7 +1,7 @@
 """Have the photos changed since the model was handed over? A page that says what changed, in words.
 
     python test_predict.py --images new_photos
-    python tools/drift.py predictions.csv --against models --data new_photos
+    python tools/drift.py predictions.csv --models models --data new_photos
 
 Reads the predictions of test_predict.py (CSV or JSON lines), at most 1,000 of their photos, drawn at
 random, models/model.keras, and models/reference.npz, in which train.py records what the photos of
@@ -30,11 +30,11 @@ import_tensorflow()
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, run
 from viewpoint.common.metrics import predicted_classes
+from viewpoint.common.progress import progress
 from viewpoint.common.tables import stream_table
 from viewpoint.data.dataset import recorded_data_dir
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
@@ -102,7 +102,7 @@ def count_and_draw(path: Path, seed: int) -> tuple[PhotoStatistics, list[Row]]:
     Source of the drawing: Vitter, Random sampling with a reservoir (1985), algorithm R.
     """
     photos, drawn, rng = PhotoStatistics(), list[Row](), random.Random(seed)
-    for number, row in enumerate(tqdm(read_predictions(path), "Reading", unit="row")):
+    for number, row in enumerate(progress(read_predictions(path), "Reading", unit="row")):
         photos.add(row.best_class, row.score, row.quality)
         if number < config.DRIFT_PHOTOS:
             drawn.append(row)
@@ -143,7 +143,7 @@ def find_unusual(
     far = float(np.mean(away > np.quantile(distances(before.features, before.features), 0.95)))
     most = np.argsort(-away)[:PHOTOS_SHOWN]
     shown = []
-    for index in tqdm(most, "Thumbnails", unit="photo"):
+    for index in progress(most, "Thumbnails"):
         row, picture = rows[index], data_uri(thumbnail(folder / rows[index].name, config.THUMBNAIL_SIZE))
         shown.append(Unusual(row.name, row.best_class, row.score, float(away[index]), picture))
     return shown, far
@@ -164,8 +164,8 @@ def print_summary(changes: list[Change], before: PhotoStatistics, now: PhotoStat
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Have the photos changed since the model was handed over?")
     add = parser.add_argument
-    add("predictions", type=Path, metavar="PREDICTIONS", help="file that test_predict.py wrote, CSV or JSON lines")
-    add("--against", type=Path, default=config.MODELS_DIR, metavar="MODELS", help="folder of model.keras")
+    parser.add_main("--predictions", type=Path, help="file that test_predict.py wrote, CSV or JSON lines")
+    add("--models", "--against", type=Path, default=config.MODELS_DIR, help="folder of model.keras to compare with")
     add(
         "--data",
         type=Path,
@@ -177,9 +177,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    data = read_data(args.against)
-    before = read_reference(args.against, data.training if data else None)
-    model = load_model(args.against / "model.keras")
+    data = read_data(args.models)
+    before = read_reference(args.models, data.training if data else None)
+    model = load_model(args.models / "model.keras")
     now, drawn = count_and_draw(args.predictions, config.SEED)
     folder = args.data or recorded_data_dir(args.predictions.parent)
     rows = look_at(model, now, drawn, folder)

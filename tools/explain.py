@@ -98,13 +98,20 @@ def explain_inputs(model: keras.Model, inputs: list[Input], output: Path) -> tup
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Show where the model looks.")
     add = parser.add_argument
-    add("images", type=Path, nargs="*", metavar="PHOTOS", help="photos, folders, or CSVs with the column image_path")
+    parser.add_main(
+        "--images",
+        type=Path,
+        nargs="+",
+        required=False,
+        help="photos, folders, globs, or CSV files with the column image_path",
+    )
     add("--mistakes", action="store_true", help="explain the mistakes on the test split")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and report/")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of test.csv, for --mistakes")
     add("--data", type=Path, help="folder that a CSV's paths start from; without it, the one recorded beside it")
     add("--output", type=Path, default="explanations.html", help="page to write")
     args = parser.parse_args()
+    parser.refuse_unused(args, ["dataset"], args.mistakes, "--mistakes")
     if not args.images and not args.mistakes:
         parser.error("name photos to explain, or give --mistakes")
     return args
@@ -112,7 +119,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    inputs = [item for images in args.images for item in find_inputs(images, args.data)]
+    inputs = find_inputs(args.images or [], args.data)
     if args.mistakes:
         inputs += read_mistakes(args.models, args.dataset, args.data)
     data, labelled = read_data(args.models), [item.file for item in inputs if item.label]

@@ -28,7 +28,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
-from tqdm import tqdm
 
 import config
 from viewpoint.annotations.photo import Outline, Part, Report
@@ -37,6 +36,7 @@ from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, make_parser, run
 from viewpoint.common.images import open_image, upright_size
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import write_atomically
 from viewpoint.data.dataset import SPLITS, read_rows, recorded_data_dir
 from viewpoint.data.scan import Reading, nothing_found, read_dataset, recorded_reading
@@ -205,7 +205,7 @@ def write_yolo(splits: dict[str, list[Item]], categories: list[str], shape: str,
         (folder / "images" / split).mkdir(parents=True)
         (folder / "labels" / split).mkdir(parents=True)
     jobs = [(split, number, item) for split, items in splits.items() for number, item in enumerate(items, 1)]
-    for _ in tqdm(map_in_order(write, jobs, cpu_count()), "Saving photos", len(jobs), unit="photo"):
+    for _ in progress(map_in_order(write, jobs, cpu_count()), "Saving photos", len(jobs)):
         pass
 
 
@@ -246,10 +246,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--what", choices=list(NAMES), required=True, help="regions to export")
     add("--format", choices=["coco", "yolo"], required=True, help="format to write")
     add("--shape", choices=["box", "polygon"], default="box", help="for YOLO: detection boxes or segmentation outlines")
-    add("--data", type=Path, help="folder of photos and annotation files; None: the one recorded in --dataset")
+    add("--data", type=Path, help="folder of photos and annotation files; without it, the one recorded in --dataset")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of data_preparation.py's splits")
     add("--output", type=Path, default="export", help="folder to write")
-    return parser.parse_args()
+    args = parser.parse_args()
+    parser.refuse_unused(args, ["shape"], args.format == "yolo", "--format yolo")
+    return args
 
 
 def main() -> None:

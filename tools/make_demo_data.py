@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder up
 
 import config
 from viewpoint.annotations.via import read_regions
 from viewpoint.common.cli import COUNT, SEED, command, counted, make_parser, print_next, run
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import write_atomically
 from viewpoint.data.labeling import label_parts, part_names
 
@@ -367,7 +367,7 @@ def make_demo_data(output: Path, images: int, seed: int, style: str = "cars") ->
     """Write `images` drawn images with their annotations below `output`, the kinds in turn."""
     kinds = [*views(), "scene", *views(), "close-up"]
     entries: list[list[dict]] = [[] for _ in FOLDERS]
-    for index in tqdm(range(images), desc="Drawing", unit="image"):
+    for index in progress(range(images), "Drawing", unit="image"):
         # Each image has a random generator of its own, so the first 10 of 1,000 are the same as the 10 of 10.
         image, regions = draw_image(kinds[index % len(kinds)], np.random.default_rng([seed, index]), style)
         flavour = index % len(FOLDERS)

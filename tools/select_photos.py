@@ -36,7 +36,6 @@ import_tensorflow()
 
 import numpy as np
 from sklearn.cluster import KMeans
-from tqdm import tqdm
 
 import config
 from viewpoint.annotations.places import GUESS_KEY
@@ -47,6 +46,7 @@ from viewpoint.common.files import csv_name
 from viewpoint.common.images import ImageError, open_header, open_image
 from viewpoint.common.metrics import predicted_classes
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.common.quality import quality_reasons
 from viewpoint.common.tables import read_table, write_csv
 from viewpoint.common.writing import write_atomically
@@ -103,7 +103,7 @@ def usable_photos(
         except (ImageError, OSError):
             return "unreadable", 0
 
-    looks = tqdm(map_in_order(look, photos, cpu_count()), "Looking at photos", len(photos), unit="photo")
+    looks = progress(map_in_order(look, photos, cpu_count()), "Looking at photos", len(photos))
     left_out: Counter[str] = Counter()
     usable, hashes = {}, {}
     for photo, (reason, value) in zip(photos, looks, strict=True):
@@ -235,7 +235,7 @@ def write_project(choices: list[Choice], options: list[str], output: Path) -> No
     """Write the copies of the photos, and the files for the annotation tools with the part names `options`."""
     with write_atomically(output) as folder:
         folder.mkdir()
-        ranked = tqdm(list(enumerate(choices, 1)), "Copying photos", unit="photo")
+        ranked = progress(list(enumerate(choices, 1)), "Copying photos")
         names = [copy_photo(choice, rank, folder) for rank, choice in ranked]
         project = via_project(names, choices, options, folder, output.resolve())
         (folder / "via_project.json").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")
@@ -304,7 +304,7 @@ def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser("Choose the photos that are most worth annotating.")
     add = parser.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
+    parser.add_main("--images", type=Path, metavar="FOLDER", help="folder of unlabelled photos")
     add("--count", type=COUNT, default=200, help="photos to choose")
     add("--models", type=Path, default=config.MODELS_DIR, help="folder of model.keras and data.json")
     add("--dataset", type=Path, default=config.DATASET_DIR, help="folder of splits.csv, which says what is annotated")
@@ -314,7 +314,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    photos, left_out = find_photos(args.folder, args.output)
+    photos, left_out = find_photos(args.images, args.output)
     model = load_model(args.models / "model.keras")
     data, history = read_data(args.models), read_history(args.dataset)
     known = known_photos(data, history, recorded_data_dir(args.dataset))
@@ -322,7 +322,7 @@ def main() -> None:
     left_out.update(unusable)
     if not photos:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
-        raise UserError(f"no photo in {args.folder} is left to annotate ({reasons}); give another folder")
+        raise UserError(f"no photo in {args.images} is left to annotate ({reasons}); give another folder")
     features = backbone_features(model, [photo.file for photo in photos])
     is_there = np.isfinite(features).all(axis=1)  # a photo may vanish meanwhile
     photos = [photo for photo, there in zip(photos, is_there, strict=True) if there]

@@ -49,12 +49,24 @@ def names(path: Path | str = "predictions.csv") -> list[str]:
 
 
 def test_several_files_folders_and_globs(predict, tmp_path):
-    assert predict("--images", "photos/a.png", "photos/lot")[0] == 0
-    assert names() == ["photos/a.png", "photos/lot/b.png", "photos/lot/c.png"]
-    assert predict("--images", "photos/*.png", tmp_path / "photos" / "lot" / "[b]*")[0] == 0
-    assert names() == ["photos/a.png", (tmp_path / "photos/lot/b.png").as_posix()]
-    assert predict("--images", "photos/**/*.png")[0] == 0
-    assert names() == ["photos/a.png", "photos/lot/b.png", "photos/lot/c.png"]
+    every = ["a.png", "lot/b.png", "lot/c.png"]
+    (tmp_path / "photos" / "list.csv").write_text("image_path\n" + "\n".join(every))
+    # Photos keep their names however they are given, with the option or without it.
+    for given in (
+        ["photos"],
+        ["photos/a.png", "photos/lot"],
+        ["photos/lot/../a.png", tmp_path / "photos" / "lot" / "b.png", "photos/lot/c.png"],
+        ["photos/**/*.png"],
+        ["photos/list.csv"],
+        ["photos/*.png", tmp_path / "photos" / "lot" / "[bc]*"],
+    ):
+        assert predict("--images", *given)[0] == 0
+        assert names() == every, given
+        assert predict(*given)[0] == 0
+        assert names() == every, given
+    save_board(tmp_path / "new" / "a.png", 20)
+    assert predict("new", "photos")[0] == 0
+    assert names() == ["new/a.png", *(f"photos/{name}" for name in every)]
     save_board(tmp_path / "photos" / "[1].png", 20)  # a name, not a glob
     assert predict("--images", "photos/[1].png")[0] == 0
     assert names() == ["[1].png"]

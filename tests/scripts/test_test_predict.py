@@ -302,7 +302,7 @@ def test_every_photo_of_a_folder_is_in_the_summary(run_script, tmp_path):
         "  made by the system or another program: 7\n"
         "    ._0.png\n    ._1.png\n    ._2.png\n    ._3.png\n    ._4.png\n    ... and 2 more\n"
         "  photo or video in a format that is not read: 1\n    raw.CR2\n"
-        "Predictions are in"
+        "Photos of each class:\n       4  Front\nPredictions are in"
     )
     names = pd.read_csv(tmp_path / "predictions.csv")["image_name"].tolist()
     assert names == ["a.png", "b.jfif", "c.TIF", "lot/a.png"]

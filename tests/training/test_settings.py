@@ -39,6 +39,7 @@ def test_without_options_every_setting_has_the_value_of_the_table():
 def test_every_number_can_be_set_within_its_limits_only(name, capsys):
     _, (low, high), _ = ROWS[name]
     options = ["--early-stopping-patience", 0, "--ema", 0]  # these two exclude each other
+    options += ["--schedule", "plateau"] if name in ("lr_factor", "lr_patience", "min_learning_rate") else []
     assert vars(parse(*options, option(name), low))[name] == low
     for outside in (low - 1, "many", *([] if high is None else [high + 1])):
         with pytest.raises(SystemExit) as exit_info:

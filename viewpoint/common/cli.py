@@ -2,14 +2,16 @@
 
 import argparse
 import contextlib
+import difflib
 import math
 import os
+import re
 import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import config
 
@@ -28,8 +30,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Run a script's main() and exit with what it returns (None: 0), with 2 on a UserError, 130 on Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a notebook's or a test's stream has no reconfigure()
-            # A log in ASCII must not stop the script at a photo's name.
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            # A log in ASCII must not stop the script at a photo's name, and has the lines of both in their order.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
     try:
         check_class_names(config.CLASSES)
         sys.exit(main() or 0)
@@ -89,9 +91,62 @@ class HelpFormatter(argparse.HelpFormatter):
         return f"{text} (default: {shown})"
 
 
-def make_parser(description: str, **options: Any) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one sentence, and exits with 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.without_name: dict[str, bool] = {}  # of each add_main(), whether it is required
+
+    def add_main(self, option: str, nargs: str | None = None, required: bool = True, **keywords: Any) -> None:
+        """Add an option whose value may also be given without its name: `--images photos`, or only `photos`."""
+        name, metavar = option.removeprefix("--"), keywords.pop("metavar", None) or option.removeprefix("--").upper()
+        self.without_name[name] = required
+        self.add_argument(option, nargs=nargs, metavar=metavar, **keywords)
+        text = f"the same as {option} {metavar}"
+        kind = keywords.get("type", str)
+        self.add_argument(f" {name}", nargs="*" if nargs else "?", type=kind, metavar=metavar, help=text)
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse does, but a misspelled option is named before anything that is missing because of it."""
+        for word in sys.argv[1:] if args is None else args:
+            name = str(word).partition("=")[0]
+            if name == "--":
+                break
+            if re.fullmatch(r"-{1,2}[A-Za-z].*", name) and not any(
+                option.startswith(name) for option in self._option_string_actions
+            ):
+                close = difflib.get_close_matches(name, self._option_string_actions, 1)
+                advice = f"did you mean {close[0]}?" if close else "--help lists those that there are"
+                self.error(f"there is no option {name}; {advice}")
+        found = super().parse_args(args, namespace)
+        values = vars(found)
+        for name, required in self.without_name.items():
+            if given := values.pop(f" {name}"):
+                if isinstance(given, list):
+                    values[name] = [*given, *(values[name] or [])]
+                elif str(values[name]) != str(self.get_default(name)):
+                    self.error(f"{given} and --{name} {values[name]} are two; give one")
+                else:
+                    values[name] = given
+            if required and not values[name]:
+                self.error(f"the following arguments are required: --{name}")
+        return found
+
+    def refuse_unused(self, args: argparse.Namespace, names: Sequence[str], is_used: bool, user: str) -> None:
+        """Exit with 2 when an option is not at its default but unused; `user` is the option that would use it."""
+        for name in () if is_used else names:
+            if str(getattr(args, name)) != str(self.get_default(name)):
+                self.error(f"--{name.replace('_', '-')} does nothing without {user}")
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"error: {message}")
+        sys.exit(2)
+
+
+def make_parser(description: str, **options: Any) -> Parser:
     """A parser for a script's options that shows their defaults and knows --version."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, **options)
+    parser = Parser(description=description, formatter_class=HelpFormatter, **options)
     parser.add_argument("--version", action="version", version=f"%(prog)s {config.VERSION}", help="print the version")
     return parser
 

@@ -1,6 +1,6 @@
-"""Use TensorFlow without the lines that it prints while it starts or converts a model.
+"""Use TensorFlow and LiteRT without the lines that they print while they start or convert a model.
 
-TensorFlow's C++ code writes them straight to file descriptor 2, where neither Python's warnings
+Their C++ code writes them straight to file descriptor 2, where neither Python's warnings
 filter nor TF_CPP_MIN_LOG_LEVEL reaches them. So for that time a small process reads the
 descriptor and passes on all but the lines known to be harmless. It is a process of its own
 because a crash (a processor without AVX, a broken driver) must still show its message.
@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 from viewpoint.common.parallel import cpu_count
@@ -30,22 +31,27 @@ for line in sys.stdin.buffer:
 """
 
 
+# Two threads that replace the descriptor at the same time would leave it with a filter that has ended.
+DESCRIPTOR_2 = threading.RLock()
+
+
 @contextlib.contextmanager
 def without_harmless_lines() -> Iterator[None]:
     """While the block runs, drop the HARMLESS lines from file descriptor 2 and pass on all others."""
-    sys.stderr.flush()
-    original = os.dup(2)
     command = [sys.executable, "-S", "-E", "-c", FILTER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=original) as line_filter:
-        assert line_filter.stdin
-        os.dup2(line_filter.stdin.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            line_filter.stdin.close()  # the end of its input lets the filter finish
+    with DESCRIPTOR_2:
+        sys.stderr.flush()
+        original = os.dup(2)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=original) as line_filter:
+            assert line_filter.stdin
+            os.dup2(line_filter.stdin.fileno(), 2)
+            try:
+                yield
+            finally:
+                sys.stderr.flush()
+                os.dup2(original, 2)
+                os.close(original)
+                line_filter.stdin.close()  # the end of its input lets the filter finish
 
 
 def import_tensorflow() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
-from tqdm import tqdm
 
 import config
 from viewpoint.annotations import format_of, read_annotation_file
@@ -22,6 +21,7 @@ from viewpoint.common.files import list_folder, relative_name
 from viewpoint.common.images import File, ImageError, image_error, is_photo, stored_geometry
 from viewpoint.common.orientation import UPRIGHT, turn_outlines, upright_dimensions
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.data.dataset import COLUMNS, SUMMARY_NAME, is_parts_file, is_summary, read_summary
 from viewpoint.data.doubts import compare_places
 from viewpoint.data.duplicates import perceptual_hash
@@ -418,7 +418,7 @@ def label_photos(
     labels = decide_all(annotations, reading, report)
     photos = {}
     results = map_in_order(read_photo, labels, cpu_count())
-    for image_path, result in zip(labels, tqdm(results, "Reading photos", len(labels), unit="photo"), strict=True):
+    for image_path, result in zip(labels, progress(results, "Reading photos", len(labels)), strict=True):
         if isinstance(result, ImageError):
             reason = str(result).rpartition(f"{escaped(image_path)}: ")[2]
             report.leave_out("unreadable", image_path, f" ({reason})")

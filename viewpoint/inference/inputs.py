@@ -1,5 +1,6 @@
 """Which photos and videos to predict: files, folders, globs, CSV files, names from standard input. Starts fast."""
 
+import functools
 import glob
 import itertools
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import config
 from viewpoint.common.cli import UserError, counted
-from viewpoint.common.files import csv_name, is_file, list_folder, relative_name
+from viewpoint.common.files import csv_name, is_file, list_folder
 from viewpoint.common.images import is_photo
 from viewpoint.data.dataset import stream_rows
 
@@ -71,38 +72,59 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in config.VIDEO_EXTENSIONS
 
 
-def find_inputs(images: Path | str, data_dir: Path | str | None = None) -> list[Input]:
+def find_inputs(images: Path | Sequence[Path], data_dir: Path | None = None) -> list[Input]:
     """The photos that list_inputs lists, without following links that leave a folder."""
-    return [item for item in list_inputs([images], data_dir) if not is_video(item.file)]
+    paths = [images] if isinstance(images, Path) else images
+    return [item for item in list_inputs(paths, data_dir) if not is_video(item.file)]
 
 
 def list_inputs(images: Sequence[Path | str], data_dir: Path | str | None = None, follow_links: bool = False) -> Inputs:
     """What to predict: files, all photos and videos below folders (sorted), the rows of CSV files, globs, names.
 
     A glob has *, ? or [ and is not itself the name of a file; "-" stands for names on standard
-    input, one a line. A single file or folder gives names relative to its folder; of several,
-    names are the paths as given, so that they differ. CSV files and names on standard input are
-    not held in memory. `data_dir` is the folder that names in a CSV or on standard input start
-    from; without it, for a CSV as in dataset.stream_rows. `follow_links` also reads what links
-    outside a folder lead to. Raises UserError when there is nothing to predict.
+    input, one a line. A photo is named by its path below the folder given, and of several, below the
+    one folder that all of them are in; a file stands for its folder, a glob for the part before its
+    first wildcard. CSV files and names on standard input keep their own names, and are not held in
+    memory: these start from `data_dir`, or without it, for a CSV as in dataset.stream_rows.
+    `follow_links` also reads what links outside a folder lead to. Raises UserError when there is
+    nothing to predict.
     """
     inputs = Inputs()
-    several = len(images) > 1
+    paths: list[Path] = []
+    folders: list[Path] = []
     for path in map(Path, images):
+        if not path.exists() and glob.has_magic(str(path)):
+            paths += find_matches(path)
+            folders.append(Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
+        else:
+            paths.append(path)
+            if str(path) != STANDARD_INPUT and not is_csv(path):
+                folders.append(path if path.is_dir() else path.parent)
+    try:
+        # Without "..", but with links as they are.
+        start = os.path.commonpath([os.path.normpath(folder.absolute()) for folder in folders])
+    except ValueError:  # no folder, or several drives of Windows
+        start = ""
+    for path in paths:
         if str(path) == STANDARD_INPUT:
             add_names(inputs, Path(data_dir or ""))
-        elif not path.exists() and glob.has_magic(str(path)):
-            for match in find_matches(path):
-                add_path(inputs, match, data_dir, follow_links, True)
+        elif is_csv(path):
+            if not inputs.add(functools.partial(read_csv, path, data_dir)):  # also finds a mistake before the work
+                raise UserError(f"no photos in {path}: it has no rows")
         else:
-            add_path(inputs, path, data_dir, follow_links, several)
+            add_path(inputs, path, start, follow_links)
     return inputs
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a path is to be read as a CSV file of names."""
+    return path.suffix.lower() == ".csv" and not path.is_dir()
 
 
 def find_matches(pattern: Path) -> list[Path]:
     """What a glob matches, sorted; files only where they count as photos or are CSV files. Raises UserError if none."""
     matches = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  (it may be absolute)
-    wanted = [path for path in matches if path.is_dir() or path.suffix.lower() == ".csv" or is_wanted(path)]
+    wanted = [path for path in matches if path.is_dir() or is_csv(path) or is_wanted(path)]
     if not wanted:
         raise UserError(f"no photos match {pattern}")
     return wanted
@@ -113,31 +135,22 @@ def is_wanted(path: Path) -> bool:
     return is_photo(path) or (is_video(path) and is_file(path))
 
 
-def add_path(inputs: Inputs, path: Path, data_dir: Path | str | None, follow_links: bool, several: bool) -> None:
-    """Add a file, what is below a folder, or the rows of a CSV; `several` gives them their paths as names."""
-    if path.is_dir():
-        start = Path() if several else path
-        listing = list_folder(path, follow_links, [*config.IMAGE_EXTENSIONS, *config.VIDEO_EXTENSIONS])
-        found = [file for file in listing.files if is_wanted(file)]
-        if not found:
-            raise UserError(nothing_found(path, listing.left_out))
-        found.sort(key=lambda file: name_of(file, start))
-        inputs.add(lambda: (Input(name_of(file, start), file, is_named=False) for file in found))
-        for reason, names in listing.left_out.items():
-            inputs.left_out.setdefault(reason, []).extend(names)
-    elif path.suffix.lower() == ".csv":
-        if not inputs.add(lambda: read_csv(path, data_dir)):  # also finds a mistake before the work
-            raise UserError(f"no photos in {path}: it has no rows")
-    elif not path.exists():
+def add_path(inputs: Inputs, path: Path, start: str, follow_links: bool) -> None:
+    """Add a file, or what is below a folder, with names that start from the folder `start`; as given where it is ""."""
+    if not path.exists():
         raise UserError(f"{path} not found; give a photo, a folder, a glob or a CSV")
-    else:
-        photo = Input(name_of(path, Path() if several else path.parent), path)
-        inputs.add(lambda: [photo])
-
-
-def name_of(path: Path, start: Path) -> str:
-    """The name of a photo in the output: relative to `start`, or as given where `start` is the current folder."""
-    return relative_name(path, start) if start != Path() else csv_name(path.as_posix())
+    prefix = Path(os.path.relpath(path, start) if start else path)
+    if not path.is_dir():
+        inputs.add(lambda: [Input(csv_name(prefix.as_posix()), path)])
+        return
+    listing = list_folder(path, follow_links, [*config.IMAGE_EXTENSIONS, *config.VIDEO_EXTENSIONS])
+    files = filter(is_wanted, listing.files)
+    found = sorted((csv_name((prefix / file.relative_to(path)).as_posix()), file) for file in files)
+    if not found:
+        raise UserError(nothing_found(path, listing.left_out))
+    inputs.add(lambda: (Input(name, file, is_named=False) for name, file in found))
+    for reason, names in listing.left_out.items():
+        inputs.left_out.setdefault(reason, []).extend(names)
 
 
 def read_csv(path: Path, data_dir: Path | str | None) -> Iterator[Input]:

@@ -14,6 +14,7 @@ from viewpoint.common.cli import UserError
 from viewpoint.common.images import unscale
 from viewpoint.common.parallel import cpu_count
 from viewpoint.common.tables import encoding_of
+from viewpoint.common.tensorflow import without_harmless_lines
 
 PREDICTION_COLUMNS = ["image_name", "prediction", "score"]
 LABELS_NAME = "labels.txt"
@@ -28,6 +29,18 @@ Shape = list[int | None]
 
 
 # --- Models ------------------------------------------------------------------------
+
+
+def find_model(models: Path) -> Path | None:
+    """The newer of model.tflite and saved_model/ in a folder of models; None when there is neither."""
+    files = {"model.tflite": models / "model.tflite", "saved_model": models / "saved_model" / "saved_model.pb"}
+    found = [name for name, file in files.items() if file.is_file()]
+    return models / max(found, key=lambda name: files[name].stat().st_mtime) if found else None
+
+
+def model_path(text: str) -> Path:
+    """An option type for argparse: a .tflite file, a SavedModel folder, or the folder of models that has one."""
+    return find_model(Path(text)) or Path(text)
 
 
 def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
@@ -95,7 +108,8 @@ def load_tflite(model_path: Path) -> tuple[Runner, Shape, Shape]:
         interpreter.allocate_tensors()
         return interpreter
 
-    interpreter = new_interpreter()
+    with without_harmless_lines():  # LiteRT tells of its delegate once in a process
+        interpreter = new_interpreter()
     model_input, model_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     for what, details in (("takes", model_input), ("gives", model_output)):
         if details["dtype"] not in (np.float32, np.uint8, np.int8):

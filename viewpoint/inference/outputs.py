@@ -85,7 +85,7 @@ class Outcome:
     failed_named: int = 0  # that many of `failed` were asked for by name
     failures: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of the first ones that failed
     damaged: list[tuple[str, str]] = field(default_factory=list)  # (name, reason) of videos that were read in part
-    unknown: int = 0
+    classes: Counter[str] = field(default_factory=Counter)  # photos of each prediction
     unusable: Counter[str] = field(default_factory=Counter)  # photos for each reason in Result.quality
     labelled: Counter[tuple[str, str]] = field(default_factory=Counter)  # (true, predicted) where both are known
     seen: Counter[str] = field(default_factory=Counter)  # labelled photos by the split that the model learned them in
@@ -111,9 +111,8 @@ class Outcome:
             self.stretches += len(answer.results)
             return
         self.unusable.update(result.quality)
-        if result.prediction == config.UNKNOWN:
-            self.unknown += 1
-        elif item.label is not None:
+        self.classes[result.prediction] += 1
+        if item.label is not None and result.prediction != config.UNKNOWN:
             self.labelled[(item.label, result.prediction)] += 1
 
 
@@ -300,6 +299,11 @@ def check_partial(partial: Path, description: Path, output: Path, settings: dict
         print(f"Nothing to resume, because there is no {partial}: starting from the beginning")
     elif partial.is_file():
         print(f"Replacing {partial} of an interrupted run, which --resume would have continued")
+    elif output.is_file():
+        with output.open("rb") as file:
+            if file.read(20).startswith(b"image_path"):  # such as dataset/test.csv
+                raise UserError(f"{output} has labels, which predictions must not replace; give another --output")
+        print(f"Replacing {output} of an earlier run")
     remove(partial)  # first, so that rows never lie beside the settings of another run
     with write_atomically(description) as temporary:
         temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

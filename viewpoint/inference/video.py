@@ -165,7 +165,7 @@ def upright(frame) -> Image.Image:
 def watch(predictor: Predictor, path: Path) -> Watched:
     """Predict the frames of a video and make them steady, with a progress bar. Raises VideoError when it has none."""
     watched = Watched()
-    with tqdm(desc=printable(path.name), unit="frame", leave=False) as bar:
+    with tqdm(desc=printable(path.name), unit="frame", leave=False, disable=None) as bar:
 
         def images() -> Iterator[Image.Image]:
             try:

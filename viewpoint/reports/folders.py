@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
+from viewpoint.common.progress import progress
 from viewpoint.common.tables import write_csv
 from viewpoint.common.writing import write_atomically
 from viewpoint.inference.inputs import is_video
@@ -119,7 +119,7 @@ def write_vehicles_page(listed: Sequence[Vehicle], views: Sequence[str], thresho
         return
     rows = sorted(((one, one.missing(views)) for one in listed), key=lambda row: not row[1])
     cards = []
-    for vehicle, missing in tqdm(rows[: config.VEHICLES_SHOWN], "Page", unit="vehicle"):
+    for vehicle, missing in progress(rows[: config.VEHICLES_SHOWN], "Page", unit="vehicle"):
         tiles = []
         for view in views:
             photo, picture = vehicle.best.get(view), ""
@@ -173,7 +173,7 @@ def draw_predictions(photos: LeastCertain, path: Path) -> None:
     The suffix of `path` decides the picture's format. Raises UserError when none of the photos exists any more.
     """
     tiles = []
-    for photo in tqdm(photos.lowest(), "Contact sheet", unit="photo"):
+    for photo in progress(photos.lowest(), "Contact sheet"):
         lines = [f"{photo.result.prediction} {photo.result.score:.2f}", photo.name]
         is_wrong = photo.label is not None and photo.result.prediction not in (photo.label, config.UNKNOWN)
         if photo.label is not None:

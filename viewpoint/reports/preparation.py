@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 import config
-from viewpoint.annotations.part_names import PART_NAMES_NAME
 from viewpoint.annotations.photo import Report
 from viewpoint.common.cli import counted, print_first, printable
 from viewpoint.data.dataset import CORRECTIONS_NAME, class_counts
@@ -20,8 +19,8 @@ NAMES_PRINTED = 20  # unknown part names are printed; all are in part_names.csv
 def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path, written_to: Path | None) -> None:
     """Print what was labelled, what was left out and why, and what the user should look at.
 
-    `output` is the folder of corrections.csv and part_names.csv, `written_to` the summary.json that
-    has all of it; None when none was written.
+    `output` is the folder of corrections.csv, `written_to` the summary.json that has all of it; None
+    when none was written.
     """
     total = sum(len(table) for table in tables.values())
     print(f"\n{counted(report.annotation_files, 'annotation file')} read, {counted(total, 'photo')} labelled\n")
@@ -50,13 +49,11 @@ def print_summary(tables: dict[str, pd.DataFrame], report: Report, output: Path,
         print_some(items, written_to)
     if report.unknown_parts:
         left_out = len(report.skipped.get(UNKNOWN_PARTS, []))
-        print("\nPart names that no list knows; they do not vote.")
-        print(
-            f"{counted(report.with_unknown_part, 'photo')} with such names, {left_out} of them left out (see Skipped):"
-        )
-        names = [f"{count:>6} x {printable(name)}" for name, count in report.unknown_parts.most_common()]
+        photos = counted(report.with_unknown_part, "photo")
+        print(f"\nPart names that no list knows, and that do not vote, in {photos}; ", end="")
+        print(f"{left_out} of these left out (see Skipped):")
+        names = [f"{printable(name)} in {counted(n, 'photo')}" for name, n in report.unknown_parts.most_common()]
         print_first(names, NAMES_PRINTED)
-        print(f"Write into the column means of {output / PART_NAMES_NAME} what they mean, then run this script again.")
 
 
 def print_class_table(tables: dict[str, pd.DataFrame], total: int) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import config
 from viewpoint.annotations.photo import Part, Photo
@@ -22,6 +21,7 @@ from viewpoint.annotations.shapes import ellipse_points
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.data.corrections import WRONG
 from viewpoint.data.dataset import data_set_id
 from viewpoint.data.doubts import KINDS, REASONS, find_suspicions, kind_of_doubt
@@ -38,13 +38,6 @@ POINT_RADIUS = 15  # a single point is drawn as a circle of this radius
 # --- The model --------------------------------------------------------------------
 
 
-def find_model(models: Path) -> Path | None:
-    """The newer of model.tflite and saved_model/ in a folder of models; None when there is neither."""
-    files = {"model.tflite": models / "model.tflite", "saved_model": models / "saved_model" / "saved_model.pb"}
-    found = [name for name, file in files.items() if file.is_file()]
-    return models / max(found, key=lambda name: files[name].stat().st_mtime) if found else None
-
-
 def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict[str, float]]:
     """The model's probability of each class for each photo that can be read: {image_path: {class: 0 to 1}}.
 
@@ -56,7 +49,7 @@ def predict_classes(df: pd.DataFrame, data: Path, model: Path) -> dict[str, dict
             f"{model} has the classes {', '.join(predictor.labels)}, not those of config.py; train it again"
         )
     names = list(df["image_path"])
-    results = tqdm(predictor.batch(data / name for name in names), "Predicting", len(names), unit="photo")
+    results = progress(predictor.batch(data / name for name in names), "Predicting", len(names))
     return {name: result.probabilities for name, result in zip(names, results, strict=True) if result.error is None}
 
 
@@ -111,7 +104,7 @@ def write_review(
         return card and card | {"split": judged.splits.get(row.image_path, ""), "group": group}
 
     made = map_in_order(card_of, order, cpu_count())
-    cards = [card for card in tqdm(made, "Review page", len(order), unit="photo") if card]
+    cards = [card for card in progress(made, "Review page", len(order)) if card]
     content = {
         "data_set": data_set_id(path.parent),
         "folder": str(path.parent),

@@ -20,6 +20,7 @@ def print_summary(
 ) -> None:
     """Print what was trained, how good it is on the test split, and what to run next."""
     [kept] = [log for log in history if log["kept"]]
+    has_phases = history[0]["phase"] == 1
     print("\nTest split, used for this report only:\n")
     print(metrics["text"])
     print("Confusion matrix (rows are true classes):")
@@ -30,11 +31,12 @@ def print_summary(
     note = "" if before is None else f" (before temperature scaling {before:.3f})"
     print(f"Expected calibration error {metrics['calibration_error']:.3f}{note}")
     print(f"\nTrained on {counted(len(splits['train']), 'photo')}, validated on {len(splits['val'])}: ", end="")
-    print(f"phase {kept['phase']} epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
+    phase = f"phase {kept['phase']} " if has_phases else ""
+    print(f"{phase}epoch {kept['epoch']} with validation accuracy {kept['val_accuracy']:.3f}")
     if settings.phase2_epochs is None:
         epochs = counted(sum(log["phase"] == 2 for log in history), "epoch")
         photos = counted(len(splits["train"]), "photo") + (" and those without labels" if settings.unlabelled else "")
-        print(f"Phase 2: {epochs} for {photos}; --phase2-epochs sets another number")
+        print(f"{'Phase 2' if has_phases else 'Training'}: {epochs} for {photos}; --phase2-epochs sets another number")
     print(f"Test: accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}, ", end="")
     print(f"weighted F1 {metrics['weighted_f1']:.3f} on {counted(metrics['images'], 'photo')}")
     if metrics["by_age"]:

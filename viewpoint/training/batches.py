@@ -17,13 +17,13 @@ import keras
 import numpy as np
 import PIL
 from sklearn.utils.class_weight import compute_class_weight
-from tqdm import tqdm
 
 import config
 from viewpoint.common import images, orientation
 from viewpoint.common.cli import UserError
 from viewpoint.common.images import load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.common.writing import remove, write_atomically
 from viewpoint.training.augmentation import augment, mix
 
@@ -140,7 +140,7 @@ def read_through_cache(photos: DecodedPhotos, folder: Path, name: str, quiet: bo
                 )
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             decoded = map_in_order(photos.__getitem__, range(len(photos)), cpu_count())
-            for image in tqdm(decoded, f"Decoding {name}", len(photos), unit="photo", disable=quiet):
+            for image in progress(decoded, f"Decoding {name}", len(photos), quiet=quiet):
                 file.write(image.tobytes())
     return MappedImages(path)
 

@@ -3,6 +3,7 @@
 Needs TensorFlow.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -10,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from tqdm import tqdm
 
 import config
 from viewpoint.common.images import ImageError, open_image
 from viewpoint.common.metrics import is_right, suggest_threshold
 from viewpoint.common.parallel import map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.data.out_of_fold import read_out_of_fold
 from viewpoint.training.augmentation import CORRUPTIONS
 from viewpoint.training.batches import MIRRORED_INDEX, ImageBatches, Images, MirroredImages, one_hot
@@ -98,15 +99,18 @@ def compute_features(extractor: keras.Model, batches: ImageBatches, views: int, 
     """
     features = np.empty((views * len(batches.images), extractor.output_shape[1]), np.float32)
     rests, done = [], 0
-    with tqdm(total=views * len(batches), desc="Computing features", unit="batch", disable=quiet) as progress:
+
+    def all_batches() -> Iterator[tuple[np.ndarray, ...]]:
         for _ in range(views):
-            for images, *rest in map_in_order(batches.__getitem__, range(len(batches)), batches.workers):
-                # With --devices all, every device answers the whole batch.
-                features[done : done + len(images)] = extractor.predict_on_batch(images)[: len(images)]
-                done += len(images)
-                rests.append(rest)
-                progress.update()
+            yield from map_in_order(batches.__getitem__, range(len(batches)), batches.workers)
             batches.on_epoch_end()
+
+    steps = progress(all_batches(), "Computing features", views * len(batches), "batch", quiet)
+    for images, *rest in steps:
+        # With --devices all, every device answers the whole batch.
+        features[done : done + len(images)] = extractor.predict_on_batch(images)[: len(images)]
+        done += len(images)
+        rests.append(rest)
     return features, *(np.concatenate(arrays) for arrays in zip(*rests, strict=True))
 
 
@@ -126,7 +130,7 @@ def measure_robustness(
     rows = np.random.default_rng(seed).permutation(len(split))[:ROBUSTNESS_IMAGES]
     size = model.input_shape[1]
     variants = {name: np.empty((len(rows), size, size, 3), np.uint8) for name in CORRUPTIONS}
-    for index, file in enumerate(tqdm(split["file"].iloc[rows], desc="Robustness", unit="photo", disable=quiet)):
+    for index, file in enumerate(progress(split["file"].iloc[rows], "Robustness", quiet=quiet)):
         try:
             # Decode at full size: reduced-scale JPEG decoding would already have smoothed the image.
             image = open_image(file)

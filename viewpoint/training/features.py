@@ -9,11 +9,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from viewpoint.common.cli import counted, print_first, printable
 from viewpoint.common.images import ImageError, load_image, scale
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 
 BATCH_SIZE = 16
 REASONS_SHOWN = 5
@@ -34,7 +34,7 @@ def read_batches(
             return error
 
     waiting: dict[int, np.ndarray] = {}
-    images = tqdm(map_in_order(read, files, cpu_count()), title, len(files), unit="photo", disable=quiet)
+    images = progress(map_in_order(read, files, cpu_count()), title, len(files), quiet=quiet)
     for row, image in enumerate(images):
         if isinstance(image, ImageError):
             failed.append(str(image))

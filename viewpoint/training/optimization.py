@@ -1,8 +1,10 @@
 """Optimizer, loss, callbacks and devices of a training phase, from the settings of train.py. Needs TensorFlow."""
 
+import time
+
 import keras
 import tensorflow as tf
-from tqdm.keras import TqdmCallback
+from tqdm import tqdm
 
 from viewpoint.common.cli import counted
 from viewpoint.training.settings import Settings
@@ -67,10 +69,26 @@ def make_callbacks(phase: int, settings: Settings) -> list[keras.callbacks.Callb
     return callbacks
 
 
-def make_progress_callbacks(phase: int, settings: Settings) -> list[keras.callbacks.Callback]:
-    """The callbacks that show people the progress of a phase and do not change the training."""
-    # One bar for the phase's epochs, below it one for the batches of the epoch.
-    return [] if settings.quiet else [TqdmCallback(desc=f"Phase {phase}", dynamic_ncols=True)]
+class EpochLines(keras.callbacks.Callback):
+    """Prints a line after each epoch; on a terminal shows a bar while it runs, unless `quiet`."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__()
+        self.quiet = quiet
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+        # Disabled by None where standard error is no terminal.
+        hidden = True if self.quiet else None
+        self.bar = tqdm(desc=f"Epoch {epoch + 1}", total=self.params["steps"], unit="step", leave=False, disable=hidden)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.bar.close()
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        print(f"Epoch {epoch + 1} of {self.params['epochs']}: {figures}, {time.monotonic() - self.started:.1f} s")
 
 
 def share_batches() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import config
 from viewpoint.common.cli import UserError, counted
 from viewpoint.common.images import ImageError
 from viewpoint.common.parallel import cpu_count, map_in_order
+from viewpoint.common.progress import progress
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.provenance import hash_photos
 from viewpoint.inference.inputs import find_inputs
@@ -65,7 +65,7 @@ def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple
             hashes[file] = perceptual_hash(Path(file))
 
     every = [*labelled, *files]
-    for _ in tqdm(map_in_order(add_hash, every, cpu_count()), "Near-duplicates", len(every), disable=quiet):
+    for _ in progress(map_in_order(add_hash, every, cpu_count()), "Near-duplicates", len(every), quiet=quiet):
         pass
     group_of = dict(zip(hashes, group_photos(list(hashes), near_duplicates(hashes)), strict=True))
     known = {group_of[file] for file in labelled if file in group_of}

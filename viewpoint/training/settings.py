@@ -69,9 +69,13 @@ def parse_settings(description: str, options: Sequence[str] | None = None) -> Se
             if title != "common options" and not shows_all:
                 keywords["help"] = argparse.SUPPRESS
             group.add_argument("--" + name.replace("_", "-"), **keywords)
-    settings = Settings(**vars(parser.parse_args(options)))
-    if settings.ema and settings.early_stopping_patience:
+    args = parser.parse_args(options)
+    parser.refuse_unused(args, STRENGTHS, args.augment, "--augment")
+    of_plateau = ["lr_factor", "lr_patience", "min_learning_rate"]
+    parser.refuse_unused(args, of_plateau, args.schedule == "plateau", "--schedule plateau")
+    parser.refuse_unused(args, ["warmup_share"], args.schedule == "cosine", "--schedule cosine")
+    if args.ema and args.early_stopping_patience:
         parser.error("--ema keeps the average up to the last epoch; add --early-stopping-patience 0, or --ema 0")
-    if settings.unlabelled and not settings.start_from:
+    if args.unlabelled and not args.start_from:
         parser.error("--unlabelled needs a trained model that labels the photos; give it with --start-from")
-    return settings
+    return Settings(**vars(args))
