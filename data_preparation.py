@@ -234,8 +234,10 @@ def split(
         )
     contents = {path: photo.content for path, photo in photos.items()}
     options = SplitOptions(args.split, args.group_by, args.val_share, args.test_share, args.seed)
+    if others := history.hashes_besides({contents[path] for path in df["image_path"]}):
+        pairs = near_duplicates({path: photos[path].hash for path in df["image_path"]} | others, args.duplicate_bits)
     tables, changes = make_splits(df, contents, pairs, history, options)
-    return tables, history_table(tables, contents, history), changes
+    return tables, history_table(tables, photos, history), changes
 
 
 def name_in_data(path: Path, data: Path) -> str:

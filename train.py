@@ -51,6 +51,7 @@ from viewpoint.common.writing import lock, remove
 from viewpoint.data.dataset import SPLITS, read_split, recorded_data_dir
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME
 from viewpoint.data.provenance import ModelData, also_seen, describe_training, hash_photos, read_earlier
+from viewpoint.data.splits import remember_learned
 from viewpoint.reports.mistakes import Source
 from viewpoint.reports.summary import print_summary
 from viewpoint.reports.training import Background, write_progress, write_report
@@ -332,6 +333,7 @@ def train_and_report(settings: Settings) -> None:
     learned, unlabelled = splits, None
     if settings.unlabelled:
         unlabelled = label_unlabelled(model, settings.unlabelled, splits, cache, settings.batch_size, quiet)
+        remember_learned(settings.dataset, dict(zip(unlabelled.hashes, unlabelled.looks, strict=True)))
         learned = splits | {"train": pd.concat([splits["train"], unlabelled.rows], ignore_index=True)}
     history = train(model, backbone, learned, val_images, settings, begin(settings, learned))
     if settings.mixed_precision:

@@ -1,21 +1,19 @@
 """Time the project against the straightforward way of doing the same.
 
-    python tools/benchmark.py --only start prediction
+    python tools/benchmark.py --only prediction
     python tools/benchmark.py --only training --weights mobilenet_v2_no_top.weights.h5
     python tools/benchmark.py --data demo/photos --model demo/models/model.tflite    # after make demo
 
-The two run alternately, so that a busy machine slows both down; only their ratio is worth quoting.
-Prints the median seconds of each, and the median ratio with the lowest and the highest one:
+Only ratios are worth quoting, because seconds depend on the machine:
 
-    start        test_predict.py on one photo, against a script that imports TensorFlow
-    prediction   a folder of photos of 512x512 pixels, and one of 12 megapixels, against full
-                 decoding and one interpreter, one photo after the other; also how far
-                 the answers differ
-    growth       data_preparation.py and test_predict.py on 1,000, 10,000 and 100,000 tiny photos with 2.3
-                 annotated parts each: seconds, and MiB of memory
-    training     train.py with the reference and the default recipe: phase 1, an epoch of phase 2
-                 and the whole run, the validation accuracy of each, and how long the default
-                 would take on 1,000, 10,000 and 100,000 photos
+    prediction   test_predict.py on 24 photos of 12 megapixels, against full decoding and one interpreter, one
+                 photo after the other; the two run alternately, so that a busy machine slows both down. Prints
+                 the median seconds, the median ratio with the lowest and the highest one, and how far the
+                 answers differ
+    preparation  the seconds of data_preparation.py on 1,000, 10,000 and 100,000 tiny photos with up to three
+                 annotated parts each
+    training     train.py with the reference and the default recipe: an epoch of phase 2 and the whole run, and the
+                 validation accuracy of each
 
 The photos of --data are copied to temporary folders and are not changed.
 """
@@ -28,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,36 +42,10 @@ from viewpoint.inference.inputs import find_inputs
 from viewpoint.inference.model import load_runner
 
 PROJECT = Path(__file__).parents[1]
-PARTS = ["start", "prediction", "growth", "training"]
-# How many photos are predicted, and their pixels: as sent by messenger, and as a phone takes them.
-SIZES = {"512x512 pixels": (200, 512 * 512), "12 megapixels": (24, 4032 * 3024)}
+WHAT = ["prediction", "preparation", "training"]
+# How many photos are predicted, and their size, as a phone takes them.
+PHOTOS, PIXELS = 24, 4032 * 3024
 COUNTS = [1_000, 10_000, 100_000]
-
-# The cold start is compared with the usual way to run one photo through a TFLite model.
-TENSORFLOW_SCRIPT = """
-import sys
-import numpy as np
-import tensorflow as tf
-from PIL import Image
-interpreter = tf.lite.Interpreter(sys.argv[1])
-interpreter.allocate_tensors()
-given, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-size = given["shape"][1]
-pixels = np.asarray(Image.open(sys.argv[2]).convert("RGB").resize((size, size)), np.float32)
-interpreter.set_tensor(given["index"], pixels[np.newaxis] / 127.5 - 1)
-interpreter.invoke()
-print(interpreter.get_tensor(result["index"]))
-"""
-
-# Runs a script from a small process, because Linux counts the memory of the process that starts another one
-# as the other one's peak.
-MEASURING_SCRIPT = """
-import resource, subprocess, sys
-exit_code = subprocess.call([sys.executable, *sys.argv[1:]])
-if exit_code:
-    sys.exit(exit_code)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-"""
 
 
 def seconds_of(action: Callable[[], object]) -> float:
@@ -114,24 +87,6 @@ def run_script(*command: str | Path) -> str:
     return done.stdout
 
 
-def peak_memory(*command: str | Path) -> float:
-    """Run a Python script and return its peak memory in MiB. Raises UserError as run_script does."""
-    return float(run_script("-c", MEASURING_SCRIPT, *command).split()[-1])
-
-
-def benchmark_start(model: Path, photo: Path, folder: Path, rounds: int) -> None:
-    """Compare the time from the command to the answer for one photo."""
-    script = folder / "reference.py"
-    script.write_text(TENSORFLOW_SCRIPT, encoding="utf-8")
-    output = folder / "predictions.csv"
-    compare(
-        "cold start, one photo",
-        lambda: run_script(script, model, photo),
-        lambda: run_script(PROJECT / "test_predict.py", "--model", model, "--images", photo, "--output", output),
-        rounds,
-    )
-
-
 def predict(model: Path, files: list[Path], load: Callable[[Path, int], np.ndarray]) -> np.ndarray:
     """The probabilities of photos, one after the other; `load` gives a file as model input (1, size, size, 3)."""
     runner, size, _ = load_runner(model)
@@ -143,12 +98,12 @@ def load_plainly(file: Path, size: int) -> np.ndarray:
     return scale(np.asarray(resize(open_image(file), size)))[np.newaxis]
 
 
-def benchmark_prediction(name: str, model: Path, folder: Path, rounds: int) -> None:
+def benchmark_prediction(model: Path, folder: Path, rounds: int) -> None:
     """Compare the time to predict a folder of photos, and the answers."""
     files = [item.file for item in find_inputs(folder)]
     arguments = ("--model", model, "--images", folder, "--output", folder.parent / "predictions.csv")
     compare(
-        f"prediction, {len(files)} photos, {name}",
+        f"prediction, {len(files)} photos, {PIXELS / 1e6:.0f} megapixels",
         lambda: predict(model, files, load_plainly),
         lambda: run_script(PROJECT / "test_predict.py", *arguments),
         rounds,
@@ -186,19 +141,14 @@ def write_annotated_photos(count: int, folder: Path) -> None:
     (folder / "via_region_data.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def benchmark_growth(model: Path, folder: Path) -> None:
-    """Measure time and memory of preparing and predicting more and more photos."""
+def benchmark_preparation(folder: Path) -> None:
+    """Measure the time of preparing more and more photos."""
     for count in COUNTS:
         photos = folder / f"annotated {count}"
         write_annotated_photos(count, photos)
-        for script, arguments in (
-            ("data_preparation.py", ("--data", photos, "--output", folder / "dataset")),
-            ("test_predict.py", ("--model", model, "--images", photos, "--output", folder / "predictions.csv")),
-        ):
-            started = time.perf_counter()
-            memory = peak_memory(PROJECT / script, *arguments)
-            seconds = time.perf_counter() - started
-            print(f"{script}, {count:,} photos: {seconds:.1f} s, {memory:.0f} MiB", flush=True)
+        command = (PROJECT / "data_preparation.py", "--data", photos, "--output", folder / "dataset")
+        seconds = seconds_of(partial(run_script, *command))
+        print(f"data_preparation.py, {count:,} photos: {seconds:.1f} s", flush=True)
 
 
 def benchmark_training(photos: Path, weights: str, folder: Path) -> None:
@@ -207,23 +157,16 @@ def benchmark_training(photos: Path, weights: str, folder: Path) -> None:
     found = {}
     for recipe in ("reference", "default"):
         command: list[str | Path] = [PROJECT / "train.py", "--dataset", folder / "splits", "--models", folder / recipe]
-        started = time.perf_counter()
-        run_script(*command, "--weights", weights, "--recipe", recipe)
-        seconds = time.perf_counter() - started
+        command += ["--weights", weights, "--recipe", recipe]
+        seconds = seconds_of(partial(run_script, *command))
         history = json.loads((folder / recipe / "report" / "metrics.json").read_text(encoding="utf-8"))["history"]
-        phases = [[log["mean_seconds"] for log in history if log["phase"] == phase] for phase in (1, 2)]
+        epochs = [log["mean_seconds"] for log in history if log["phase"] == 2]
         [accuracy] = [log["val_accuracy"] for log in history if log["kept"]]
-        found[recipe] = {"phase 1": sum(phases[0]), "an epoch of phase 2": float(np.mean(phases[1]))}
-        found[recipe] |= {"train.py": seconds, "all epochs": sum(map(sum, phases)), "accuracy": accuracy}
+        found[recipe] = {"an epoch of phase 2": float(np.mean(epochs)), "train.py": seconds, "accuracy": accuracy}
     reference, default = found["reference"], found["default"]
-    # With random weights train.py leaves phase 1 out.
-    for name in ("phase 1", "an epoch of phase 2", "train.py")[weights == "none" :]:
+    for name in ("an epoch of phase 2", "train.py"):
         print_comparison(name, [(reference[name], default[name])])
     print(f"  validation accuracy: reference {reference['accuracy']:.3f}, default {default['accuracy']:.3f}")
-    a_photo = default["all epochs"] / len(find_inputs(folder / "splits" / "train.csv"))
-    besides = default["train.py"] - default["all epochs"]
-    print(f"  default: {a_photo:.3f} s a photo in all epochs, {besides:.0f} s besides", end="; ")
-    print(", ".join(f"{(besides + a_photo * count) / 3600:.1f} h for {count:,} photos" for count in COUNTS))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -232,7 +175,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", type=Path, default=config.DATA_DIR, help="folder of photos, annotated ones for training")
     add("--model", type=Path, default=f"{config.MODELS_DIR}/model.tflite", help="model with labels.txt beside it")
     add("--weights", default="none", help="weights of the backbone to train from, as in train.py")
-    add("--only", nargs="+", choices=PARTS, default=PARTS, help="what to time")
+    add("--only", nargs="+", choices=WHAT, default=WHAT, help="what to time")
     add("--rounds", type=COUNT, default=3, help="how often each way starts and predicts")
     args = parser.parse_args()
     parser.refuse_unused(args, ["weights"], "training" in args.only, "--only training")
@@ -247,14 +190,12 @@ def main() -> None:
         folder = Path(name)
         files = [item.file for item in find_inputs(args.data)]
         print(f"{'':<42}{'reference':>11}{'project':>12}")
-        if "start" in args.only:
-            benchmark_start(args.model, files[0], folder, args.rounds)
-        for name, (count, pixels) in SIZES.items() if "prediction" in args.only else ():
+        if "prediction" in args.only:
             # Spread over all of them, because the first ones may all look alike.
-            copy_photos(files[:: max(1, len(files) // count)][:count], folder / name, pixels)
-            benchmark_prediction(name, args.model, folder / name, args.rounds)
-        if "growth" in args.only:
-            benchmark_growth(args.model, folder)
+            copy_photos(files[:: max(1, len(files) // PHOTOS)][:PHOTOS], folder / "photos", PIXELS)
+            benchmark_prediction(args.model, folder / "photos", args.rounds)
+        if "preparation" in args.only:
+            benchmark_preparation(folder)
         if "training" in args.only:
             benchmark_training(args.data, args.weights, folder)
 

@@ -28,14 +28,6 @@ from viewpoint.inference.predictor import Predictor
 LISTED = 20  # at most so many photos are named
 
 
-def read_labelled(images: Path, data: Path | None) -> list[Input]:
-    """The photos of a CSV. Raises UserError when they have no labels."""
-    inputs = find_inputs(images, data)
-    if any(item.label is None for item in inputs):
-        raise UserError(f"{images} has no labels to compare by; give a CSV with the columns image_path and label")
-    return inputs
-
-
 def leave_out_known(inputs: list[Input], models: list[Path]) -> list[Input]:
     """The photos that none of the models was trained on. Raises UserError when there are none."""
     known = [data for data in map(find_data, models) if data and data.photos]
@@ -81,7 +73,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    inputs = leave_out_known(read_labelled(args.images, args.data), [args.old, args.new])
+    inputs = list(find_inputs(args.images, args.data))
+    if any(item.label is None for item in inputs):
+        raise UserError(f"{args.images} has no labels to compare by; give a CSV with the columns image_path and label")
+    inputs = leave_out_known(inputs, [args.old, args.new])
     answers = list(zip(inputs, predict(args.old, inputs), predict(args.new, inputs), strict=True))
     readable = [(item, old, new) for item, old, new in answers if old is not None and new is not None]
     if not readable:

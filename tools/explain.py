@@ -10,7 +10,6 @@ lowest scores first, at most 120 photos. The brighter an area, the more it speak
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import numpy as np
 
 import config
 from viewpoint.common.cli import UserError, counted, make_parser, printable, run
+from viewpoint.common.tables import read_table
 from viewpoint.data.provenance import describe_known, hash_photos, read_data
 from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.reports.charts import heat_scale, overlay
@@ -67,8 +67,7 @@ def read_mistakes(models: Path, dataset: Path, data: Path | None) -> list[Input]
     path, test = models / "report" / "test_predictions.csv", dataset / "test.csv"
     if not path.is_file():
         raise UserError(f"{path} not found; run train.py first")
-    with path.open(newline="", encoding="utf-8") as file:
-        wrong = {row["image_name"] for row in csv.DictReader(file) if row["prediction"] != row["label"]}
+    wrong = {row["image_name"] for row in read_table(path)[1] if row["prediction"] != row["label"]}
     mistakes = [item for item in find_inputs(test, data) if item.name in wrong]
     if not mistakes:
         raise UserError(f"{path} has no mistake on the photos of {test}; name photos to explain instead")

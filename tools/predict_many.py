@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ sys.path.insert(0, str(PROJECT))  # the scripts are one folder up
 
 import config
 from viewpoint.common.cli import COUNT, FRACTION, UserError, complain, counted, make_parser, printable, run
-from viewpoint.common.parallel import cpu_count
+from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.inference.model import load_model
 from viewpoint.inference.outputs import FAILED_COLUMNS, csv_line
 
@@ -44,10 +45,10 @@ REASONS_SHOWN = 10  # of the most common reasons why photos failed
 TASKS = 1000  # blocks that Ray knows of: enough for all cores, and for the autoscaler to see that more are wanted
 
 
-def prepare(store: storage.Store, source: str, settings: dict[str, Any], shard: int) -> None:
+def prepare(store: storage.Store, source: str, settings: dict[str, Any], is_first: bool) -> None:
     """List the photos, unless that is done; the first shard does it. Raises UserError when it was another run."""
     while shards.MANIFEST not in store.names(""):
-        if shard == 0:
+        if is_first:
             shards.write_manifest(store, source, settings)
         else:
             time.sleep(1)
@@ -55,22 +56,6 @@ def prepare(store: storage.Store, source: str, settings: dict[str, Any], shard: 
     if others := [name.replace("_", " ") for name in settings if earlier.get(name) != settings[name]]:
         what = ", another ".join(others)
         raise UserError(f"{store.address} holds a run with another {what}; give another DESTINATION")
-
-
-def predict(store: storage.Store, model: bytes, blocks: range, threads: int | None) -> None:
-    """Predict the blocks that have no part yet; without `threads`, on Ray."""
-    parts, manifest = set(store.names("predictions")), shards.open_manifest(store)[0].metadata
-    todo = [block for block in blocks if Path(shards.PART.format(block)).name not in parts]
-    if threads:
-        counts = shards.Worker(store.full_address, model).work(todo, threads)
-    else:
-        counts = predict_on_ray(store.full_address, model, todo)
-    total = sum(manifest.row_group(block).num_rows for block in todo)
-    # A log, which is no terminal, gets a line a minute.
-    log = {"mininterval": 60, "bar_format": "{n_fmt} of {total_fmt} photos, {rate_fmt}\n"}
-    with tqdm(total=total, unit="photo", **{} if sys.stderr.isatty() else log) as bar:
-        for count in counts:
-            bar.update(count)
 
 
 def predict_on_ray(destination: str, model: bytes, blocks: list[int]) -> Iterator[int]:
@@ -98,19 +83,22 @@ def report(store: storage.Store, blocks: range, failed_name: str) -> int:
     """Check the parts of the blocks row by row, write failed_name, print the summary; the exit code."""
     predictions: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    wrong = []
-    with store.write(failed_name) as path, path.open("w", newline="", encoding="utf-8") as file:
-        file.write(csv_line(FAILED_COLUMNS))
-        for part, rows in shards.read_parts(store, blocks):
-            wrong += [] if rows else [part]
-            for row in rows.to_pylist() if rows else []:
-                if row["error"]:
-                    file.write(csv_line([row["image_name"], row["error"]]))
-                    reasons[re.sub(r"\d+", "N", row["error"])] += 1  # numbers differ for each photo
-                else:
-                    predictions[row["prediction"]] += 1
+    failed, wrong, found = [csv_line(FAILED_COLUMNS)], [], 0
     manifest, settings = shards.open_manifest(store)
-    found = sum(manifest.metadata.row_group(block).num_rows for block in blocks)
+    parts = map_in_order(partial(shards.read_part, store), blocks, config.STORAGE_THREADS)
+    for block, rows in zip(blocks, parts, strict=True):
+        names = storage.with_retries(manifest.read_row_group, block)["image_name"]
+        found += len(names)
+        if rows is None or not rows["image_name"].equals(names):
+            wrong.append(shards.PART.format(block))
+            continue
+        for row in rows.to_pylist():
+            if row["error"]:
+                failed.append(csv_line([row["image_name"], row["error"]]))
+                reasons[re.sub(r"\d+", "N", row["error"])] += 1  # numbers differ for each photo
+            else:
+                predictions[row["prediction"]] += 1
+    store.write(failed_name, "".join(failed).encode())
     print(f"\n{counted(found, 'photo')} found: {predictions.total()} predicted, {reasons.total()} failed")
     for name, count in predictions.most_common():
         print(f"  {name}: {count}")
@@ -155,30 +143,38 @@ def main() -> int:
     args = parse_arguments()
     if args.model.is_dir():
         raise UserError(f"{args.model} is a folder; give a .tflite file, which convert_tflite.py writes")
-    if args.engine == "ray" and "memory" in map(storage.protocol_of, (args.source, args.destination)):
-        raise UserError("memory:// exists in one process only; give a folder or an object store, or --engine local")
-    model, is_local = args.model.read_bytes(), storage.protocol_of(args.source) == "file"
+    labels = load_model(args.model, args.labels)[2]
+    model, destination = args.model.read_bytes(), storage.full_address(args.destination)
     settings = {
         "model": hashlib.sha256(model).hexdigest(),
-        "labels": list(load_model(args.model, args.labels)[2]),
-        "source": str(storage.local_path(args.source)) if is_local else storage.redact(args.source),
+        "labels": list(labels),
+        "source": storage.redact(storage.full_address(args.source)),
         "unknown_below": args.unknown_below,
         "tta": args.tta,
     }
     shard, count = args.shard
-    which = f"-{shard}-of-{count}" if count > 1 else ""
+    failed_name = f"failed-{shard}-of-{count}.csv" if count > 1 else "failed.csv"
     try:
-        store = storage.Store(args.destination)
-        with store.lock(f"lock{which}"):
-            with store.write(f"failed{which}.csv") as path:  # to see at once whether anything can be written
-                path.touch()
-            prepare(store, args.source, settings, shard)
-            blocks = range(shard, shards.open_manifest(store)[0].num_row_groups, count)
-            predict(store, model, blocks, None if args.engine == "ray" else args.threads or cpu_count())
-            return report(store, blocks, f"failed{which}.csv")
+        store = storage.Store(destination)
+        with store.lock(failed_name):
+            store.write(failed_name, b"")  # to see at once whether anything can be written
+            prepare(store, args.source, settings, is_first=shard == 0)
+            manifest, parts = shards.open_manifest(store)[0].metadata, store.names("predictions")
+            blocks = range(shard, manifest.num_row_groups, count)
+            todo = [block for block in blocks if Path(shards.PART.format(block)).name not in parts]
+            if args.engine == "ray":
+                counts = predict_on_ray(destination, model, todo)
+            else:
+                counts = shards.Worker(destination, model).work(todo, args.threads or cpu_count())
+            total = sum(manifest.row_group(block).num_rows for block in todo)
+            # A log, which is no terminal, gets a line a minute.
+            log = {"mininterval": 60, "bar_format": "{n_fmt} of {total_fmt} photos, {rate_fmt}\n"}
+            with tqdm(total=total, unit="photo", **{} if sys.stderr.isatty() else log) as bar:
+                for done in counts:
+                    bar.update(done)
+            return report(store, blocks, failed_name)
     except KeyboardInterrupt:
-        complain("interrupted; what is written stays, and the same command continues")
-        return 130
+        raise KeyboardInterrupt("what is written stays, and the same command continues") from None
     except (UserError, AssertionError, AttributeError, NameError, TypeError):  # the last four are mistakes of ours
         raise
     except Exception as error:  # storage and Ray raise many types; their text may hold addresses with credentials

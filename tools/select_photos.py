@@ -2,11 +2,12 @@
 
     python tools/select_photos.py new_photos --count 200
 
-Reads the photos, models/model.keras, and what is annotated already: models/data.json and
-dataset/splits.csv. Writes the folder to_annotate/:
+Reads the photos, models/model.keras, and what is annotated already: models/data.json, and splits.csv
+and parts.jsonl in dataset/. Writes the folder to_annotate/:
 
     0001_NAME.jpg ...    copies of the photos, the first ones are the most useful
-    via_project.json     open it in VIA 2: the photos, the part names, and what the model takes each photo for
+    via_project.json     open it in VIA 2: the photos, the part names (those that the data set uses first), and what
+                         the model takes each photo for
     labelme_labels.txt   the part names for LabelMe (labelme . --labels labelme_labels.txt --nodata)
     cvat_labels.txt      the part names for CVAT, to paste into a new task as raw labels
     selection.csv        where each photo came from, the model's guess, how sure it is, and the hash of its file
@@ -39,7 +40,7 @@ from sklearn.cluster import KMeans
 import config
 from viewpoint.annotations.places import GUESS_KEY
 from viewpoint.annotations.via import NO_PARTS_KEY
-from viewpoint.annotations.vocabulary import known_by_words
+from viewpoint.annotations.vocabulary import KNOWN, known_by_words, without_synonyms
 from viewpoint.common.cli import COUNT, UserError, counted, make_parser, run
 from viewpoint.common.files import csv_name
 from viewpoint.common.images import ImageError, open_header, open_image
@@ -52,8 +53,9 @@ from viewpoint.common.writing import write_atomically
 from viewpoint.data.dataset import SPLITS, recorded_data_dir
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.labeling import VAGUE
+from viewpoint.data.parts import PARTS_NAME, read_parts
 from viewpoint.data.provenance import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
-from viewpoint.data.splits import read_history
+from viewpoint.data.splits import SplitHistory, read_history
 from viewpoint.inference.inputs import Input, is_video, list_inputs
 from viewpoint.training.features import backbone_features
 from viewpoint.training.network import head_of, load_model
@@ -65,6 +67,7 @@ SELECTION_NAME = "selection.csv"
 VIA_FORMAT = "2.0.10"  # the _via_data_format_version that VIA 2.0.10 to 2.0.12 write
 ANNOTATED = "annotated already"
 LEARNED = "learned without labels by train.py --unlabelled"
+NEARLY_KNOWN = "nearly the same as a photo that is annotated or learned already"
 NEAR_DUPLICATE = "nearly the same as another photo"
 # Among this many times the photos wanted, the most uncertain ones, those are chosen that differ.
 CANDIDATES = 4
@@ -82,10 +85,13 @@ class Choice:
 # --- Which photos can be annotated -------------------------------------------------
 
 
-def usable_photos(photos: list[Input], size: int, known: Mapping[str, str]) -> tuple[list[Input], Counter[str]]:
+def usable_photos(
+    photos: list[Input], size: int, known: Mapping[str, str], known_hashes: Mapping[str, int]
+) -> tuple[list[Input], Counter[str]]:
     """The photos that can be read and used, of near-duplicates the first, and how many are left out why.
 
-    `size` is the model's input in pixels; `known` has the reason for each provenance.photo_hash to leave out.
+    `size` is the model's input in pixels; `known` has the reason for each provenance.photo_hash to leave out,
+    `known_hashes` the perceptual_hash of photos whose near-duplicates are left out.
     """
 
     def look(photo: Input) -> tuple[str, int]:
@@ -104,10 +110,13 @@ def usable_photos(photos: list[Input], size: int, known: Mapping[str, str]) -> t
         left_out.update([reason] if reason else [])
         if not reason:
             usable[photo.name], hashes[photo.name] = photo, value
-    first: dict[int, Input] = {}
-    for unit, photo in zip(group_photos(list(usable), near_duplicates(hashes)), usable.values(), strict=True):
-        first.setdefault(unit, photo)
-    left_out.update({NEAR_DUPLICATE: len(usable) - len(first)})
+    earlier = {f"/{content}": value for content, value in known_hashes.items()}  # no name begins with "/"
+    units = group_photos([*earlier, *usable], near_duplicates(earlier | hashes))
+    taken, first = set(units[: len(earlier)]), dict[int, Input]()
+    for unit, photo in zip(units[len(earlier) :], usable.values(), strict=True):
+        left_out.update({NEARLY_KNOWN: unit in taken, NEAR_DUPLICATE: unit in first})
+        if unit not in taken:
+            first.setdefault(unit, photo)
     return list(first.values()), +left_out  # "+" drops what was counted 0 times
 
 
@@ -154,9 +163,20 @@ def margins(probabilities: np.ndarray) -> np.ndarray:
 # --- Output ------------------------------------------------------------------------
 
 
-def part_options() -> list[str]:
-    """The part names to choose from: of names with one meaning one, and last the damage."""
-    return [*sorted(set(known_by_words().values()) - VAGUE), *config.DAMAGE_PARTS]
+def part_options(used: Counter[str]) -> list[str]:
+    """The part names to choose from, of names with one meaning one: those `used` most, then parts, then damage."""
+    first: dict[str, str] = {}
+    for name, _ in used.most_common():
+        if name in KNOWN - VAGUE:
+            first.setdefault(without_synonyms(name), name)
+    names = [*sorted(set(known_by_words().values()) - VAGUE), *config.DAMAGE_PARTS]
+    return [*first.values(), *(name for name in names if name not in first)]
+
+
+def names_in_use(dataset: Path) -> Counter[str]:
+    """How often the data set uses each part name, by its parts.jsonl."""
+    photos = read_parts(dataset / PARTS_NAME).values()
+    return Counter(name for parts in photos for part in parts for name in part.names)
 
 
 def copy_photo(choice: Choice, rank: int, folder: Path) -> str:
@@ -175,8 +195,8 @@ def copy_photo(choice: Choice, rank: int, folder: Path) -> str:
     return name
 
 
-def via_project(names: list[str], choices: list[Choice], folder: Path, location: Path) -> dict:
-    """A VIA 2 project of photos in `folder`, which will be at `location`.
+def via_project(names: list[str], choices: list[Choice], options: list[str], folder: Path, location: Path) -> dict:
+    """A VIA 2 project of photos in `folder`, which will be at `location`, with the part names `options`.
 
     VIA opens the files at default_filepath + filename. An entry's key is its file's name and size in bytes.
     Source: project_save_confirmed() and project_open_parse_json_file() in
@@ -192,7 +212,7 @@ def via_project(names: list[str], choices: list[Choice], folder: Path, location:
         }
         for name, size, choice in zip(names, sizes, choices, strict=True)
     }
-    parts = {"type": "dropdown", "description": "part", "options": dict.fromkeys(part_options(), "")}
+    parts = {"type": "dropdown", "description": "part", "options": dict.fromkeys(options, "")}
     guess = {"type": "text", "description": "what the model takes the photo for", "default_value": ""}
     seen = {"type": "checkbox", "description": "", "options": {"yes": "seen, and there is no part to annotate"}}
     return {
@@ -211,15 +231,14 @@ def via_project(names: list[str], choices: list[Choice], folder: Path, location:
     }
 
 
-def write_project(choices: list[Choice], output: Path) -> None:
-    """Write the copies of the photos and the files for the annotation tools."""
+def write_project(choices: list[Choice], options: list[str], output: Path) -> None:
+    """Write the copies of the photos, and the files for the annotation tools with the part names `options`."""
     with write_atomically(output) as folder:
         folder.mkdir()
         ranked = progress(list(enumerate(choices, 1)), "Copying photos")
         names = [copy_photo(choice, rank, folder) for rank, choice in ranked]
-        project = via_project(names, choices, folder, output.resolve())
+        project = via_project(names, choices, options, folder, output.resolve())
         (folder / "via_project.json").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")
-        options = part_options()
         (folder / "labelme_labels.txt").write_text("".join(f"{name}\n" for name in options), encoding="utf-8")
         # CVAT's raw labels are JSON, but not a file that data_preparation.py should try to read.
         labels = [{"name": name, "attributes": []} for name in options]
@@ -258,15 +277,17 @@ def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
     return [photo for photo in inputs if not is_video(photo.file)], left_out
 
 
-def known_photos(data: ModelData | None, dataset: Path) -> dict[str, str]:
+def known_photos(data: ModelData | None, history: SplitHistory, folder: Path) -> dict[str, str]:
     """Why photos are not to be chosen, by provenance.photo_hash: annotated already, or learned without labels.
+
+    `folder` has the annotated photos.
 
     The model is sure of the latter, and once it has learned them, they could not be used to test it.
     """
     photos = data.photos if data else {}
-    annotated = {photo for split in SPLITS for photo in photos.get(split, [])} | read_history(dataset).by_content.keys()
-    annotated |= converted_photos(recorded_data_dir(dataset), annotated)
-    return dict.fromkeys(photos.get(UNLABELLED, []), LEARNED) | dict.fromkeys(annotated, ANNOTATED)
+    annotated = {photo for split in SPLITS for photo in photos.get(split, [])} | history.by_content.keys()
+    annotated |= converted_photos(folder, annotated)
+    return dict.fromkeys(annotated, ANNOTATED) | dict.fromkeys(photos.get(UNLABELLED, []), LEARNED)
 
 
 def converted_photos(folder: Path, known: Collection[str]) -> set[str]:
@@ -295,8 +316,9 @@ def main() -> None:
     args = parse_arguments()
     photos, left_out = find_photos(args.images, args.output)
     model = load_model(args.models / "model.keras")
-    data = read_data(args.models)
-    photos, unusable = usable_photos(photos, model.input_shape[1], known_photos(data, args.dataset))
+    data, history = read_data(args.models), read_history(args.dataset)
+    known = known_photos(data, history, recorded_data_dir(args.dataset))
+    photos, unusable = usable_photos(photos, model.input_shape[1], known, history.hashes_besides([]))
     left_out.update(unusable)
     if not photos:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
@@ -310,7 +332,7 @@ def main() -> None:
     rows = choose(features, probabilities, class_weights(data), args.count)
     leads = margins(probabilities)
     choices = [Choice(photos[row], guesses[row], float(leads[row])) for row in rows]
-    write_project(choices, args.output)
+    write_project(choices, part_options(names_in_use(args.dataset)), args.output)
     print_summary(choices, guesses, left_out, args.output)
 
 

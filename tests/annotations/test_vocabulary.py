@@ -3,6 +3,7 @@
 part_names.csv: unknown names out, meanings in, and nothing that people wrote is lost.
 """
 
+import csv
 from collections import Counter
 
 import pytest
@@ -21,6 +22,8 @@ from viewpoint.annotations.vocabulary import (
     part_of,
 )
 from viewpoint.common.cli import UserError
+from viewpoint.common.tables import read_table, write_csv
+from viewpoint.data.corrections import read_corrections, write_corrections
 
 LISTS = (config.FRONT_PARTS, config.REAR_PARTS, config.LEFT_PARTS, config.RIGHT_PARTS, config.DAMAGE_PARTS)
 
@@ -164,6 +167,23 @@ def test_what_people_filled_in_is_read_and_kept(tmp_path):
     assert path.read_text() == (
         "name,count,means\nstossfänger,3,\nmotorhaube,6,Bonnet\naufkleber,0,nothing\nkratzer,0,damage\n"
     )
+
+
+def test_no_cell_is_a_formula_and_all_are_read_back_as_they_were(tmp_path):
+    path = tmp_path / "a.csv"
+    names = ["=door", "+1 bonnet", "-dent", "@roof", "\ttab", "\rline", "'=quoted", "''@", "plain", "'plain'"]
+    write_csv(path, ["name", "count"], [(name, -1) for name in names])
+    with path.open(newline="") as file:
+        cells = [row[0] for row in csv.reader(file)][1:]
+    assert [cell[0] for cell in cells] == [*("'" * 8), "p", "'"]
+    assert read_table(path)[1] == [{"name": name, "count": "-1"} for name in names]
+    # In the files that people fill in.
+    write_part_names(path, Counter({"=door": 2}), {}, Counter())
+    assert "\n'=door,2,\n" in path.read_text()
+    assert read_part_names(path)["=door"]["count"] == "2"
+    write_corrections({"-1.jpg": "Rear"}, path)
+    assert path.read_text() == "image_path,label\n'-1.jpg,Rear\n"
+    assert read_corrections(path) == {"-1.jpg": "Rear"}
 
 
 def test_a_spreadsheet_may_save_it_with_semicolons_and_a_bom(tmp_path):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import config
+from viewpoint.annotations.photo import Photo
 from viewpoint.common.cli import UserError
 from viewpoint.data.dataset import SPLITS, read_rows, read_split, refuse_to_overwrite
 from viewpoint.data.splits import (
@@ -22,6 +23,7 @@ from viewpoint.data.splits import (
     history_table,
     make_splits,
     read_history,
+    remember_learned,
 )
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -180,7 +182,8 @@ def run_once(
     """A run of data_preparation.py without its photos: the split of each photo, and what changed."""
     history = read_history(folder)
     tables, changes = make_splits(df, contents, pairs, history, SplitOptions(**options))
-    history_table(tables, contents, history).to_csv(folder / "splits.csv", index=False)
+    photos = {path: Photo((), 0, content) for path, content in contents.items()}
+    history_table(tables, photos, history).to_csv(folder / "splits.csv", index=False)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     return splits_of(tables), changes
@@ -259,6 +262,26 @@ def test_near_duplicates_share_a_split_also_when_one_is_new(tmp_path):
     assert sorted(changes.moved) == sorted([(by_split["test"], "test", "train"), ("like test.jpg", "test", "train")])
 
 
+def test_what_looks_like_a_photo_learned_without_labels_or_gone_is_where_that_is(tmp_path):
+    df = labelled_photos(20)
+    remember_learned(tmp_path, {"nowhere": 1})
+    assert not list(tmp_path.iterdir())  # no splits yet
+    before, _ = run_once(df, contents_of(df), [], tmp_path)
+    remember_learned(tmp_path, {f"learned {number}": number for number in range(20)})
+    assert read_history(tmp_path).hashes_besides(contents_of(df).values()) == {f"learned {n}": n for n in range(20)}
+
+    gone = next(path for path in before if before[path] == "test")
+    new = pd.DataFrame({"image_path": [f"new {n}.jpg" for n in range(21)], "label": "Front"})
+    pairs = [(f"learned {n}", f"new {n}.jpg") for n in range(20)] + [(f"content of {gone}", "new 20.jpg")]
+    more = pd.concat([df[df["image_path"] != gone], new])
+    after, changes = run_once(more, contents_of(more), pairs, tmp_path)
+    assert [after[path] for path in new["image_path"]] == ["train"] * 20 + ["test"]
+    assert (changes.new, changes.gone, changes.moved) == (21, 1, [])
+    # The photo itself, annotated later, and after many runs.
+    more = pd.concat([more, pd.DataFrame({"image_path": ["itself.jpg"], "label": ["Front"]})])
+    assert run_once(more, contents_of(more) | {"itself.jpg": "learned 7"}, [], tmp_path)[0]["itself.jpg"] == "train"
+
+
 def test_new_cars_in_bursts_leave_every_photo_where_it_was(tmp_path):
     names = [f"lot/CAR{car:03}_{shot}.jpg" for car in range(200) for shot in range(4)]
     df = pd.DataFrame({"image_path": names, "label": [config.CLASSES[n // 4 % 7] for n in range(800)]})
@@ -293,9 +316,14 @@ def test_a_split_that_lost_all_its_photos_is_refused(tmp_path):
 
 
 def test_a_damaged_splits_csv_is_one_sentence(tmp_path):
-    (tmp_path / "splits.csv").write_text("image_path,split,content\na.jpg,validation,x\n")
-    with pytest.raises(UserError, match=r"splits\.csv does not say the split of each photo; .* --resplit"):
-        read_history(tmp_path)
+    for content in (
+        "image_path,split,content\na.jpg,validation,x\n",
+        "image_path,split\n",
+        "image_path,split,content,perceptual_hash\na.jpg,val,x,z\n",
+    ):
+        (tmp_path / "splits.csv").write_text(content)
+        with pytest.raises(UserError, match=r"splits\.csv does not say the split of each photo; .* --resplit"):
+            read_history(tmp_path)
 
 
 def test_the_splits_of_an_earlier_version_are_kept(tmp_path):

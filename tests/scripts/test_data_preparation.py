@@ -19,6 +19,8 @@ import data_preparation
 from viewpoint.common.cli import UserError
 from viewpoint.common.writing import lock
 from viewpoint.data.dataset import SPLITS, read_split
+from viewpoint.data.duplicates import perceptual_hash
+from viewpoint.data.splits import remember_learned
 
 
 @pytest.fixture
@@ -165,6 +167,16 @@ def test_what_people_import_from_the_scripts():
     assert [name.replace("left", "right", 1) for name in LEFT_PARTS] == RIGHT_PARTS
     assert extract_viewpoint_label(regions("bonnet", "leftheadlamp")) == "FrontLeft"
     assert all(map(callable, (parse_dataset, create_stratified_splits, predict_images)))
+
+
+def test_what_looks_like_a_photo_learned_without_labels_is_in_train(prepare, demo_photos, tmp_path):
+    prepare("--data", demo_photos, "--output", tmp_path)
+    photo = read_split(tmp_path / "test.csv").iloc[0]
+    # Another photo, of which two bits are others.
+    remember_learned(tmp_path, {"0123456789abcdef": perceptual_hash(Path(photo["file"])) ^ 0b101})
+    assert prepare("--data", demo_photos, "--output", tmp_path)[0] == 0
+    assert photo["image_path"] in read_split(tmp_path / "train.csv")["image_path"].tolist()
+    assert ",train,0123456789abcdef," in (tmp_path / "splits.csv").read_text()  # for the next photos
 
 
 def test_without_options_the_folder_dataset_holds_photos_and_splits(prepare, demo_photos, tmp_path):

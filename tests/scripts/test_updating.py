@@ -14,7 +14,9 @@ from PIL import Image
 import config
 import train
 from viewpoint.common.cli import UserError
-from viewpoint.data.provenance import count_known, hash_photos, read_data
+from viewpoint.data.duplicates import perceptual_hash
+from viewpoint.data.provenance import count_known, hash_photos, photo_hash, read_data
+from viewpoint.data.splits import read_history
 from viewpoint.training.self_training import answers, find_unlabelled
 
 QUICK = ["--phase1-epochs", "1", "--phase2-epochs", "1", "--image-size", "32", "--quiet", "--no-calibrate"]
@@ -186,7 +188,7 @@ def test_photos_that_cannot_be_read_or_are_nearly_labelled_ones_are_not_learned_
     (folder / "broken.jpg").write_bytes(Path(labelled).read_bytes()[:200])
     other = str(save_photo(folder / "other.png", seed=2))
     found, left_out = find_unlabelled(folder, [labelled], quiet=True)
-    assert found == [other]
+    assert list(found) == [other]
     assert left_out == {"unreadable": 1, "nearly the same as a labelled photo": 2}
 
 
@@ -194,6 +196,7 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     Path("more").mkdir()
     new = [save_photo(Path("more", f"{number}.png"), seed=number) for number in range(200, 206)]
     shutil.copy("photos/14.png", "more/test photo.png")
+    Path("dataset/splits.csv").write_text("image_path,split,content\n14.png,test,0123\n")  # as versions before wrote it
     # Sure of the first four: FrontLeft. A model of one convolution would be sure of none.
     monkeypatch.setattr(
         "viewpoint.training.self_training.answers", lambda p, m: (np.ones(len(p), int), np.arange(len(p)) < 4)
@@ -203,6 +206,10 @@ def test_what_was_learned_without_labels_is_known_and_said(earlier, monkeypatch,
     assert "Of 7 photos without labels, the model is sure of 4 (FrontLeft 4). Left out: 1 nearly the same as a" in said
     data = read_data(Path("updated"))
     assert count_known(data, hash_photos(new)) == len(data.photos["unlabelled"]) == 4
+    # When they are annotated, they and photos like them are in train.
+    history = read_history(Path("dataset"))
+    assert history.by_content == {"0123": "test"} | dict.fromkeys(data.photos["unlabelled"], "train")
+    assert history.hashes_besides([]) == {photo_hash(file): perceptual_hash(file) for file in new[:4]}
     page = Path("updated/report/index.html").read_text()
     assert "learned from photos that nobody labelled. Of 7 photos without labels, the model is sure of 4" in page
     assert "The training continued from models/model.keras" in page

@@ -228,10 +228,10 @@ def test_an_outage_of_the_storage_stops_the_run_and_fails_no_photos(call, model,
             raise error
         return Path(address).read_bytes()
 
-    monkeypatch.setattr(shards, "read", read)
-    code, _, message = call(predict_many, *command)
+    with monkeypatch.context() as outage:
+        outage.setattr(storage, "read", read)
+        code, _, message = call(predict_many, *command)
     assert code == 2 and "photos cannot be read" in message and "run the same command again" in message
-    monkeypatch.setattr(shards, "read", storage.read)
     assert "30 photos found: 27 predicted, 3 failed" in call(predict_many, *command)[1]
     assert {row["error"] for row in rows(tmp_path / "out")} == {None, "not an image, or damaged at its beginning"}
 
@@ -246,7 +246,7 @@ def test_a_short_outage_of_the_storage_fails_no_photos(call, model, tmp_path, mo
             raise TimeoutError
         return Path(address).read_bytes()
 
-    monkeypatch.setattr(shards, "read", read)
+    monkeypatch.setattr(storage, "read", read)
     printed = call(predict_many, tmp_path / "photos", tmp_path / "out", "--model", model)[1]
     assert len(refused) == config.STORAGE_ATTEMPTS
     assert "30 photos found: 27 predicted, 3 failed" in printed
@@ -261,7 +261,7 @@ def test_photos_that_alone_cannot_be_read_fail(call, model, tmp_path, monkeypatc
             raise PermissionError
         return Path(address).read_bytes()
 
-    monkeypatch.setattr(shards, "read", read)
+    monkeypatch.setattr(storage, "read", read)
     assert call(predict_many, tmp_path / "photos", tmp_path / "out", "--model", model)[0] == 0
     assert [row["image_name"] for row in rows(tmp_path / "out") if row["error"] == "permission denied"] == names[:20]
 
@@ -322,6 +322,12 @@ def test_mistakes_are_said_in_a_sentence(call, model, tmp_path, monkeypatch, sou
     code, _, error = call(predict_many, source, destination, "--model", model)
     assert code == 2 and message in error and "Traceback" not in error, error
     assert not (tmp_path / "out" / "manifest.parquet").exists()
+
+
+@pytest.mark.parametrize(("name", "message"), [("gone.tflite", "gone.tflite not found"), ("", "is a folder")])
+def test_a_model_that_is_no_file_is_named(call, tmp_path, name, message):
+    code, _, error = call(predict_many, tmp_path, tmp_path / "out", "--model", tmp_path / name)
+    assert code == 2 and message in error and not (tmp_path / "out").exists()
 
 
 def test_a_destination_inside_the_source(call, model, tmp_path):
@@ -421,9 +427,10 @@ def test_kills_at_random_moments_end_in_the_same_rows(call, model, tmp_path, cou
 def test_a_second_copy_is_refused(call, model, tmp_path):
     write_photos(tmp_path / "photos", 10)
     command = [tmp_path / "photos", tmp_path / "out", "--model", model]
-    with storage.Store(str(tmp_path / "out")).lock("lock"):
+    with storage.Store(str(tmp_path / "out")).lock("failed.csv"):
         code, _, error = call(predict_many, *command)
-        assert code == 2 and "start one copy, or give each a --shard of its own" in error
+        assert code == 2 and "failed.csv is in use by process" in error
+        assert "wait until it has finished, or give another one with DESTINATION or --shard" in error
         assert call(predict_many, *command, "--shard", "0/2")[0] == 0
     assert call(predict_many, *command)[0] == 0
 
@@ -436,7 +443,7 @@ def test_a_second_copy_on_an_object_store_ends_at_its_first_block(call, model, t
         fsspec.filesystem("memory").pipe_file("/shared/predictions/part-000001.parquet", b"of the other copy")
         return Path(address).read_bytes()
 
-    monkeypatch.setattr(shards, "read", read)
+    monkeypatch.setattr(storage, "read", read)
     code, _, error = call(predict_many, tmp_path / "photos", "memory://shared", "--model", model)
     assert code == 2 and "another copy writes to memory://shared; start one copy" in error
     assert fsspec.filesystem("memory").cat_file("/shared/predictions/part-000001.parquet") == b"of the other copy"

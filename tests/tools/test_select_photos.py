@@ -5,6 +5,7 @@ import io
 import json
 import urllib.parse
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -16,8 +17,11 @@ from PIL import Image
 from select_photos import choose, class_weights, margins, part_options
 
 import config
+from viewpoint.annotations.photo import Part
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
+from viewpoint.data.duplicates import perceptual_hash
+from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import ModelData, SplitData, photo_hash, write_data
 from viewpoint.data.scan import read_dataset
 
@@ -126,16 +130,22 @@ def test_every_photo_is_chosen_or_counted(models, call):
     trained = save_noise(new / "trained.jpg", 10)
     tested = save_noise(new / "tested.jpg", 11)
     learned = save_noise(new / "learned.jpg", 12)
+    like_tested = new / "like tested.png"
+    Image.open(save_noise(new / "gone.png", 13)).save(like_tested)
+    looks = f"{perceptual_hash(like_tested) ^ 0b101:032x}"
     photos = {"train": [photo_hash(trained)], "unlabelled": [photo_hash(learned)]}
     write_data(ModelData("id", {}, photos=photos), models)
     Path("dataset").mkdir()
-    Path("dataset/splits.csv").write_text(f"image_path,split,content\nold.jpg,test,{photo_hash(tested)}\n")
+    Path("dataset/splits.csv").write_text(
+        f"image_path,split,content,perceptual_hash\nold.jpg,test,{photo_hash(tested)},\nother.jpg,train,0123,{looks}\n"
+    )
 
     code, out, _ = call(select_photos, new, "--count", 3)
     assert code == 0
     for reason in (
         "annotated already: 2",
         "learned without labels by train.py --unlabelled: 1",
+        "nearly the same as a photo that is annotated or learned already: 2",
         "nearly the same as another photo: 1",
         "too dark: 1",
         "unreadable: 1",
@@ -211,12 +221,24 @@ def test_a_format_that_browsers_do_not_show_becomes_an_upright_jpeg(models, call
 
 
 def test_other_tools_get_the_same_part_names(selected):
-    assert (selected / "labelme_labels.txt").read_text().splitlines() == part_options()
+    options = part_options(Counter())
+    assert (selected / "labelme_labels.txt").read_text().splitlines() == options
     labels = json.loads((selected / "cvat_labels.txt").read_text())
-    assert [label["name"] for label in labels] == part_options()
+    assert [label["name"] for label in labels] == options
     # One name for one meaning.
-    assert "hood" not in part_options()
-    assert len(set(part_options())) == len(part_options())
+    assert "hood" not in options
+    assert len(set(options)) == len(options)
+
+
+def test_the_names_that_the_data_set_uses_come_first(models, call):
+    save_noise(Path("new/a.jpg"), 0)
+    Path("dataset").mkdir()
+    parts = [Part(("rearbumper",)), Part(("hood", "dent")), Part(("hood",)), Part(("bonnet", "not known"))]
+    write_parts({"a.jpg": (*parts, Part(("rearbumper",)), Part(("rearbumper",)))}, Path("dataset/parts.jsonl"))
+    assert call(select_photos, "new")[0] == 0
+    options = list(read_project(Path("to_annotate"))["_via_attributes"]["region"]["identity"]["options"])
+    assert options[:3] == ["rearbumper", "hood", "dent"]  # three times, twice, once
+    assert options[3:] == [name for name in part_options(Counter()) if name not in ("rearbumper", "bonnet", "dent")]
 
 
 # --- The way back --------------------------------------------------------------------

@@ -203,6 +203,9 @@ def test_the_record_comes_back(tmp_path):
         read_reference(tmp_path, "abc")
     with pytest.raises(UserError, match="not found; train again"):
         read_reference(tmp_path / "none", "abc")
+    (tmp_path / "drift.csv").touch()
+    with pytest.raises(UserError, match=r"drift\.csv is a file; give the models folder that train.py wrote"):
+        read_reference(tmp_path / "drift.csv", "abc")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import config
 from viewpoint.annotations import coco, cvat, labelme, via, via_csv
-from viewpoint.annotations.json_file import read_json, read_text
+from viewpoint.annotations.json_file import read_json, read_start, read_text
 from viewpoint.annotations.photo import AnnotationFile
 from viewpoint.annotations.regions import settle
 from viewpoint.common.files import is_file
@@ -36,13 +36,17 @@ def format_of(path: Path) -> str | None:
     """The key of READERS for a file to be read for annotations, None for any other.
 
     These are every .json, a .csv or other table that begins as VIA's CSV does, and an .xml that begins as CVAT's.
+    One that cannot be read counts, because that is to be told.
     """
     suffix = path.suffix.lower()
     if suffix not in (".json", ".xml", *CSV_SUFFIXES) or not is_file(path):  # opening a pipe would wait forever
         return None
-    if suffix in CSV_SUFFIXES:
-        return ".csv" if via_csv.is_via_csv(path) else None
-    return suffix if suffix == ".json" or cvat.is_cvat(path) else None
+    if suffix == ".json":
+        return suffix
+    start = read_start(path)
+    if suffix == ".xml":
+        return suffix if start is None or cvat.START.search(start) else None
+    return ".csv" if start is None or via_csv.read_header(start) else None
 
 
 def read_annotation_file(path: Path, label_key: str = config.IDENTITY_KEY) -> AnnotationFile:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, views_of
 from viewpoint.annotations.regions import group_of, why_ignored
@@ -96,9 +97,9 @@ def read_images(
     """
     entries: dict[Target, str] = {}
     views: dict[Target, tuple[str, ...]] = defaultdict(tuple)
-    for number, image in enumerate(images):
-        name = image.get("file_name") or image.get("path") if isinstance(image, dict) else None
-        if isinstance(image, dict) and isinstance(name, str) and name:
+    for number, image in enumerate(map(as_dict, images)):
+        name = image.get("file_name") or image.get("path")
+        if isinstance(name, str) and name:
             target = id_text(image.get("id")), name
             entries.setdefault(target, f"image {number}")
             views[target] += views_of(said_of_photo(image))
@@ -116,8 +117,8 @@ def make_part(annotation: dict, name: str) -> Part:
 
 def said_of_photo(image: dict) -> dict[str, object]:
     """The attributes and tags of a whole photo."""
-    more = [found for key in ("attributes", "extra") if isinstance(found := image.get(key), dict)]
-    said = {key: value for found in more for key, value in found.items() if key != "name"}
+    said = as_dict(image.get("attributes")) | as_dict(image.get("extra"))
+    said.pop("name", None)
     return said | {key: image[key] for key in PHOTO_KEYS if key in image}
 
 
@@ -246,15 +247,14 @@ def find_names(categories: object, annotations: list[dict]) -> tuple[list[str], 
 
 def supercategories(categories: object) -> dict[str, object]:
     """The supercategory of each category by its id."""
-    proper = [one for one in categories if isinstance(one, dict)] if isinstance(categories, list) else []
-    return {id_text(one.get("id")): one.get("supercategory") for one in proper}
+    proper = map(as_dict, categories if isinstance(categories, list) else ())
+    return {id_text(one.get("id")): one.get("supercategory") for one in proper if one}
 
 
 def said_of_part(annotation: dict, supercategory: object) -> dict[str, object]:
     """What an annotation says besides its name: CVAT's attributes, other texts, the supercategory of its category."""
-    attributes = annotation.get("attributes")
     texts = {key: value for key, value in annotation.items() if isinstance(value, str) and key not in READ_KEYS}
-    return texts | {"supercategory": supercategory} | (attributes if isinstance(attributes, dict) else {})
+    return texts | {"supercategory": supercategory} | as_dict(annotation.get("attributes"))
 
 
 def read_categories(categories: object, used: set[str]) -> dict[str, str]:
@@ -266,12 +266,8 @@ def read_categories(categories: object, used: set[str]) -> dict[str, str]:
     pairs: list[tuple[object, object]] = []
     if isinstance(categories, dict):
         for key, value in categories.items():
-            if isinstance(value, dict):
-                pairs.append((key, value.get("name")))
-            elif isinstance(value, (int, float)):
-                pairs.append((value, key))
-            else:
-                pairs.append((key, value))
+            name = value.get("name") if isinstance(value, dict) else value
+            pairs.append((name, key) if isinstance(name, (int, float)) else (key, name))
     elif isinstance(categories, list) and categories and all(isinstance(name, str) for name in categories):
         from_zero, from_one = "0" in used, str(len(categories)) in used
         if from_zero != from_one:

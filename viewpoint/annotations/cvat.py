@@ -6,28 +6,16 @@ are read like those of a VIA region, with its label among them.
 
 import contextlib
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 from viewpoint.annotations import via
 from viewpoint.annotations.photo import AnnotationFile, Entry
 from viewpoint.annotations.places import views_of
-from viewpoint.common.tables import encoding_of
 
 LABEL = "label"
-START_BYTES = 2000
+START = re.compile(r"<annotations[\s>]")
 # Elements of an image that are no regions: they describe the whole photo.
 WHOLE_PHOTO = "tag"
-
-
-def is_cvat(path: Path) -> bool:
-    """Whether a file begins as CVAT's XML does; True when it cannot be read, which is to be told."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(START_BYTES)
-    except OSError:
-        return True
-    return re.search(r"<annotations[\s>]", start.decode(encoding_of(start), errors="ignore")) is not None
 
 
 def read(content: object, label_key: str) -> AnnotationFile | None:
@@ -49,16 +37,14 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     if root.find("track") is not None:
         raise ValueError('CVAT annotations of a video; export them as "CVAT for images"')
     file = AnnotationFile()
-    images = [image for image in root if image.tag == "image"]
-    regions_of = {image: [read_shape(shape) for shape in image if shape.tag != WHOLE_PHOTO] for image in images}
-    attributes = [attributes for regions in regions_of.values() for attributes, _ in regions]
-    names_of, note = via.find_names(attributes, LABEL)
-    file.notes += [note] if note else []
-    for number, image in enumerate(images):
+    regions_of = {
+        image: [read_shape(shape) for shape in image if shape.tag != WHOLE_PHOTO] for image in root.findall("image")
+    }
+    for number, (image, parts) in enumerate(via.named_parts(file, regions_of, LABEL).items()):
         key, name = f"image {image.get('id', number)}", image.get("name", "")
         if name.strip():
             views = tuple(view for tag in image.findall(WHOLE_PHOTO) for view in views_of(read_shape(tag)[0]))
-            file.entries.append(Entry(key, name, via.make_parts(regions_of[image], names_of), views=views))
+            file.entries.append(Entry(key, name, parts, views=views))
         else:
             file.malformed.append(key)
     return file
@@ -82,11 +68,11 @@ def via_shape(kind: str, fields: dict[str, str]) -> dict:
 
     Raises KeyError or ValueError when numbers are missing or are none.
     """
-    if kind == "box":
-        left, top, right, bottom = (float(fields[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
-        return {"name": "rect", "x": left, "y": top, "width": right - left, "height": bottom - top}
-    if kind == "mask":
-        left, top, width, height = (float(fields[key]) for key in ("left", "top", "width", "height"))
+    if kind in ("box", "mask"):
+        keys = ("xtl", "ytl", "xbr", "ybr") if kind == "box" else ("left", "top", "width", "height")
+        left, top, width, height = (float(fields[key]) for key in keys)
+        if kind == "box":
+            width, height = width - left, height - top
         return {"name": "rect", "x": left, "y": top, "width": width, "height": height}
     if kind == "ellipse":
         return {"name": "ellipse"} | {key: float(fields[key]) for key in ("cx", "cy", "rx", "ry")}

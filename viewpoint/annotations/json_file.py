@@ -4,9 +4,27 @@ import json
 from pathlib import Path
 
 import config
-from viewpoint.common.tables import decode
+from viewpoint.common.tables import decode, encoding_of
 
 REPEATED_KEYS = "has repeated keys: all entries and regions were read, and the last value of any other key"
+
+
+START_BYTES = 4000  # more than the header of a table, and what a spreadsheet puts above it, can have
+
+
+def read_start(path: Path) -> str | None:
+    """How a text file in any usual encoding begins; None when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(START_BYTES)
+    except OSError:
+        return None
+    return start.decode(encoding_of(start), errors="ignore").lstrip("\ufeff")
+
+
+def as_dict(value: object) -> dict:
+    """A JSON object, {} for any other value."""
+    return value if isinstance(value, dict) else {}
 
 
 def read_text(path: Path) -> tuple[str, list[str]]:

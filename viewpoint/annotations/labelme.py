@@ -5,6 +5,7 @@ Source: https://github.com/wkentaro/labelme, labelme/_label_file.py. X-AnyLabeli
 
 from collections.abc import Callable
 
+from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, views_of
 from viewpoint.annotations.regions import group_of, why_ignored
@@ -22,22 +23,21 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     name, shapes = content["imagePath"], content["shapes"]
     if not isinstance(name, str) or not name or not isinstance(shapes, list):
         return AnnotationFile(malformed=["imagePath or shapes"])
+    shapes = [as_dict(shape) for shape in shapes]
     add_place = place_finder(map(attributes_of, shapes))
     parts = tuple(make_part(shape, add_place) for shape in shapes)
     return AnnotationFile([Entry("imagePath", name, parts, views=views_of(content.get("flags")))])
 
 
-def attributes_of(shape: object) -> dict[str, object]:
+def attributes_of(shape: dict) -> dict[str, object]:
     """What a shape says besides its label: its flags, its description, and X-AnyLabeling's attributes."""
-    fields = shape if isinstance(shape, dict) else {}
-    more = [found for key in ("flags", "attributes") if isinstance(found := fields.get(key), dict)]
-    return {key: value for found in [*more, {"description": fields.get("description")}] for key, value in found.items()}
+    more = as_dict(shape.get("flags")) | as_dict(shape.get("attributes"))
+    return more | {"description": shape.get("description")}
 
 
-def make_part(shape: object, add_place: Callable[[str, dict], str]) -> Part:
+def make_part(shape: dict, add_place: Callable[[str, dict], str]) -> Part:
     """The part that a shape marks, without a name where it has no label, without an outline where it is malformed."""
-    fields = shape if isinstance(shape, dict) else {}
-    label, outline = fields.get("label"), labelme_outline(fields)
+    label, outline = shape.get("label"), labelme_outline(shape)
     names = (add_place(label, attributes_of(shape)),) if isinstance(label, str) and label.strip() else ()
-    ignored = why_ignored(fields, is_drawn(fields.get("shape_type"), outline, fields.get("points")))
-    return Part(names, (outline,) if outline else (), group_of(fields), ignored)
+    ignored = why_ignored(shape, is_drawn(shape.get("shape_type"), outline, shape.get("points")))
+    return Part(names, (outline,) if outline else (), group_of(shape), ignored)

@@ -88,6 +88,12 @@ class Name:
         """The file name in it, in lower case."""
         return lower(self.parts[-1]) if self.parts else ""
 
+    def match(self, index: "PhotoIndex") -> Match:
+        """What was found when everything has been tried."""
+        if self.photo is None:
+            return Match(None, self.reason or (OUTSIDE if self.is_outside else MISSING))
+        return Match(index.relative(self.photo), "", self.found_as)
+
 
 def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[Path]) -> dict[Path, list[Match]]:
     """Find the photos that annotation files name: {annotation file: a match for each of its names, in order}.
@@ -106,7 +112,7 @@ def match_names(folder: Path, names_of: dict[Path, list[str]], photos: Iterable[
             find_by_file_name(index, json_file, names, taken)
     for names_of_file in files.values():
         keep_the_best(list(names_of_file.values()))
-    return {path: [make_match(index, files[path][text]) for text in texts] for path, texts in names_of.items()}
+    return {path: [files[path][text].match(index) for text in texts] for path, texts in names_of.items()}
 
 
 def group_names(files: dict[Path, dict[str, Name]]) -> list[tuple[Path, list[Name]]]:
@@ -121,13 +127,6 @@ def group_names(files: dict[Path, dict[str, Name]]) -> list[tuple[Path, list[Nam
         if len(names) == 1:
             singles[path.parent / "_"] += names.values()
     return [*groups, *singles.items()]
-
-
-def make_match(index: "PhotoIndex", name: Name) -> Match:
-    """The match of a name when everything has been tried."""
-    if name.photo is None:
-        return Match(None, name.reason or (OUTSIDE if name.is_outside else MISSING))
-    return Match(index.relative(name.photo), "", name.found_as)
 
 
 # --- Spellings ---------------------------------------------------------------------
@@ -269,7 +268,7 @@ class PhotoIndex:
         found = ""
         for start in reversed(range(len(folders))):
             longer = lower("/" + "/".join(folders[start:]))
-            if not is_any_below(self.by_path_end.get(longer, []), prefix):
+            if not any(below(self.by_path_end.get(longer, []), prefix)):
                 break
             found = longer
         return found
@@ -291,11 +290,6 @@ def below(paths: list[str], prefix: str) -> Iterator[str]:
         if not paths[index].startswith(prefix):
             return
         yield paths[index]
-
-
-def is_any_below(paths: list[str], prefix: str) -> bool:
-    """Whether one of sorted paths begins with `prefix`."""
-    return any(True for _ in below(paths, prefix))
 
 
 # --- At its place ------------------------------------------------------------------
@@ -363,7 +357,8 @@ def find_by_file_name(index: PhotoIndex, json_file: Path, names: list[Name], tak
         name.path_end = index.longest_path_end(name.parts[:-1], search_prefix)
         fitting = index.fitting(name.file_name, name.path_end, search_prefix) if name.is_open else iter(())
         if name.original is not None:
-            fitting = (photo for photo in fitting if have_equal_size(photo, name.original))
+            size = size_of(name.original)  # copies have the same
+            fitting = (photo for photo in fitting if size_of(photo) == size)
         first_few = list(islice(fitting, FEW))
         likely = [photo for photo in first_few if not is_other(folder_of(photo))]
         if len(likely) == 1:
@@ -428,7 +423,7 @@ def find_search_folder(index: PhotoIndex, json_folder: Path, names: list[Name]) 
     candidates = [index.by_name[name.file_name] for name in names if name.file_name in index.by_name]
     for folder in (json_folder, *json_folder.parents):
         prefix = prefix_of(folder)
-        if folder == index.folder or 2 * sum(is_any_below(photos, prefix) for photos in candidates) >= len(candidates):
+        if folder == index.folder or 2 * sum(any(below(photos, prefix)) for photos in candidates) >= len(candidates):
             return prefix
     return index.prefix
 
@@ -449,12 +444,12 @@ def find_other_groups(index: PhotoIndex, names: list[Name], taken: set[str]) -> 
     return others
 
 
-def have_equal_size(photo: str, original: str) -> bool:
-    """Whether two files have the same number of bytes, as copies have."""
+def size_of(path: Path | str) -> int | None:
+    """The size of a file in bytes; None when it cannot be asked for."""
     try:
-        return Path(photo).stat().st_size == Path(original).stat().st_size
+        return Path(path).stat().st_size
     except OSError:
-        return False
+        return None
 
 
 # --- One photo, several names ------------------------------------------------------

@@ -5,10 +5,9 @@ import re
 import zipfile
 from pathlib import Path
 
+from viewpoint.annotations.json_file import read_start
 from viewpoint.common.files import is_file
-from viewpoint.common.tables import encoding_of
 
-START_BYTES = 4000
 EXPORT = "export them as VIA JSON, COCO JSON or CVAT for images"
 
 # Formats with a file for each photo, which has the photo's name.
@@ -40,11 +39,7 @@ def describe_unread(path: Path) -> str:
         return PACKED
     if suffix not in (".xml", ".txt", ".csv", ".tsv", ".jsonl", ".ndjson") or not is_file(path):
         return ""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        start = file.read(START_BYTES)
-        text = start.decode(encoding_of(start), errors="ignore").lstrip("\ufeff")
-        return describe_text(suffix, text)
-    return ""
+    return describe_text(suffix, read_start(path) or "")
 
 
 def describe_text(suffix: str, text: str) -> str:

@@ -5,14 +5,17 @@ Source: https://www.robots.ox.ac.uk/~vgg/software/via/.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import config
+from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, says_no, texts_of, ticked, views_of
 from viewpoint.annotations.regions import group_of, why_ignored
 from viewpoint.annotations.shapes import is_drawn, via_outline
 from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
 
+Key = TypeVar("Key")
 # From the attributes of a region to the texts that name its parts.
 NameFinder = Callable[[dict], list[str]]
 
@@ -50,19 +53,15 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     if len(entries) < len(content):
         file.notes.append(WAITING.format(len(content) - len(entries)))
     for key, entry in entries.items():
-        name = entry.get("filename") if isinstance(entry, dict) else None
-        regions = entry.get("regions") if isinstance(entry, dict) else None
+        name, regions = as_dict(entry).get("filename"), as_dict(entry).get("regions")
         if isinstance(name, str) and name and isinstance(regions, (list, dict)):
-            regions_of[key] = (name, [(name_options(one, options), shape) for one, shape in list_regions(regions)])
+            regions_of[key] = [(name_options(one, options), shape) for one, shape in list_regions(regions)]
         else:
             file.malformed.append(key)
-    attributes = [attributes for _, regions in regions_of.values() for attributes, _ in regions]
-    names_of, note = find_names(attributes, label_key)
-    file.notes += [note] if note else []
-    for key, (name, regions) in regions_of.items():
-        about_photo, size = entries[key].get("file_attributes"), read_size(entries[key].get("size"))
-        views = views_of(name_options(about_photo, file_options)) if isinstance(about_photo, dict) else ()
-        file.entries.append(Entry(key, name, make_parts(regions, names_of), size=size, views=views))
+    for key, parts in named_parts(file, regions_of, label_key).items():
+        about_photo, size = as_dict(entries[key].get("file_attributes")), read_size(entries[key].get("size"))
+        views = views_of(name_options(about_photo, file_options))
+        file.entries.append(Entry(key, entries[key]["filename"], parts, size=size, views=views))
     return file
 
 
@@ -79,8 +78,7 @@ def is_waiting(entry: object) -> bool:
     """
     if not isinstance(entry, dict) or entry.get("regions"):
         return False
-    attributes = entry.get("file_attributes")
-    ticks = attributes.get(NO_PARTS_KEY) if isinstance(attributes, dict) else None
+    ticks = as_dict(entry.get("file_attributes")).get(NO_PARTS_KEY)
     return ticks is not None and not texts_of(ticks)
 
 
@@ -93,12 +91,20 @@ def read_regions(regions: object) -> tuple[Part, ...]:
 def list_regions(regions: object) -> list[tuple[dict, dict]]:
     """The (attributes, shape) of each region, {} for what is missing or malformed."""
     values = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else []
-    fields = [region if isinstance(region, dict) else {} for region in values]
-    pairs = [(region.get("region_attributes"), region.get("shape_attributes")) for region in fields]
-    return [
-        (attributes if isinstance(attributes, dict) else {}, shape if isinstance(shape, dict) else {})
-        for attributes, shape in pairs
-    ]
+    fields = map(as_dict, values)
+    return [(as_dict(region.get("region_attributes")), as_dict(region.get("shape_attributes"))) for region in fields]
+
+
+def named_parts(
+    file: AnnotationFile, regions_of: dict[Key, list[tuple[dict, dict]]], label_key: str
+) -> dict[Key, tuple[Part, ...]]:
+    """The parts of each photo of a file, from its regions as list_regions gives them; a note on their names in `file`.
+
+    Raises ValueError when several attributes could name the parts.
+    """
+    names_of, note = find_names([one for regions in regions_of.values() for one, _ in regions], label_key)
+    file.notes += [note] if note else []
+    return {key: make_parts(regions, names_of) for key, regions in regions_of.items()}
 
 
 def make_parts(regions: list[tuple[dict, dict]], names_of: NameFinder) -> tuple[Part, ...]:
@@ -182,10 +188,9 @@ def filled_keys(attributes: dict, keys: Iterable[str], blank_counts: bool) -> li
 
 def read_options(attributes: object, of: str) -> dict[str, dict[str, str]]:
     """The names that a project gives the option ids of "region" or "file" attributes: {attribute: {id: name}}."""
-    regions = attributes.get(of) if isinstance(attributes, dict) else None
     found = {}
-    for key, attribute in (regions if isinstance(regions, dict) else {}).items():
-        options = attribute.get("options") if isinstance(attribute, dict) else None
+    for key, attribute in as_dict(as_dict(attributes).get(of)).items():
+        options = as_dict(attribute).get("options")
         if isinstance(options, dict):
             found[key] = {id: option_name(id, name) for id, name in options.items() if isinstance(name, str)}
     return found

@@ -9,16 +9,14 @@ import csv
 import io
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from viewpoint.annotations import via
+from viewpoint.annotations.json_file import START_BYTES
 from viewpoint.annotations.photo import AnnotationFile, Entry
 from viewpoint.annotations.places import views_of
-from viewpoint.common.tables import encoding_of
 
 SHAPE, ATTRIBUTES = "region_shape_attributes", "region_attributes"
 INCOMPLETE = "has another number of regions than its region_count says"
-HEADER_BYTES = 4000  # more than a header, and what a spreadsheet puts above it, can have
 TITLE_LINES = 5  # lines above the header
 
 
@@ -31,23 +29,13 @@ class Header:
     line: int
 
 
-def is_via_csv(path: Path) -> bool:
-    """Whether a file begins with the header of VIA's CSV; True when it cannot be read, which is to be told."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-    except OSError:
-        return True
-    return read_header(start.decode(encoding_of(start), errors="ignore")) is not None
-
-
 def read_header(text: str) -> Header | None:
     """The header of VIA's CSV, from the beginning of a file; None for any other file.
 
     Spreadsheets in many countries save a CSV file with semicolons or tabs, and some of them write
     "sep=;" above it; people add a title.
     """
-    for number, line in enumerate(text[:HEADER_BYTES].splitlines()[: TITLE_LINES + 1], 1):
+    for number, line in enumerate(text[:START_BYTES].splitlines()[: TITLE_LINES + 1], 1):
         for delimiter in (",", ";", "\t", "|"):
             columns = [column.strip(' "#').lower() for column in line.split(delimiter)]
             if {"filename", SHAPE, ATTRIBUTES} <= set(columns):
@@ -69,13 +57,9 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     except csv.Error as error:
         raise ValueError(f"not readable as CSV: {error}") from error
     regions_of = {photo: via.list_regions(found) for photo, (_, found, _) in joined.items()}
-    attributes = [attributes for regions in regions_of.values() for attributes, _ in regions]
-    names_of, note = via.find_names(attributes, label_key)
-    file.notes += [note] if note else []
-    for (name, size), regions in regions_of.items():
+    for (name, size), parts in via.named_parts(file, regions_of, label_key).items():
         count, found, views = joined[name, size]
         problem = INCOMPLETE if count.isdigit() and count != str(len(found)) else ""
-        parts = via.make_parts(regions, names_of)
         file.entries.append(Entry(name + size, name, parts, problem, via.read_size(size), views))
     return file
 

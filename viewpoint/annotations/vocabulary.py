@@ -23,59 +23,40 @@ WORDS = frozenset(
     "rocker roof running screen side silencer skid skirt spoiler stop sun tail tailgate tow trunk tyre upper "
     "vent wa wheel window wiper ws".split()
 )
-# Other words for them. Phrases come before the single words in them.
-SYNONYMS = {
-    "rear view mirror": "orvm",
-    "side view mirror": "orvm",
-    "side mirror": "orvm",
-    "wing mirror": "orvm",
-    "door mirror": "orvm",
-    "left hand": "left",
-    "right hand": "right",
-    "wind screen": "ws",
-    "wind shield": "ws",
-    "quarter panel": "qpanel",
-    "wheel arch": "wa",
-    "turn signal": "indicator",
-    "turn lamp": "indicator",
-    "brake lamp": "stop lamp",
-    "licence plate": "number plate",
-    "license plate": "number plate",
-    "registration plate": "number plate",
-    "boot lid": "trunk lid",
-    "deck lid": "trunk lid",
-    "foot board": "running board",
-    "side step": "running board",
-    "a pillar": "apillar",
-    "b pillar": "bpillar",
-    "c pillar": "cpillar",
-    "d pillar": "dpillar",
-    "door window": "door glass",
-    "left window": "left door glass",
-    "right window": "right door glass",
-    "window glass": "window",
-    "back": "rear",
-    "hood": "bonnet",
-    "light": "lamp",
-    "windscreen": "ws",
-    "windshield": "ws",
-    "mirror": "orvm",
-    "blinker": "indicator",
-    "grill": "grille",
-    "tire": "tyre",
-    "tail gate": "tailgate",
-    "bumper cover": "bumper",
-    "muffler": "silencer",
-    "lh": "left",
-    "lhs": "left",
-    "rh": "right",
-    "rhs": "right",
-    "emblem": "logo",
-    "badge": "logo",
-    "exhaust": "silencer",
-    "hatch": "tailgate",
-    "liftgate": "tailgate",
+# Other words for them.
+OTHER_WORDS = {
+    "orvm": "rear view mirror, side view mirror, side mirror, wing mirror, door mirror, mirror",
+    "left": "left hand, lh, lhs",
+    "right": "right hand, rh, rhs",
+    "ws": "wind screen, wind shield, windscreen, windshield",
+    "qpanel": "quarter panel",
+    "wa": "wheel arch",
+    "indicator": "turn signal, turn lamp, blinker",
+    "stop lamp": "brake lamp",
+    "number plate": "licence plate, license plate, registration plate",
+    "trunk lid": "boot lid, deck lid",
+    "running board": "foot board, side step",
+    "apillar": "a pillar",
+    "bpillar": "b pillar",
+    "cpillar": "c pillar",
+    "dpillar": "d pillar",
+    "door glass": "door window",
+    "left door glass": "left window",
+    "right door glass": "right window",
+    "window": "window glass",
+    "rear": "back",
+    "bonnet": "hood",
+    "lamp": "light",
+    "grille": "grill",
+    "tyre": "tire",
+    "tailgate": "tail gate, hatch, liftgate",
+    "bumper": "bumper cover",
+    "silencer": "muffler, exhaust",
+    "logo": "emblem, badge",
 }
+# What each phrase or word is replaced by: phrases come before the single words in them.
+SYNONYMS = {phrase: word for word, phrases in OTHER_WORDS.items() for phrase in phrases.split(", ")}
+SYNONYMS = dict(sorted(SYNONYMS.items(), key=lambda item: -len(item[0].split())))
 # Words that say nothing about which part it is.
 FILLERS = frozenset(
     "the of a an car vehicle engine outer outside exterior partial partially part parts cls class visible ok".split()
@@ -218,8 +199,7 @@ def cut_into_words(token: str) -> tuple[str, ...] | None:
 @functools.cache
 def known_words() -> frozenset[str]:
     """Every single word that a name may contain."""
-    phrases = [*SYNONYMS, *SYNONYMS.values()]
-    return WORDS | FILLERS | {word for phrase in phrases for word in phrase.split()}
+    return WORDS | FILLERS | set(" ".join([*SYNONYMS, *SYNONYMS.values()]).split())
 
 
 def replace_synonyms(words: Iterable[str]) -> frozenset[str]:
@@ -244,10 +224,15 @@ def known_by_words() -> dict[frozenset[str], str]:
 
 
 @functools.cache
+def without_synonyms(name: str) -> str:
+    """The name of config.py with the same words, synonyms replaced: bonnet for hood; any other name stays."""
+    return known_by_words().get(replace_synonyms(cut_into_words(name) or ()), name) if name in KNOWN - DAMAGE else name
+
+
+@functools.cache
 def one_part(name: str) -> str:
     """The name that stands for a part of config.py: bonnet for hood, boot for dickey; any other name stays."""
-    if name in KNOWN - DAMAGE:
-        name = known_by_words().get(replace_synonyms(cut_into_words(name) or ()), name)
+    name = without_synonyms(name)
     return next((part for part, others in SAME_PARTS.items() if name in others.split()), name)
 
 

@@ -6,27 +6,46 @@ Standard library only.
 import codecs
 import contextlib
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from viewpoint.common.cli import UserError
 from viewpoint.common.writing import write_atomically
 
+# What a spreadsheet takes for a formula, with the apostrophes that protect() wrote before it.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
 LATIN_1_NOTE = "is not UTF-8; it was read as Latin-1"
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file, as a whole or not at all. Raises UserError when it cannot be written."""
+    """Write a CSV file for people and for read_table(), as a whole or not at all.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it. Raises UserError when the file
+    cannot be written.
+    """
     with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        for row in rows:
+            cells = [protect(cell) for cell in row]
+            # csv itself leaves out the quotes around a carriage return, which ends a line when it is read.
+            has_return = any("\r" in str(cell) for cell in cells)
+            (csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n") if has_return else writer).writerow(cells)
+
+
+def protect(cell: object) -> object:
+    """A cell as a spreadsheet takes it for what it is: "'=door" for the text "=door"."""
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns of a CSV file and all its rows; see stream_table."""
+    """The columns of a CSV file of write_csv(), which people may have edited, and all its rows; see stream_table."""
     columns, rows = stream_table(path)
-    return columns, list(rows)
+    return columns, [
+        {name: text[1:] if text[:1] == "'" and FORMULA.match(text) else text for name, text in row.items()}
+        for row in rows
+    ]
 
 
 def stream_table(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:

@@ -3,12 +3,12 @@
 tools/crossval.py writes it; the review page of data_preparation.py and train.py's threshold use it.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import config
-from viewpoint.common.tables import write_csv
+from viewpoint.common.cli import UserError
+from viewpoint.common.tables import read_table, write_csv
 from viewpoint.data.dataset import check_own, first_line
 
 OUT_OF_FOLD_NAME = "out_of_fold.csv"
@@ -35,16 +35,14 @@ def read_out_of_fold(path: Path, contents: Mapping[str, str]) -> dict[str, dict[
     is left out, and so are all when config.CLASSES has changed. A photo with a corrected label
     stays: the models never saw its label.
     """
-    header = [*FIRST_COLUMNS, *config.CLASSES]
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first, *rows = csv.reader(file)
-        if first != header:
+        columns, rows = read_table(path)
+        if columns != [*FIRST_COLUMNS, *config.CLASSES]:
             return {}
         return {
-            image_path: dict(zip(config.CLASSES, map(float, values), strict=True))
-            for image_path, content, *values in rows
-            if content and content == contents.get(image_path)
+            row["image_path"]: {name: float(row[name]) for name in config.CLASSES}
+            for row in rows
+            if row["content"] and row["content"] == contents.get(row["image_path"])
         }
-    except (OSError, ValueError, csv.Error):  # missing, empty or damaged
+    except (UserError, ValueError):  # missing, empty or damaged
         return {}

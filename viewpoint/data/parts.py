@@ -25,11 +25,11 @@ def write_parts(photos: Mapping[str, tuple[Part, ...]], path: Path) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_parts(path: Path, wanted: Collection[str]) -> dict[str, tuple[Part, ...]]:
-    """The parts of those photos of `wanted` that the file has; {} when it is missing or damaged."""
+def read_parts(path: Path, wanted: Collection[str] | None = None) -> dict[str, tuple[Part, ...]]:
+    """The parts of the photos of `wanted` that the file has, or of all its photos; {} when missing or damaged."""
     try:
         with path.open(encoding="utf-8") as file:
-            return {image_path: parts for image_path, parts in map(parse_line, file) if image_path in wanted}
+            return {path: parts for path, parts in map(parse_line, file) if wanted is None or path in wanted}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

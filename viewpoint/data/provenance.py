@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -83,9 +84,7 @@ def fingerprint(hashes: Sequence[str], labels: Sequence[str]) -> SplitData:
     """The fingerprint of a split, whatever the order and the names of its photos."""
     pairs = sorted(zip(hashes, labels, strict=True))
     content = "".join(f"{photo} {label}\n" for photo, label in pairs)
-    classes: dict[str, int] = {}
-    for label in sorted(labels):
-        classes[label] = classes.get(label, 0) + 1
+    classes = dict(sorted(Counter(labels).items()))
     return SplitData(len(pairs), hashlib.sha256(content.encode()).hexdigest()[:HASH_LENGTH], classes)
 
 
@@ -196,9 +195,7 @@ class KnownPhotos:
         """The split, "train" or "val", of each photo hash; {} when the model does not tell."""
         data = find_data(self.model)
         return (
-            {}
-            if data is None
-            else {**dict.fromkeys(data.photos.get("val", []), "val"), **dict.fromkeys(data.trained_on(), "train")}
+            dict.fromkeys(data.photos.get("val", []), "val") | dict.fromkeys(data.trained_on(), "train") if data else {}
         )
 
     def split_of(self, photo: Path) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 import config
 from viewpoint.annotations import format_of, read_annotation_file
-from viewpoint.annotations.matching import DOUBTFUL, MISSING, Match, match_names
+from viewpoint.annotations.matching import DOUBTFUL, MISSING, Match, match_names, size_of
 from viewpoint.annotations.part_names import PART_NAMES_NAME, known_meanings, read_part_names
 from viewpoint.annotations.photo import AnnotationFile, Part, Photo, Report
 from viewpoint.annotations.unread import ONE_A_PHOTO, describe_unread
@@ -297,14 +297,6 @@ def are_other_photos(file: AnnotationFile, matches: list[Match], folder: Path) -
     return sum(size == size_of(path) for size, path in found) < len(found) / 2
 
 
-def size_of(path: Path) -> int | None:
-    """The size of a file in bytes; None when it cannot be asked for."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
 def merge(path: Path, image_path: str, found: list[Annotated], reading: Reading, report: Report) -> Annotated:
     """One annotation of several of the photo at `path`, which `image_path` names.
 
@@ -374,7 +366,7 @@ def refusal(annotated: dict[str, Annotated], notes: list[str]) -> str:
     [(reason, _)] = bad.most_common(1)
     counts = f"{bad.total()} of its {len(reasons)} annotated photos were not understood: {reason}"
     if reason == UNKNOWN_PARTS:
-        names = Counter(name for one in annotated.values() for name in part_names(one.parts) - KNOWN)
+        names = Counter(name for one in annotated.values() for name in sorted(part_names(one.parts) - KNOWN))
         some = ", ".join(printable(name) for name, _ in names.most_common(5))
         return f"{counts}, such as {some}; say in {PART_NAMES_NAME} what they mean"
     if notes:
@@ -462,7 +454,7 @@ def decide_all(annotations: dict[str, Annotated], reading: Reading, report: Repo
         report.notes.append(f"{count} with a stray region without a name among many named ones; it was passed over")
     for image_path, one in annotations.items():
         names = part_names(one.parts)
-        report.unknown_parts.update(names - KNOWN)
+        report.unknown_parts.update(sorted(names - KNOWN))
         report.with_unknown_part += bool(names - KNOWN)
         report.annotated += bool(one.parts)
         report.without_known_part += bool(one.parts) and not names & KNOWN - DAMAGE - VAGUE

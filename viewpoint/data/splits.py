@@ -6,8 +6,9 @@ others, so figures on them would be too good. `assign` does it for the first run
 of later runs, and for the folds of a cross-validation.
 """
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +16,14 @@ import numpy as np
 import pandas as pd
 
 import config
+from viewpoint.annotations.photo import Photo
 from viewpoint.common.cli import UserError, counted
-from viewpoint.common.tables import read_table
+from viewpoint.common.tables import stream_table
+from viewpoint.common.writing import lock, write_atomically
 from viewpoint.data.dataset import SPLIT_HISTORY_NAME, SPLITS, read_rows
 from viewpoint.data.duplicates import group_keys, group_photos
 
-HISTORY_COLUMNS = ["image_path", "split", "content"]
+HISTORY_COLUMNS = ["image_path", "split", "content", "perceptual_hash"]
 # Few groups of different sizes fit differently well in different orders, so some orders are tried
 # (fewer of many groups), and each is improved by moving single groups this many times over.
 MAX_DRAWS, GROUPS_DRAWN = 50, 20_000
@@ -214,13 +217,13 @@ def in_path_order(df: pd.DataFrame) -> pd.DataFrame:
 class SplitHistory:
     """The split of every photo that ever had one, by the hash of its content and by its image_path.
 
-    `rows` are those of splits.csv: image_path, split, content. `last_run` has the content's hash ("" when
+    `rows` are those of splits.csv, texts in HISTORY_COLUMNS. `last_run` has the content's hash ("" when
     not known) of each photo in the splits as they were written last.
     """
 
     by_content: dict[str, str] = field(default_factory=dict)
     by_path: dict[str, str] = field(default_factory=dict)
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
     last_run: dict[str, str] = field(default_factory=dict)
 
     def split_of(self, image_path: str, content: str) -> str | None:
@@ -231,6 +234,11 @@ class SplitHistory:
         """
         return self.by_content.get(content) or self.by_path.get(image_path)
 
+    def hashes_besides(self, contents: Collection[str]) -> dict[str, int]:
+        """The perceptual_hash, by content, of the photos with other contents: they are gone, or had no labels."""
+        rows = (row for row in self.rows if row[2] and row[2] not in contents)
+        return {content: int(value, 16) for _, _, content, value in rows if value}
+
 
 def read_history(folder: Path) -> SplitHistory:
     """What the splits.csv in a dataset folder remembers, or else the split CSVs of an earlier version.
@@ -239,18 +247,22 @@ def read_history(folder: Path) -> SplitHistory:
     """
     path, history = folder / SPLIT_HISTORY_NAME, SplitHistory()
     if path.exists():
-        columns, rows = read_table(path)
-        if not set(HISTORY_COLUMNS) <= set(columns) or any(row["split"] not in SPLITS for row in rows):
+        columns, rows = stream_table(path)
+        # Earlier versions wrote no perceptual_hash.
+        history.rows.extend(tuple(row.get(name, "") for name in HISTORY_COLUMNS) for row in rows)
+        is_known = all(
+            split in SPLITS and re.fullmatch("([0-9a-f]{32})?", value) for _, split, _, value in history.rows
+        )
+        if not is_known or not set(HISTORY_COLUMNS[:3]) <= set(columns):
             raise UserError(f"{path} does not say the split of each photo; restore it, or start over with --resplit")
-        history.rows.extend((row["image_path"], row["split"], row["content"]) for row in rows)
-    content_of = {image_path: content for image_path, _, content in history.rows}
+    content_of = {image_path: content for image_path, _, content, _ in history.rows}
     for name in SPLITS:
         if (folder / f"{name}.csv").exists():
             image_paths = [row["image_path"] for row in read_rows(folder / f"{name}.csv")]
             history.last_run.update((image_path, content_of.get(image_path, "")) for image_path in image_paths)
             if not path.exists():
-                history.rows.extend((image_path, name, "") for image_path in image_paths)
-    for image_path, split, content in history.rows:
+                history.rows.extend((image_path, name, "", "") for image_path in image_paths)
+    for image_path, split, content, _ in history.rows:
         history.by_path[image_path] = split
         history.by_content[content] = min(split, history.by_content.get(content, split), key=SPLITS.index)
     history.by_content.pop("", None)
@@ -259,19 +271,34 @@ def read_history(folder: Path) -> SplitHistory:
 
 
 def history_table(
-    tables: Mapping[str, pd.DataFrame], contents: Mapping[str, str], history: SplitHistory
+    tables: Mapping[str, pd.DataFrame], photos: Mapping[str, Photo], history: SplitHistory
 ) -> pd.DataFrame:
     """The rows of splits.csv: the photos of the tables, and those that `history` remembers though they are gone.
 
-    `contents` has the hash of each photo's content by image_path. A content whose name belongs to
-    another photo now is kept without a name, so that it finds its split when it comes back.
+    `photos` has them by image_path. A content whose name belongs to another photo now is kept without a name,
+    so that it finds its split when it comes back.
     """
-    rows = {(path, name, contents[path]) for name, table in tables.items() for path in table["image_path"]}
-    paths, known = {row[0] for row in rows}, {row[2] for row in rows}
-    for path, split, content in history.rows:
-        if content not in known and (content or path not in paths):
-            rows.add(("" if path in paths else path, split, content))
+    split_of = {path: name for name, table in tables.items() for path in table["image_path"]}
+    rows = {(path, name, photos[path].content, f"{photos[path].hash:032x}") for path, name in split_of.items()}
+    known = {row[2] for row in rows}
+    for path, split, content, value in history.rows:
+        if content not in known and (content or path not in split_of):
+            rows.add(("" if path in split_of else path, split, content, value))
     return pd.DataFrame(sorted(rows), columns=HISTORY_COLUMNS)
+
+
+def remember_learned(folder: Path, hashes: Mapping[str, int]) -> None:
+    """Note in the splits.csv of a dataset folder that photos were learned without labels: {content: perceptual_hash}.
+
+    When they, or near-duplicates of them, are annotated later, they are in train. Without splits.csv nothing is noted.
+    Raises UserError when it is damaged, in use, or cannot be written.
+    """
+    path = folder / SPLIT_HISTORY_NAME
+    if path.exists():
+        with lock(folder, "--dataset"), write_atomically(path) as temporary:
+            learned = [("", "train", content, f"{value:032x}") for content, value in hashes.items()]
+            table = pd.DataFrame(sorted({*read_history(folder).rows, *learned}), columns=HISTORY_COLUMNS)
+            table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 @dataclass
@@ -296,24 +323,26 @@ def make_splits(
 ) -> tuple[dict[str, pd.DataFrame], Changes]:
     """The tables train, val and test of labelled photos: as remembered, new groups of photos assigned by class.
 
-    `contents` has the hash of each photo's content by image_path, `pairs` are near_duplicates. With
-    options.by "grouped", the photos of a folder, or those with an equal match of options.group_by
-    in their path, are a group as well. Raises UserError when a class or a group is in the way.
+    `contents` has the hash of each photo's content by image_path; `pairs` are near_duplicates, in which remembered
+    photos that are gone are named by their content. With options.by "grouped", the photos of a folder, or those with
+    an equal match of options.group_by in their path, are a group as well. Raises UserError when a class or a group
+    is in the way.
     """
     paths = df["image_path"].tolist()
     keys = group_keys(paths, options.group_by) if options.by == "grouped" else None
-    groups = group_photos(paths, pairs, keys)
+    now = {contents[path] for path in paths}
+    others = {content: split for content, split in history.by_content.items() if content not in now}
+    groups = group_photos([*paths, *others], pairs, keys)
     remembered = {path: history.split_of(path, contents[path]) for path in paths}
     # A group whose photos are in several splits, as when a new photo resembles both, joins train, or
     # else val: a model may have learned the photo in train, so its near-duplicates must leave test.
     fixed: dict[int, str] = {}
-    for path, group in zip(paths, groups, strict=True):
-        if split := remembered[path]:
+    for split, group in zip([*remembered.values(), *others.values()], groups, strict=True):
+        if split:
             fixed[group] = min(fixed.get(group, split), split, key=SPLITS.index)
-    tables = split_groups(df, groups, options, fixed)
+    tables = split_groups(df, groups[: len(paths)], options, fixed)
     splits = {path: name for name, table in tables.items() for path in table["image_path"]}
     earlier = {path: split for path, split in remembered.items() if split}
     moved = [(path, split, splits[path]) for path, split in earlier.items() if splits[path] != split]
-    now = {contents[path] for path in paths}
     gone = sum(path not in splits and content not in now for path, content in history.last_run.items())
     return tables, Changes(len(earlier) - len(moved), len(paths) - len(earlier), gone, moved)

@@ -6,6 +6,7 @@ part-000000.parquet has the rows of block 0: it is complete, or not there. Needs
 
 import functools
 import glob
+import io
 import itertools
 import json
 import os
@@ -28,19 +29,11 @@ from viewpoint.common.files import JUNK, JUNK_FOLDERS, UNREAD_FORMAT, csv_name, 
 from viewpoint.common.parallel import map_in_order
 from viewpoint.common.tables import stream_table
 from viewpoint.data.dataset import recorded_data_dir
+from viewpoint.inference import storage
 from viewpoint.inference.inputs import NAME_COLUMNS, is_video, list_inputs
 from viewpoint.inference.outputs import COLUMNS
-from viewpoint.inference.predictor import Predictor
-from viewpoint.inference.storage import (
-    Store,
-    filesystem,
-    local_path,
-    protocol_of,
-    read,
-    reason_of,
-    redact,
-    with_retries,
-)
+from viewpoint.inference.predictor import Predictor, Result
+from viewpoint.inference.storage import Store, with_retries
 
 MANIFEST = "manifest.parquet"
 MANIFEST_SCHEMA = pa.schema([("image_name", pa.string()), ("address", pa.binary())])
@@ -58,28 +51,29 @@ def list_source(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]
     `left_out` counts what was not listed, by reason. Raises UserError when the source cannot be read.
     """
     try:
-        if Path(redact(source)).suffix.lower() in (".csv", ".parquet"):
+        if Path(storage.redact(source)).suffix.lower() in (".csv", ".parquet"):
             yield from list_names(source)
-        elif protocol_of(source) == "file":
-            inputs = list_inputs([local_path(source) if "://" in source else source])
+        elif storage.protocol_of(source) == "file":
+            inputs = list_inputs([storage.full_address(source) if "://" in source else source])
             left_out.update({reason.partition(";")[0]: len(names) for reason, names in inputs.left_out.items()})
             left_out.update({VIDEO: inputs.videos} if inputs.videos else {})
             yield from ((item.name, str(item.file.absolute())) for item in inputs if not is_video(item.file))
         else:
             yield from list_store(source, left_out)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"cannot list {redact(source)}: {reason_of(error)}; check the address") from error
+        what = f"cannot list {storage.redact(source)}: {storage.reason_of(error)}"
+        raise UserError(f"{what}; check the address") from error
 
 
 def list_names(source: str) -> Iterator[tuple[str, str]]:
     """The photos that a CSV or Parquet file names. Names start from its folder, or are addresses themselves."""
     with tempfile.TemporaryDirectory() as copy:
-        path, folder = local_path(source), source.rpartition("/")[0]
-        if protocol_of(source) == "file":
+        path, folder = Path(storage.full_address(source)), source.rpartition("/")[0]
+        if storage.protocol_of(source) == "file":
             folder = str(recorded_data_dir(path.parent))
         else:
-            path = Path(copy, Path(redact(source)).name)
-            with_retries(filesystem(protocol_of(source)).get_file, source, str(path))
+            path = Path(copy, Path(storage.redact(source)).name)
+            with_retries(storage.filesystem(storage.protocol_of(source)).get_file, source, str(path))
         if path.suffix.lower() == ".csv":
             columns, rows = stream_table(path)
         else:
@@ -90,12 +84,12 @@ def list_names(source: str) -> Iterator[tuple[str, str]]:
             raise UserError(f"{path.name} has no column {' or '.join(NAME_COLUMNS)}; name the photos in one")
         for name in filter(None, (row[column] for row in rows)):
             address = name if "://" in name else f"{folder}/{name}" if "://" in folder else str(Path(folder, name))
-            yield csv_name(redact(name) if "://" in name else name), address
+            yield csv_name(storage.redact(name) if "://" in name else name), address
 
 
 def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]:
     """The photos below an address, or that match it as a glob."""
-    fs, root = filesystem(protocol_of(source)), strip_protocol(source).rstrip("/")
+    fs, root = storage.filesystem(storage.protocol_of(source)), strip_protocol(source).rstrip("/")
     is_glob = glob.has_magic(root) and not fs.exists(root)
     found = with_retries(fs.glob if is_glob else fs.find, root)
     root = re.split(r"/[^/]*[*?[]", root)[0] if is_glob else root
@@ -106,7 +100,7 @@ def list_store(source: str, left_out: Counter[str]) -> Iterator[tuple[str, str]]
         if any(is_junk_name(part) or part.lower() in JUNK_FOLDERS for part in path.parts):
             left_out[JUNK] += 1
         elif path.suffix.lower() in config.IMAGE_EXTENSIONS:
-            yield csv_name(redact(name)), fs.unstrip_protocol(address)
+            yield csv_name(storage.redact(name)), fs.unstrip_protocol(address)
         elif is_video(path) or path.suffix.lower() in config.UNREAD_EXTENSIONS:
             left_out[VIDEO if is_video(path) else UNREAD_FORMAT] += 1
 
@@ -116,17 +110,17 @@ def write_manifest(store: Store, source: str, settings: dict[str, Any]) -> None:
     if store.names("predictions"):
         raise UserError(f"{store.address} has predictions but no {MANIFEST}; give another DESTINATION")
     left_out: Counter[str] = Counter()
-    photos, is_empty = list_source(source, left_out), True
-    with store.write(MANIFEST) as path, pq.ParquetWriter(path, MANIFEST_SCHEMA) as writer:
+    photos, content = list_source(source, left_out), io.BytesIO()
+    with pq.ParquetWriter(content, MANIFEST_SCHEMA) as writer:
         while block := list(itertools.islice(photos, config.PHOTOS_PER_BLOCK)):
             # As bytes, because a file name need not be UTF-8.
             columns = [[name for name, _ in block], [os.fsencode(address) for _, address in block]]
             writer.write_table(pa.table(columns, schema=MANIFEST_SCHEMA))
-            is_empty = False
-        if is_empty:
-            raise UserError(f"no photos in {settings['source']} (looked for {', '.join(config.IMAGE_EXTENSIONS)})")
         listed = {"left_out": left_out, "listed": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
         writer.add_key_value_metadata({SETTINGS: json.dumps(settings | listed).encode()})
+    if not pq.read_metadata(content).num_rows:
+        raise UserError(f"no photos in {settings['source']} (looked for {', '.join(config.IMAGE_EXTENSIONS)})")
+    store.write(MANIFEST, content.getvalue())
 
 
 def open_manifest(store: Store) -> tuple[pq.ParquetFile, dict[str, Any]]:
@@ -141,9 +135,9 @@ def open_manifest(store: Store) -> tuple[pq.ParquetFile, dict[str, Any]]:
 def fetch(photo: Photo) -> Photo:
     """A row of the manifest with the photo's `content`, or with the `error` that says why it cannot be had."""
     try:
-        return photo | {"content": with_retries(read, os.fsdecode(photo["address"])), "error": None}
+        return photo | {"content": with_retries(storage.read, os.fsdecode(photo["address"])), "error": None}
     except Exception as error:  # every storage raises types of its own
-        return photo | {"error": reason_of(error)}
+        return photo | {"error": storage.reason_of(error)}
 
 
 class Worker:
@@ -165,9 +159,9 @@ class Worker:
         photos = (photo for block in blocks for photo in self.photos(block))
         found = self.checked(map_in_order(fetch, photos, config.STORAGE_THREADS))  # many, because storage answers late
         for block, rows in itertools.groupby(map_in_order(self.row, found, threads), key=lambda row: row["block"]):
-            part = pa.Table.from_pylist(list(rows), schema=PART_SCHEMA)
-            with self.store.write(PART.format(block), is_new=True) as path:
-                pq.write_table(part, path)
+            part, content = pa.Table.from_pylist(list(rows), schema=PART_SCHEMA), io.BytesIO()
+            pq.write_table(part, content)
+            self.store.write(PART.format(block), content.getvalue(), is_new=True)
             yield len(part)
 
     def photos(self, block: int) -> list[Photo]:
@@ -196,9 +190,7 @@ class Worker:
     def row(self, photo: Photo) -> Photo:
         """The row of a photo in its part."""
         row = {name: photo[name] for name in ("block", "image_name", "error")}
-        if photo["error"]:
-            return row
-        result = self.predictor(photo["content"])
+        result = Result(error=photo["error"]) if photo["error"] else self.predictor(photo["content"])
         if result.error is not None:
             return row | {"error": result.error.removeprefix("cannot read the image: ")}
         row |= {name: getattr(result, name) for name in ("prediction", "score", "best_class")}
@@ -213,17 +205,10 @@ def work_on_block(destination: str, model: bytes, block: int) -> int:
     return sum(kept_worker(destination, model).work([block], 1))
 
 
-def read_parts(store: Store, blocks: Iterable[int]) -> Iterator[tuple[str, pa.Table | None]]:
-    """The name and the rows of each part; None for one that is missing or not about the manifest's photos."""
-    manifest, _ = open_manifest(store)
-
-    def read_part(block: int) -> tuple[int, pa.Table | None]:
-        try:
-            return block, with_retries(lambda: pq.read_table(store.fs.open(PART.format(block))))
-        except (OSError, pa.ArrowException):
-            return block, None
-
-    for block, rows in map_in_order(read_part, blocks, config.STORAGE_THREADS):
-        names = manifest.read_row_group(block, columns=["image_name"])["image_name"]
-        is_right = rows is not None and rows.schema.equals(PART_SCHEMA) and rows["image_name"].equals(names)
-        yield PART.format(block), rows if is_right else None
+def read_part(store: Store, block: int) -> pa.Table | None:
+    """The rows of a part; None when it is missing or damaged."""
+    try:
+        rows = with_retries(lambda: pq.read_table(store.fs.open(PART.format(block))))
+    except (OSError, pa.ArrowException):
+        return None
+    return rows if rows.schema.equals(PART_SCHEMA) else None

@@ -5,9 +5,8 @@ import functools
 import itertools
 import random
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from viewpoint.common.writing import lock, write_atomically
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
-ONE_COPY = "start one copy, or give each a --shard of its own"
 
 
 def redact(text: str) -> str:
@@ -70,9 +68,11 @@ def protocol_of(address: str) -> str:
     return address.split("://")[0] if "://" in address else "file"
 
 
-def local_path(address: str) -> Path:
-    """The absolute path of a file:// address or a path; links in it stay."""
-    return Path(strip_protocol(address) if "://" in address else address).absolute()
+def full_address(address: str) -> str:
+    """The absolute path of a file:// address or a path, with the links in it; other addresses as they are."""
+    if protocol_of(address) != "file":
+        return address
+    return str(Path(strip_protocol(address) if "://" in address else address).absolute())
 
 
 def read(address: str) -> bytes:
@@ -89,9 +89,8 @@ class Store:
         if protocol not in (*OBJECT_STORES, "file"):
             raise UserError(f"cannot write to {redact(address)}; give a folder, or an address in s3://, gs:// or az://")
         self.is_local = protocol == "file"
-        self.full_address = str(local_path(address)) if self.is_local else address
-        self.address = redact(self.full_address).rstrip("/")
-        self.fs = DirFileSystem(self.full_address, filesystem(protocol))
+        self.address = redact(full_address(address)).rstrip("/")
+        self.fs = DirFileSystem(full_address(address), filesystem(protocol))
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder; [] when there is none."""
@@ -100,25 +99,25 @@ class Store:
         except FileNotFoundError:
             return []
 
-    @contextlib.contextmanager
-    def write(self, name: str, is_new: bool = False) -> Iterator[Path]:
-        """Yield a temporary path on this computer. When the block succeeds, it becomes the file `name`, as a whole.
+    def write(self, name: str, content: bytes, is_new: bool = False) -> None:
+        """Write a whole file or nothing; an object store shows an object only when its upload is complete.
 
-        Raises UserError when it cannot, or when a file that `is_new` exists: another copy wrote it.
+        Raises UserError when it cannot be written, or when a file that `is_new` exists: another copy wrote it.
         """
         if is_new and with_retries(self.fs.exists, name):
-            raise UserError(f"another copy writes to {self.address}; {ONE_COPY}")
+            raise UserError(f"another copy writes to {self.address}; start one copy, or give each a --shard of its own")
         if self.is_local:
             with write_atomically(Path(self.address, name)) as path:
-                yield path
+                path.write_bytes(content)
             return
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder, "file")
-            try:  # the store shows an object only when its upload is complete
-                with_retries(self.fs.put_file, str(Path(folder, "file")), name)
-            except FileNotFoundError as error:
-                raise UserError(f"cannot write to {self.address}: no such bucket; create it first") from error
+        try:
+            with_retries(self.fs.pipe_file, name, content)
+        except FileNotFoundError as error:
+            raise UserError(f"cannot write to {self.address}: no such bucket; create it first") from error
 
     def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Keep other copies out during the block; an object store has no locks. Raises UserError when one works."""
-        return lock(Path(self.address, name), ONE_COPY) if self.is_local else contextlib.nullcontext()
+        """Keep other copies that write `name` out during the block. Raises UserError when one works.
+
+        An object store has no locks.
+        """
+        return lock(Path(self.address), "DESTINATION or --shard", name) if self.is_local else contextlib.nullcontext()

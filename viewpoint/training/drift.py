@@ -11,6 +11,7 @@ trained classifier makes of the photos found drift best.
 Needs TensorFlow.
 """
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -85,13 +86,10 @@ def open_photos(
 
 def size_step(megapixels: float) -> str:
     """The step of MEGAPIXELS that a photo's size is in."""
-    steps = MEGAPIXELS
-    index = int(np.searchsorted(steps, megapixels, side="right"))
-    if index == 0:
-        return f"under {steps[0]:g} megapixels"
-    if index == len(steps):
-        return f"{steps[-1]:g} megapixels or more"
-    return f"{steps[index - 1]:g} to {steps[index]:g} megapixels"
+    for low, high in itertools.pairwise([0, *MEGAPIXELS]):
+        if megapixels < high:
+            return f"{low:g} to {high:g} megapixels" if low else f"under {high:g} megapixels"
+    return f"{MEGAPIXELS[-1]:g} megapixels or more"
 
 
 def size_and_format(file: Path | str) -> tuple[int, int, str]:
@@ -137,6 +135,8 @@ def record_photos(
 
 def read_reference(models: Path, training: str | None) -> PhotoStatistics:
     """What write_reference wrote. Raises UserError when it is missing, damaged, or of another training."""
+    if models.is_file():
+        raise UserError(f"{models} is a file; give the models folder that train.py wrote, with {REFERENCE_NAME} in it")
     path = models / REFERENCE_NAME
     try:
         with np.load(path, allow_pickle=False) as content:
@@ -251,11 +251,11 @@ class Change:
 
 def compare(before: PhotoStatistics, now: PhotoStatistics) -> list[Change]:
     """How new photos differ from earlier ones, in every respect that can be compared."""
-    found: list[tuple[str, str, tuple[float, float]]] = []
-    earlier, later = before.counts(), now.counts()
-    for what in earlier:
-        kind = what if what in config.DRIFT_LIMITS else "sizes"
-        found.append((what, kind, compare_shares(earlier[what], later[what])))
+    later = now.counts()
+    found = [
+        (what, what if what in config.DRIFT_LIMITS else "sizes", compare_shares(counts, later[what]))
+        for what, counts in before.counts().items()
+    ]
     for name in config.CLASSES:
         pair = before.scores.get(name, []), now.scores.get(name, [])
         if min(map(len, pair)) >= MIN_SCORES:

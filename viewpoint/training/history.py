@@ -1,5 +1,6 @@
 """The earlier trainings of a models folder: history.jsonl, and the predictions of their test photos."""
 
+import contextlib
 import csv
 import datetime
 import json
@@ -47,13 +48,9 @@ def read_history(models: Path) -> list[dict]:
         return []
     runs = []
     for line in lines:
-        try:
-            run = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(run, dict):
-            runs.append(run)
-    return runs
+        with contextlib.suppress(ValueError, RecursionError):
+            runs.append(json.loads(line))
+    return [run for run in runs if isinstance(run, dict)]
 
 
 def read_predictions(path: Path, column: str = "prediction") -> dict[str, str]:
@@ -85,13 +82,8 @@ def compare_with_previous(
         return None
     run, old = last
     rows = [row for row, photo in enumerate(hashes) if photo in old]
-    found = None
-    if rows:
-        found = compare(
-            [labels[row] for row in rows],
-            [old[hashes[row]] for row in rows],
-            [predicted[row] for row in rows],
-        )
+    pairs = [labels[row] for row in rows], [old[hashes[row]] for row in rows], [predicted[row] for row in rows]
+    found = compare(*pairs) if rows else None
     return Previous(str(run.get("training")), str(run.get("date")), rows, found)
 
 

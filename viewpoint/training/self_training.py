@@ -7,6 +7,7 @@ model gives it and its mirror image the same view of the car.
 Needs TensorFlow.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +32,13 @@ from viewpoint.training.evaluation import predict
 class Unlabelled:
     """Photos without labels that a model may learn from: what it answered, and what was left out.
 
-    `rows` has image_path, file and label, the model's answer; `hashes` the content of each;
-    `left_out` counts the others by reason.
+    `rows` has image_path, file and label, the model's answer; `hashes` and `looks` the photo_hash and the
+    perceptual_hash of each; `left_out` counts the others by reason.
     """
 
     rows: pd.DataFrame
     hashes: list[str]
+    looks: list[int]
     left_out: dict[str, int]
 
     def describe(self) -> str:
@@ -49,29 +51,26 @@ class Unlabelled:
         return text + (f" ({kept})" if kept else "") + (f". Left out: {reasons}" if reasons else "")
 
 
-def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple[list[str], dict[str, int]]:
+def find_unlabelled(folder: Path, labelled: Sequence[str], quiet: bool) -> tuple[dict[str, int], dict[str, int]]:
     """The photos below a folder that can be read and are no near-duplicates of labelled ones, and the others' counts.
 
-    A model that learns from a near-duplicate of a test photo would have figures that are too good.
+    The photos are {file: perceptual_hash}, the counts by reason. A model that learns from a near-duplicate of a test
+    photo would have figures that are too good.
     """
     files = [str(item.file) for item in find_inputs(folder)]
     hashes: dict[str, int] = {}
 
-    def hash_or_none(file: str) -> int | None:
-        try:
-            return perceptual_hash(Path(file))
-        except ImageError:
-            return None
+    def add_hash(file: str) -> None:
+        with contextlib.suppress(ImageError):
+            hashes[file] = perceptual_hash(Path(file))
 
     every = [*labelled, *files]
-    found = map_in_order(hash_or_none, every, cpu_count())
-    for file, value in zip(every, progress(found, "Near-duplicates", len(every), quiet=quiet), strict=True):
-        if value is not None:
-            hashes[file] = value
+    for _ in progress(map_in_order(add_hash, every, cpu_count()), "Near-duplicates", len(every), quiet=quiet):
+        pass
     group_of = dict(zip(hashes, group_photos(list(hashes), near_duplicates(hashes)), strict=True))
     known = {group_of[file] for file in labelled if file in group_of}
     readable = [file for file in files if file in hashes]
-    others = [file for file in readable if group_of[file] not in known]
+    others = {file: hashes[file] for file in readable if group_of[file] not in known}
     left_out = {
         "unreadable": len(files) - len(readable),
         "nearly the same as a labelled photo": len(readable) - len(others),
@@ -110,7 +109,7 @@ def label_unlabelled(
     files, left_out = find_unlabelled(folder, labelled, quiet)
     indices, sure = np.zeros(0, int), np.zeros(0, bool)
     if files:
-        images = load_photos("unlabelled", files, model.input_shape[1], cache, quiet)
+        images = load_photos("unlabelled", list(files), model.input_shape[1], cache, quiet)
         indices, sure = answers(predict(model, images, batch_size), predict(model, MirroredImages(images), batch_size))
     is_background = indices == config.CLASSES.index(config.BACKGROUND)
     left_out[f"called {config.BACKGROUND}, as vehicles of unknown kinds often are"] = int(is_background.sum())
@@ -119,7 +118,7 @@ def label_unlabelled(
     rows = pd.DataFrame(
         {"image_path": kept, "file": kept, "label": [config.CLASSES[index] for index in indices[sure]]}, dtype=str
     )
-    found = Unlabelled(rows, hash_photos(kept), left_out)
+    found = Unlabelled(rows, hash_photos(kept), [files[file] for file in kept], left_out)
     print(f"{found.describe()}.")
     if not kept:
         raise UserError(f"nothing to learn from {folder}; train without --unlabelled")
