@@ -117,7 +117,7 @@ class Parser(argparse.ArgumentParser):
                 option.startswith(name) for option in self._option_string_actions
             ):
                 close = difflib.get_close_matches(name, self._option_string_actions, 1)
-                advice = f"did you mean {close[0]}?" if close else "--help lists those that there are"
+                advice = f"did you mean {close[0]}?" if close else "--help lists them"
                 self.error(f"there is no option {name}; {advice}")
         found = super().parse_args(args, namespace)
         values = vars(found)
