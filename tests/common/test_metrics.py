@@ -197,8 +197,9 @@ def test_only_a_significantly_worse_model_fails_the_gate(photos, call):
     assert "significantly better" in printed
     models = photos.parent / "models"
     (models / "saved_model").mkdir(parents=True)
-    (models / "saved_model" / "saved_model.pb").touch()
     assert f"{models / 'saved_model'}: accuracy 1.000" in call("good", models, photos)[1]
+    (models / "model.tflite").touch()
+    assert f"{models / 'model.tflite'}: accuracy 1.000" in call("good", models, photos)[1]
     for index in range(2):
         (photos.parent / f"{index}.png").unlink()
     code, printed, _ = call("good", "bad", "--images", photos)

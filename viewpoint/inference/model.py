@@ -39,8 +39,10 @@ def find_model(models: Path) -> Path | None:
 
 
 def model_path(text: str) -> Path:
-    """An option type for argparse: a .tflite file, a SavedModel folder, or the folder of models that has one."""
-    return find_model(Path(text)) or Path(text)
+    """An option type for argparse: a .tflite file, a SavedModel folder, or a folder of models, of which the .tflite."""
+    path = Path(text)
+    inside = [path / "model.tflite", path / "saved_model"]
+    return next((model for model in inside if model.exists()), path)
 
 
 def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
