@@ -84,7 +84,8 @@ def load_model(model_path: Path | str, labels_path: Path | str | None = None) ->
     model_path = Path(model_path)
     runner, size, class_count = load_runner(model_path)
     packed = packed_labels(model_path)
-    source = Path(labels_path or default_labels_path(model_path))
+    beside = model_path if model_path.is_dir() else model_path.parent
+    source = Path(labels_path or beside / LABELS_NAME)
     if packed and not labels_path and not source.exists():
         return runner, size, check_labels(packed, class_count, f"{LABELS_NAME} inside {model_path}")
     labels = read_labels(source, class_count)
@@ -248,11 +249,6 @@ def packed_labels(model_path: Path) -> list[str] | None:
             f"the {LABELS_NAME} inside {model_path} is damaged: {error}; convert the model again"
         ) from error
     return None if text is None else parse_labels(text, f"{LABELS_NAME} inside {model_path}")
-
-
-def default_labels_path(model_path: Path) -> Path:
-    """labels.txt inside a SavedModel folder or beside a .tflite file."""
-    return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
 
 
 def with_mirror(runner: Runner, labels: list[str]) -> Runner:
