@@ -169,7 +169,7 @@ TRAIN_OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "devices": ("one", ["one", "all"], "compute on one GPU or the CPU, or share each batch among all GPUs"),
         "mixed_precision": (False, bool, "compute in float16 where that is safe: faster on a GPU, slower on a CPU"),
         "resume": (False, bool, "continue an interrupted training that had the same options"),
-        "quiet": (False, bool, "print a line for each epoch instead of progress bars, for logs"),
+        "quiet": (False, bool, "print a line for each epoch and nothing else of the progress, also on a terminal"),
     },
     "optimization": {
         "phase1_learning_rate": (1e-3, (0.0, None), "learning rate of phase 1"),

@@ -42,6 +42,7 @@ from viewpoint.data.dataset import read_rows
 from viewpoint.data.provenance import ModelData, SplitData, count_known, find_data, fingerprint, hash_photos
 from viewpoint.handoff.agreement import Converted, Images, choose_golden, compare
 from viewpoint.handoff.folder import write_handoff
+from viewpoint.handoff.guide import RUNTIME_NAME
 from viewpoint.handoff.metadata import NOT_STATED, Origin, add_metadata, read_metadata
 from viewpoint.handoff.quantization import convert, convert_to_int8, custom_operators
 from viewpoint.inference.model import LABELS_NAME, Runner, in_mirror, load_runner, mirrored_indices, read_labels
@@ -250,6 +251,9 @@ def write_models(models: Path, handed: Sequence[Converted], images: Images, orig
     print(f"\nWrote {files[0]} ({handed[0].precision}), and {handoff}/ to hand over: start with its README.md.")
     for path in files[1:]:
         print(f"Wrote {path}.")
+    if not (handoff / "web" / RUNTIME_NAME).is_dir():
+        serve = command("tools/serve_demo.py", [("--models", models, config.MODELS_DIR)])
+        print(f"The capture guide has no browser runtime yet; {serve} adds it, and serves the guide.")
     for precision in config.PRECISIONS:
         path = models / f"model_{precision}.tflite"
         if path not in files and path.is_file():

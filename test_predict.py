@@ -8,22 +8,14 @@
     find . -name "*.jpg" | python test_predict.py - --format jsonl --output - | jq .prediction
 
 Reads photos, videos, folders with their subfolders, globs, CSV files with the column image_path or
-image_name, and with - the names on standard input, one a line. In a folder, links that leave it
-are followed only with --follow-links, and what systems and other programs leave there (._*,
-@eaDir and the like) is passed over; the summary lists what was.
+image_name, and with - the names on standard input, one a line. docs/predicting.md says how photos
+are named in the output, and what the options give.
 
-Writes predictions.csv with the columns image_name, prediction, score, best_class and quality: a
-score lower than --unknown-below makes the prediction Unknown, best_class keeps the class that it
-would have been, and quality says why a photo is hardly usable (too dark, too bright, blurred).
-A video of a walk around the car has a row for each stretch that shows one class, from start to end in
-seconds. What could not be read is in predictions_failed.csv with the reason. Until the run is
-complete, its rows are in a hidden file beside predictions.csv, from which --resume continues (videos
-are predicted again). A device, a pipe, or - for standard output is written to row by row.
-
---per-folder also writes which vehicles, each a folder or a video, are completely photographed, as
-predictions_per_folder.csv, .json and .html: the best photo of each viewpoint, and why one is missing.
---best-frames FOLDER saves the sharpest sure frame of each viewpoint of a video. --contact-sheet FILE
-draws a picture of the least certain predictions.
+Writes predictions.csv with the columns image_name, prediction, score, best_class and quality, for a
+video a row for each stretch that shows one class, from start to end in seconds. What could not be read
+is in predictions_failed.csv with the reason. Until the run is complete, its rows are in a hidden file
+beside predictions.csv, from which --resume continues (videos are predicted again). A device, a pipe,
+or - for standard output is written to row by row.
 
 Exits with 0 when all went well, with 1 when a photo that was asked for by name could not be read,
 and with 2 when nothing was predicted. With --strict it also exits with 1 when anything in a folder

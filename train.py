@@ -21,11 +21,6 @@ and the photos they name. Writes to models/:
 
 Until the training is finished, models/checkpoint.npz holds the state after each epoch. After an
 interruption --resume continues from it and gives the same result.
-
---start-from leaves out phase 1 and fine-tunes an earlier model on all photos of the splits, old and
-new. The report then shows old and new test photos separately, so that forgetting is seen.
---unlabelled adds the photos of a folder that the earlier model is sure of, with its own answers as
-labels. They are only learned from, never measured on.
 """
 
 import datetime

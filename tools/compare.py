@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the scripts are one folder
 from viewpoint.common.cli import UserError, counted, make_parser, printable, run
 from viewpoint.common.metrics import compare, describe_comparison
 from viewpoint.common.progress import progress
-from viewpoint.data.provenance import count_known, find_data, hash_photos
+from viewpoint.data.provenance import count_known, describe_outdated, find_data, hash_photos
 from viewpoint.inference.inputs import Input, find_inputs
 from viewpoint.inference.model import model_path
 from viewpoint.inference.predictor import Predictor
@@ -73,6 +73,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    for outdated in filter(None, map(describe_outdated, (args.old, args.new))):
+        print(outdated)
     inputs = list(find_inputs(args.images, args.data))
     if any(item.label is None for item in inputs):
         raise UserError(f"{args.images} has no labels to compare by; give a CSV with the columns image_path and label")

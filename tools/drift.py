@@ -1,7 +1,7 @@
 """Have the photos changed since the model was handed over? A page that says what changed, in words.
 
     python test_predict.py --images new_photos
-    python tools/drift.py predictions.csv --models models --data new_photos
+    python tools/drift.py predictions.csv --data new_photos
 
 Reads the predictions of test_predict.py (CSV or JSON lines), at most 1,000 of their photos, drawn at
 random, models/model.keras, and models/reference.npz, in which train.py records what the photos of

@@ -5,6 +5,7 @@ CSV files as spreadsheets save them.
 """
 
 import argparse
+import re
 
 import pytest
 
@@ -23,6 +24,7 @@ from viewpoint.common.cli import (
     resumable,
     run,
 )
+from viewpoint.common.progress import progress
 from viewpoint.common.tables import read_table
 
 
@@ -117,6 +119,56 @@ def test_the_help_shows_defaults_as_people_write_them_and_version_the_one_of_the
     with pytest.raises(SystemExit):
         parser.parse_args(["--version"])
     assert capsys.readouterr().out.endswith(f" {config.VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("photos --dta lot", "there is no option --dta; did you mean --data?"),
+        ("photos -data lot", "there is no option -data; did you mean --data?"),
+        ("--imags photos", "there is no option --imags; did you mean --images?"),
+        ("photos --zoom 2", "there is no option --zoom; --help lists them"),
+        ("", "the following arguments are required: --images"),
+        ("photos --views Front", "--views does nothing without --per-folder"),
+        ("photos --count 0", "argument --count: 0 is not a whole number of at least 1"),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_sentence(words, said, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        parse(words.split())
+    assert exit_info.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith(f": error: {said}")
+
+
+def parse(words):
+    parser = make_parser("Does it.")
+    parser.add_main("--images", nargs="+")
+    for option in ("--data", "--views"):
+        parser.add_argument(option)
+    parser.add_argument("--count", type=COUNT)
+    parser.add_argument("--per-folder", action="store_true")
+    args = parser.parse_args(words)
+    parser.refuse_unused(args, ["views"], args.per_folder, "--per-folder")
+    return args
+
+
+def test_the_main_option_may_be_left_out():
+    for words in ("a b --data lot", "--data lot a b", "--images a b --data lot"):
+        args = parse(words.split())
+        assert (args.images, args.data) == (["a", "b"], "lot")
+    assert parse(["a", "--images", "b", "--per-folder", "--views", "Front"]).images == ["a", "b"]
+    assert not [name for name in vars(parse(["a"])) if name.startswith(" ")]
+
+
+def test_the_progress_of_a_step_is_a_line_in_a_log_and_a_bar_on_a_terminal(capsys, monkeypatch):
+    assert list(progress(iter("abc"), "Reading", 3, "row")) == ["a", "b", "c"]
+    assert re.fullmatch(r"Reading: 3 rows, \d+\.\d s\n", capsys.readouterr().err)
+    assert list(progress("abc", "Reading", quiet=True)) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert list(progress("abc", "Reading")) == ["a", "b", "c"]
+    assert "\rReading: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

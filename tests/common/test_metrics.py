@@ -195,7 +195,11 @@ def test_only_a_significantly_worse_model_fails_the_gate(photos, call):
     code, printed, _ = call("bad", "good", "--images", photos)
     assert code == 0
     assert "significantly better" in printed
-    assert call("good", "good", "--images", photos)[0] == 0
+    models = photos.parent / "models"
+    (models / "saved_model").mkdir(parents=True)
+    assert f"{models / 'saved_model'}: accuracy 1.000" in call("good", models, photos)[1]
+    (models / "model.tflite").touch()
+    assert f"{models / 'model.tflite'}: accuracy 1.000" in call("good", models, photos)[1]
     for index in range(2):
         (photos.parent / f"{index}.png").unlink()
     code, printed, _ = call("good", "bad", "--images", photos)

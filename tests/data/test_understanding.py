@@ -344,7 +344,7 @@ def test_too_few_photos_to_split_come_with_the_summary_and_the_review_page(prepa
     assert code == 2
     assert "too few photos to split" in error
     assert "FrontLeft          2" in printed
-    assert "x heckscheibe" in printed
+    assert "in 6 photos; 2 of these left out (see Skipped):\n  heckscheibe in 6 photos\n" in printed
     assert (tmp_path / "dataset" / "review.html").is_file()
     assert prepare(photos, "--split", "none")[0] == 0
 
@@ -360,7 +360,7 @@ def test_thousands_of_unknown_names_do_not_flood_the_screen(prepare, tmp_path):
             entry["regions"].append({"region_attributes": {"identity": text}})
     write_json(photos, content)
     _, printed, _ = prepare(photos)
-    assert sum("x zettel" in line for line in printed.splitlines()) == 20
+    assert sum(line.startswith("  zettel ") and line.endswith(" in 1 photo") for line in printed.splitlines()) == 20
     assert "... and 292 more" in printed
 
 

@@ -74,6 +74,30 @@ def test_several_files_folders_and_globs(predict, tmp_path):
     assert (code, "no photos match photos/*.tif" in error) == (2, True)
 
 
+def test_another_run_is_replaced_with_a_word_and_labels_are_not(predict, tmp_path):
+    assert "Replacing" not in predict("photos")[1]
+    _, printed, _ = predict("photos", "--unknown-below", 0.8)
+    assert "Replacing predictions.csv of an earlier run\n" in printed
+    assert "Photos of each class:\n       1  Rear\n       2  Unknown; best_class says what" in printed
+    labels = "image_path,label\nphotos/a.png,Front\n"
+    (tmp_path / "list.csv").write_text(labels)
+    code, _, error = predict("list.csv", "--output", "list.csv")
+    assert (code, "list.csv has labels, which predictions must not replace" in error) == (2, True)
+    assert (tmp_path / "list.csv").read_text() == labels
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--views Front", "--views does nothing without --per-folder"),
+        ("--data lot", "--data does nothing without a CSV file, or - for standard input"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(predict, options, said):
+    code, _, error = predict("photos", *options.split())
+    assert (code, said in error) == (2, True)
+
+
 def test_names_on_standard_input(predict, monkeypatch):
     content = "photos/a.png\n\nphotos/gone.png\r\nphotos/lot/b.png"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))

@@ -278,7 +278,7 @@ def test_photos_with_an_unknown_name_are_counted_once(prepare, photos):
     annotated = {"0.jpg": clear, "1.jpg": clear, "2.jpg": FRONT_LEFT[1:] + regions("Motorhaube")}
     write_via(photos / "foreign" / "via.json", annotated)
     printed = prepare(photos, "--review")
-    assert "3 photos with such names, 1 of them left out (see Skipped):\n       3 x motorhaube\n" in printed
+    assert "in 3 photos; 1 of these left out (see Skipped):\n  motorhaube in 3 photos\n" in printed
     assert "part names that no list knows: 1\n    foreign/2.jpg\n" in printed
     assert "Something speaks against 2 of 18 labels that nobody has marked yet.\n" in printed
     assert f"\nNext: python tools/review.py --dataset {photos.parent / 'dataset'}\n" in printed
@@ -328,8 +328,8 @@ def current_photo(page) -> str:
 def test_marks_made_in_a_browser_change_the_labels(prepare, browser, photos):
     printed = prepare(photos, "--review")
     dataset = photos.parent / "dataset"
-    ending = f"Look at {dataset / 'review.html'}: the most doubtful labels come first.\nNext: python "
-    assert printed.endswith(f"{ending}train.py --dataset {dataset}\n")  # nothing speaks against any label
+    assert f"To look at:\n  {dataset / 'review.html'}: the labels, the most doubtful first\n" in printed
+    assert printed.endswith(f"Next: python train.py --dataset {dataset}\n")  # nothing speaks against any label
     before = labels_of(photos)
     page = open_page(browser, photos)
     assert page.locator(".card").count() == 16

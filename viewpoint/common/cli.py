@@ -100,11 +100,11 @@ class Parser(argparse.ArgumentParser):
 
     def add_main(self, option: str, nargs: str | None = None, required: bool = True, **keywords: Any) -> None:
         """Add an option whose value may also be given without its name: `--images photos`, or only `photos`."""
-        name, metavar = option.removeprefix("--"), keywords.pop("metavar", None) or option.removeprefix("--").upper()
+        name = option.removeprefix("--")
+        metavar = keywords.setdefault("metavar", name.upper())
         self.without_name[name] = required
-        self.add_argument(option, nargs=nargs, metavar=metavar, **keywords)
-        text = f"the same as {option} {metavar}"
-        kind = keywords.get("type", str)
+        self.add_argument(option, nargs=nargs, **keywords)
+        text, kind = f"the same as {option} {metavar}", keywords.get("type", str)
         self.add_argument(f" {name}", nargs="*" if nargs else "?", type=kind, metavar=metavar, help=text)
 
     def parse_args(self, args=None, namespace=None):
@@ -117,7 +117,7 @@ class Parser(argparse.ArgumentParser):
                 option.startswith(name) for option in self._option_string_actions
             ):
                 close = difflib.get_close_matches(name, self._option_string_actions, 1)
-                advice = f"did you mean {close[0]}?" if close else "--help lists those that there are"
+                advice = f"did you mean {close[0]}?" if close else "--help lists them"
                 self.error(f"there is no option {name}; {advice}")
         found = super().parse_args(args, namespace)
         values = vars(found)

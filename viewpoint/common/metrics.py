@@ -3,6 +3,7 @@
 Importing it needs NumPy only.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,14 +164,8 @@ def accuracy_lower_bound(right: int, count: int, confidence: float) -> float:
 
 def answers_needed(wrong: int, accuracy: float, confidence: float) -> int:
     """The fewest answers, `wrong` of them wrong, that show this accuracy with this confidence."""
-    low, high = wrong, wrong + 1  # too few, perhaps enough
-    while accuracy_lower_bound(high - wrong, high, confidence) < accuracy:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = accuracy_lower_bound(middle - wrong, middle, confidence) >= accuracy
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    counts = range(wrong + 1, 10**9)
+    return counts[bisect_left(counts, accuracy, key=lambda n: accuracy_lower_bound(n - wrong, n, confidence))]
 
 
 def threshold_effect(scores: np.ndarray, right: np.ndarray, threshold: float) -> dict[str, float]:

@@ -33,8 +33,6 @@ def write_guide(folder: Path, model: bytes, labels: list[str], threshold: float 
     settings = json.dumps(guide_settings(model, labels, threshold), indent=2)
     (folder / "settings.json").write_text(settings + "\n", encoding="utf-8")
     write_worker(folder)
-    if not (folder / RUNTIME_NAME).is_dir():
-        print("The capture guide has no browser runtime yet; python tools/serve_demo.py adds it, and serves the guide.")
 
 
 def guide_settings(model: bytes, labels: list[str], threshold: float | None) -> dict:

@@ -39,8 +39,10 @@ def find_model(models: Path) -> Path | None:
 
 
 def model_path(text: str) -> Path:
-    """An option type for argparse: a .tflite file, a SavedModel folder, or the folder of models that has one."""
-    return find_model(Path(text)) or Path(text)
+    """An option type for argparse: a .tflite file, a SavedModel folder, or a folder of models, of which the .tflite."""
+    path = Path(text)
+    inside = [path / "model.tflite", path / "saved_model"]
+    return next((model for model in inside if model.exists()), path)
 
 
 def load_runner(model_path: Path | str) -> tuple[Runner, int, int]:
@@ -82,7 +84,8 @@ def load_model(model_path: Path | str, labels_path: Path | str | None = None) ->
     model_path = Path(model_path)
     runner, size, class_count = load_runner(model_path)
     packed = packed_labels(model_path)
-    source = Path(labels_path or default_labels_path(model_path))
+    beside = model_path if model_path.is_dir() else model_path.parent
+    source = Path(labels_path or beside / LABELS_NAME)
     if packed and not labels_path and not source.exists():
         return runner, size, check_labels(packed, class_count, f"{LABELS_NAME} inside {model_path}")
     labels = read_labels(source, class_count)
@@ -246,11 +249,6 @@ def packed_labels(model_path: Path) -> list[str] | None:
             f"the {LABELS_NAME} inside {model_path} is damaged: {error}; convert the model again"
         ) from error
     return None if text is None else parse_labels(text, f"{LABELS_NAME} inside {model_path}")
-
-
-def default_labels_path(model_path: Path) -> Path:
-    """labels.txt inside a SavedModel folder or beside a .tflite file."""
-    return (model_path if model_path.is_dir() else model_path.parent) / LABELS_NAME
 
 
 def with_mirror(runner: Runner, labels: list[str]) -> Runner:
