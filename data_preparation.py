@@ -58,6 +58,7 @@ from viewpoint.data.corrections import apply_corrections, read_corrections
 from viewpoint.data.dataset import (
     CORRECTIONS_NAME,
     LABELS_NAME,
+    PARTS_NAME,
     REVIEW_NAME,
     SPLIT_HISTORY_NAME,
     SPLITS,
@@ -66,11 +67,11 @@ from viewpoint.data.dataset import (
     data_set_id,
     read_summary,
     refuse_to_overwrite,
+    write_parts,
 )
 from viewpoint.data.duplicates import find_conflicts, near_duplicates
 from viewpoint.data.labeling import extract_viewpoint_label
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.data.parts import PARTS_NAME, write_parts
 from viewpoint.data.scan import Reading, nothing_found, parse_dataset, read_dataset
 from viewpoint.data.splits import (
     Changes,

@@ -34,7 +34,7 @@ from viewpoint.annotations.photo import Outline, Part, Report
 from viewpoint.annotations.shapes import box_points
 from viewpoint.annotations.vocabulary import DAMAGE, KNOWN
 from viewpoint.common.cli import UserError, counted, make_parser, run
-from viewpoint.common.images import open_image, upright_size
+from viewpoint.common.images import open_image
 from viewpoint.common.parallel import cpu_count, map_in_order
 from viewpoint.common.progress import progress
 from viewpoint.common.writing import write_atomically
@@ -129,8 +129,8 @@ def collect(
     for image_path, photo in photos.items():
         split = split_of.get(image_path) if split_of else ALL
         if split:
-            size = upright_size(data / image_path)
-            splits[split].append(Item(image_path, *size, find_regions(image_path, photo.parts, size, names, report)))
+            regions = find_regions(image_path, photo.parts, photo.size, names, report)
+            splits[split].append(Item(image_path, *photo.size, regions))
         else:
             report.leave_out("in none of the splits", image_path)
     splits = {split: items for split, items in splits.items() if items}

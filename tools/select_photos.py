@@ -50,10 +50,9 @@ from viewpoint.common.progress import progress
 from viewpoint.common.quality import quality_reasons
 from viewpoint.common.tables import read_table, write_csv
 from viewpoint.common.writing import write_atomically
-from viewpoint.data.dataset import SPLITS, recorded_data_dir
+from viewpoint.data.dataset import PARTS_NAME, SPLITS, read_parts, recorded_data_dir
 from viewpoint.data.duplicates import group_photos, near_duplicates, perceptual_hash
 from viewpoint.data.labeling import VAGUE
-from viewpoint.data.parts import PARTS_NAME, read_parts
 from viewpoint.data.provenance import UNLABELLED, ModelData, hash_photos, photo_hash, read_data
 from viewpoint.data.splits import SplitHistory, read_history
 from viewpoint.inference.inputs import Input, is_video, list_inputs
@@ -280,9 +279,8 @@ def find_photos(folder: Path, output: Path) -> tuple[list[Input], Counter[str]]:
 def known_photos(data: ModelData | None, history: SplitHistory, folder: Path) -> dict[str, str]:
     """Why photos are not to be chosen, by provenance.photo_hash: annotated already, or learned without labels.
 
-    `folder` has the annotated photos.
-
-    The model is sure of the latter, and once it has learned them, they could not be used to test it.
+    The model is sure of the latter, and once it has learned them, they could not be used to test it. `folder` has
+    the annotated photos.
     """
     photos = data.photos if data else {}
     annotated = {photo for split in SPLITS for photo in photos.get(split, [])} | history.by_content.keys()

@@ -14,7 +14,7 @@ from test_understanding import TRUTH, VIEWS, coco, labels, via, write_json, writ
 
 import data_preparation
 from viewpoint.annotations import read_annotation_file
-from viewpoint.annotations.regions import NOTHING_LEFT, SEVERAL_CARS, UNSURE
+from viewpoint.annotations.shapes import NOTHING_LEFT, SEVERAL_CARS, UNSURE
 from viewpoint.data.labeling import CAR_ONLY
 from viewpoint.data.scan import (
     CONFLICT,

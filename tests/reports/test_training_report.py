@@ -11,8 +11,8 @@ import config
 from viewpoint.annotations.photo import Part
 from viewpoint.common import metrics
 from viewpoint.common.metrics import compare
+from viewpoint.data.dataset import write_parts
 from viewpoint.data.out_of_fold import write_out_of_fold
-from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import photo_hash
 from viewpoint.reports import mistakes
 from viewpoint.reports import training as report

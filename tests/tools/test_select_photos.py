@@ -20,8 +20,8 @@ import config
 from viewpoint.annotations.photo import Part
 from viewpoint.annotations.vocabulary import KNOWN
 from viewpoint.common.images import open_image
+from viewpoint.data.dataset import write_parts
 from viewpoint.data.duplicates import perceptual_hash
-from viewpoint.data.parts import write_parts
 from viewpoint.data.provenance import ModelData, SplitData, photo_hash, write_data
 from viewpoint.data.scan import read_dataset
 

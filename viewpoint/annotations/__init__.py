@@ -12,7 +12,7 @@ import config
 from viewpoint.annotations import coco, cvat, labelme, via, via_csv
 from viewpoint.annotations.json_file import read_json, read_start, read_text
 from viewpoint.annotations.photo import AnnotationFile
-from viewpoint.annotations.regions import settle
+from viewpoint.annotations.shapes import settle
 from viewpoint.common.files import is_file
 
 Reader = Callable[[object, str], AnnotationFile | None]

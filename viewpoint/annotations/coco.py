@@ -15,8 +15,7 @@ from pathlib import PurePosixPath
 from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, views_of
-from viewpoint.annotations.regions import group_of, why_ignored
-from viewpoint.annotations.shapes import coco_outlines, is_drawn_in_coco
+from viewpoint.annotations.shapes import coco_outlines, group_of, is_drawn_in_coco, why_ignored
 from viewpoint.annotations.vocabulary import part_of
 from viewpoint.common.cli import counted
 
@@ -69,11 +68,11 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
     lost += len(annotations) - len(proper)
     refuse_lost(lost, proper, len(annotations))
     refuse_restarted_ids(proper, unused=sum(not parts[target] for target in entries) / max(1, len(entries)))
+    sharing = {target for group in shared for target in group}
     if shared:
-        photos = {target for group in shared for target in group}
         file.notes.append(
             f"has {counted(shared.total(), 'annotation')} that point at {counted(len(shared), 'image id')} "
-            f"that {len(photos)} photos share; export the photos as VIA JSON, which keeps them apart"
+            f"that {len(sharing)} photos share; export the photos as VIA JSON, which keeps them apart"
         )
     if lost:
         file.notes.append(f"has {counted(lost, 'annotation')} that lead to no image")
@@ -81,7 +80,7 @@ def read(content: object, label_key: str) -> AnnotationFile | None:
         file.notes.append(f"has {counted(keypoints, 'annotation')} with keypoints, which do not vote")
     file.notes += name_notes
     for target, key in entries.items():
-        problem = SHARED_ID if any(target in group for group in shared) else ""
+        problem = SHARED_ID if target in sharing else ""
         if not parts[target] and lost > LOST_FRACTION * len(annotations):
             problem = LOST
         file.entries.append(Entry(key, target[1], tuple(parts[target]), problem, views=views[target]))

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, views_of
-from viewpoint.annotations.regions import group_of, why_ignored
-from viewpoint.annotations.shapes import is_drawn, labelme_outline
+from viewpoint.annotations.shapes import group_of, is_drawn, labelme_outline, why_ignored
 
 
 def read(content: object, label_key: str) -> AnnotationFile | None:

@@ -11,8 +11,7 @@ import config
 from viewpoint.annotations.json_file import as_dict
 from viewpoint.annotations.photo import AnnotationFile, Entry, Part
 from viewpoint.annotations.places import place_finder, says_no, texts_of, ticked, views_of
-from viewpoint.annotations.regions import group_of, why_ignored
-from viewpoint.annotations.shapes import is_drawn, via_outline
+from viewpoint.annotations.shapes import group_of, is_drawn, via_outline, why_ignored
 from viewpoint.annotations.vocabulary import DAMAGE, clean_name, part_of
 
 Key = TypeVar("Key")

@@ -9,16 +9,16 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import config
+from viewpoint.annotations.photo import Part
 from viewpoint.common.cli import UserError
 from viewpoint.common.files import is_file
 from viewpoint.common.images import CHART_NAME, is_own_chart
 from viewpoint.common.tables import stream_table
-from viewpoint.data.parts import FIRST_KEY, PARTS_NAME
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,9 @@ CORRECTIONS_NAME = "corrections.csv"
 SPLIT_HISTORY_NAME = "splits.csv"  # the split of every photo that ever had one
 LABELS_NAME = "labels"  # the table, and with .csv the file, of --split none
 REVIEW_NAME = "review.html"
+# The parts of each labelled photo, a JSON object a line: a JSON file would be taken for annotations on the next run.
+PARTS_NAME = "parts.jsonl"
+FIRST_KEY = '{"image_path": '
 
 
 def class_counts(labels: Iterable[str]) -> dict[str, int]:
@@ -104,6 +107,36 @@ def data_set_id(dataset_dir: Path) -> str:
     if isinstance(recorded, str) and recorded:
         return recorded
     return hashlib.sha256(os.fsencode(f"{platform.node()} {dataset_dir.resolve()}")).hexdigest()[:16]
+
+
+# --- parts.jsonl -------------------------------------------------------------------
+
+
+def write_parts(photos: Mapping[str, tuple[Part, ...]], path: Path) -> None:
+    """Write a line for each photo: its path, and its parts with outlines in whole pixels of the upright photo."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for image_path, parts in sorted(photos.items()):
+            regions = [
+                {"names": part.names, "outlines": [[[round(x), round(y)] for x, y in one] for one in part.outlines]}
+                for part in parts
+            ]
+            row = {"image_path": image_path, "parts": regions}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_parts(path: Path, wanted: Collection[str] | None = None) -> dict[str, tuple[Part, ...]]:
+    """The parts of the photos of `wanted` that the file has, or of all its photos; {} when missing or damaged."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            rows = [row for row in map(json.loads, file) if wanted is None or row["image_path"] in wanted]
+        return {row["image_path"]: tuple(map(as_part, row["parts"])) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def as_part(row: dict) -> Part:
+    """A part of a line. Raises ValueError, KeyError or TypeError when it is damaged."""
+    return Part(tuple(row["names"]), tuple(tuple((x, y) for x, y in one) for one in row["outlines"]))
 
 
 # --- The project's own files in a folder of photos ---------------------------------

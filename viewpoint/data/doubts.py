@@ -191,15 +191,10 @@ def what_it_is(names: tuple[str, ...]) -> tuple[str, str, str]:
 
 def neighbours(df: pd.DataFrame) -> list[tuple[Any, Any]]:
     """The rows before and after each row among those of the same folder, None where there is none."""
-    rows: list[Any] = list(df.itertuples(index=False))
-    before, after = [None] * len(rows), [None] * len(rows)
-    last: dict[PurePosixPath, int] = {}
-    for number, row in enumerate(rows):
-        folder = PurePosixPath(row.image_path).parent
-        if folder in last:
-            before[number], after[last[folder]] = rows[last[folder]], row
-        last[folder] = number
-    return list(zip(before, after, strict=True))
+    rows: list[Any] = [*df.itertuples(index=False), None]
+    numbers = pd.Series(range(len(df)), df.index).groupby(df["image_path"].map(lambda path: PurePosixPath(path).parent))
+    before, after = (numbers.shift(step, fill_value=-1) for step in (1, -1))
+    return [(rows[first], rows[second]) for first, second in zip(before, after, strict=True)]
 
 
 def reasons_in_names(parts: Iterable[Part]) -> dict[str, str]:

@@ -64,20 +64,16 @@ BACKUP_WORDS = frozenset("backup backups bak old older archive archived previous
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a folder: data_preparation.py's options, and what part_names.csv says.
+    """How to read a folder: data_preparation.py's options, and what part_names.csv says."""
 
-    `label_key` is the attribute that names the parts; `empty` is "background" or "skip" for
-    photos without any region; `merge` is "fuller" or "union" for photos with entries that
-    contradict each other, None to leave them out; `meanings` maps further cleaned names to part names of config.py;
-    `swap_sides` are the annotation files, or the folders of files for one photo each, relative to the
-    data folder, whose left and right are those of somebody who faces the car.
-    """
-
-    label_key: str = config.IDENTITY_KEY
-    empty: str = "background"
+    label_key: str = config.IDENTITY_KEY  # the attribute that names the parts
+    empty: str = "background"  # or "skip": what photos without any region are
+    # Of entries that contradict each other use the "fuller" one or their "union"; None leaves the photo out.
     merge: str | None = None
     follow_links: bool = False
-    meanings: Mapping[str, str] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)  # from further cleaned names to part names of config.py
+    # Annotation files, or folders of files for one photo each, relative to the data folder, whose left and right are
+    # those of somebody who faces the car.
     swap_sides: frozenset[str] = frozenset()
 
 
@@ -94,20 +90,15 @@ def recorded_reading(dataset_dir: Path) -> Reading:
 
 @dataclass(frozen=True)
 class Annotated:
-    """What all annotation files together say of one photo, and the first file that says it.
-
-    `group` is that file, or its folder where each file is for one photo; `size` is the size of the photo
-    that the file states, in bytes; `was_moved` says that the photo was only found by its name; `views`
-    is Entry's.
-    """
+    """What all annotation files together say of one photo."""
 
     parts: tuple[Part, ...]
-    source: str
+    source: str  # the first file that says it
     problem: str = ""
-    group: str = ""
-    size: int | None = None
-    was_moved: bool = False
-    views: tuple[str, ...] = ()
+    group: str = ""  # that file, or its folder where each file is for one photo
+    size: int | None = None  # of the photo that the file states, in bytes
+    was_moved: bool = False  # the photo was only found by its name
+    views: tuple[str, ...] = ()  # as in Entry
 
     def decide(self, strict: bool = False) -> tuple[str | None, str]:
         """labeling.decide of the parts and views."""
@@ -131,11 +122,13 @@ def read_dataset(folder: Path | str, reading: Reading | None = None) -> tuple[pd
         for name in names:
             report.skip(reason, name)
     paths = [path for path in listing.files if not is_summary(path)]
-    files = read_files(paths, folder, reading, report)
+    contents = read_files(paths, folder, reading, report)
+    files = {path: file for path, file in contents.items() if file}
     photos_found = {path: relative_name(path, folder) for path in paths if is_photo(path)}
     report.photos_found = len(photos_found)
     annotations = match_photos(files, photos_found, folder, reading, report)
-    unread = find_unread(paths, files, folder, report)
+    unread = find_unread((path for path in paths if path not in contents), folder, report)
+    unread.update(path.parent for path in contents.keys() - files.keys())
     for path, name in photos_found.items():
         if name not in annotations:
             is_perhaps = path.stem in unread or not unread.isdisjoint(path.parents)
@@ -176,9 +169,11 @@ def nothing_found(folder: Path | str, report: Report) -> str:
 # --- From annotation files to photos -------------------------------------------------
 
 
-def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Report) -> dict[Path, AnnotationFile]:
-    """The content of every annotation file that can be read."""
-    files = {}
+def read_files(
+    paths: Iterable[Path], folder: Path, reading: Reading, report: Report
+) -> dict[Path, AnnotationFile | None]:
+    """The content of every annotation file, None for one that cannot be read."""
+    files: dict[Path, AnnotationFile | None] = {}
     passed_over = Counter[str]()
     for path in paths:
         if not format_of(path):
@@ -190,6 +185,7 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
             file = read_annotation_file(path, reading.label_key)
         except ValueError as error:
             report.skip(NOT_USED, f"{name} ({error})")
+            files[path] = None
             continue
         report.annotation_files += 1
         report.notes += [printable(f"{name} {note}") for note in file.notes]
@@ -201,21 +197,12 @@ def read_files(paths: Iterable[Path], folder: Path, reading: Reading, report: Re
     return files
 
 
-def find_unread(
-    paths: Iterable[Path], files: Mapping[Path, AnnotationFile], folder: Path, report: Report
-) -> set[Path | str]:
-    """Report what looks like annotations but is not read; the folders and the names of photos that it may be about.
-
-    `files` are the annotation files that were read.
-    """
+def find_unread(paths: Iterable[Path], folder: Path, report: Report) -> set[Path | str]:
+    """Report what looks like annotations but is not read; the folders and the names of photos that it may be about."""
     about: set[Path | str] = set()
     found: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in paths:
-        if path in files or path.suffix.lower() in config.IMAGE_EXTENSIONS or is_parts_file(path):
-            continue
-        if format_of(path):
-            about.add(path.parent)
-        elif what := describe_unread(path):
+        if not is_photo(path) and not is_parts_file(path) and (what := describe_unread(path)):
             found[path.parent, what].append(path)
             about.add(path.stem if what in ONE_A_PHOTO else path.parent)
     for (_, what), same in found.items():
@@ -426,21 +413,21 @@ def label_photos(
             photos[image_path] = result
     leave_out_swapped(labels, photos, annotations, reading, report)
     report.empty = sum(not photo.parts and not annotations[path].views for path, photo in photos.items())
-    rows: list[list] = [
-        [path, labels[path], *count_votes(part_names(photo.parts)).values()] for path, photo in photos.items()
-    ]
-    if written := sum(bool(annotations[path].views) for path in photos):
+    rows = [(path, labels[path], *count_votes(part_names(photo.parts)).values()) for path, photo in photos.items()]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    has_views = table["image_path"].map(lambda path: bool(annotations[path].views)).astype(bool)
+    if has_views.any():
         report.notes.append(
-            f"{counted(written, 'label')} written for the whole photo, which the parts do not contradict"
+            f"{counted(has_views.sum(), 'label')} written for the whole photo, which the parts do not contradict"
         )
-    warn_of_missing_votes(rows, {path: annotations[path].group for path in photos}, report)
-    count_close_votes([row for row in rows if not annotations[row[0]].views], report)
+    warn_of_missing_votes(table, {path: annotations[path].group for path in photos}, report)
+    count_close_votes(table[~has_views], report)
     if report.empty > EMPTY_FRACTION * len(rows):
         report.warnings.append(
             f"{report.empty} of {len(rows)} labelled photos are {config.BACKGROUND} because they have no region; "
             "if nobody came to them yet, leave them out with --empty skip"
         )
-    return pd.DataFrame(rows, columns=COLUMNS), photos
+    return table, photos
 
 
 def decide_all(annotations: dict[str, Annotated], reading: Reading, report: Report) -> dict[str, str]:
@@ -504,23 +491,20 @@ def leave_out_swapped(
         del photos[image_path]
 
 
-def warn_of_missing_votes(rows: list[list], group_of: dict[str, str], report: Report) -> None:
+def warn_of_missing_votes(table: pd.DataFrame, group_of: dict[str, str], report: Report) -> None:
     """Warn when no photo of many has a vote for a side, or for an end: they may be in another attribute.
 
     Judged for all photos together and, unless that says it already, for each group; `group_of` names the group
     of each photo (see Annotated).
     """
-    groups: dict[str, list[list]] = defaultdict(list)
-    for row in rows:
-        if row[1] != config.BACKGROUND:
-            groups[""].append(row)
-            groups[group_of[row[0]]].append(row)
-    for what, columns in (("left or right", (4, 5)), ("front or rear", (2, 3))):
-        for group, vehicles in groups.items():
-            if len(vehicles) >= MIN_VEHICLES and not any(row[column] for row in vehicles for column in columns):
+    vehicles = table[table["label"] != config.BACKGROUND]
+    by_group = vehicles.groupby(vehicles["image_path"].map(group_of), sort=False)
+    for what, columns in (("left or right", COLUMNS[4:]), ("front or rear", COLUMNS[2:4])):
+        for group, rows in [("", vehicles), *by_group]:
+            if len(rows) >= MIN_VEHICLES and not rows[columns].any(axis=None):
                 report.warnings.append(
                     printable(
-                        f"no part of {len(vehicles)} vehicle photos{group and f' in {group}'} says {what}; check that "
+                        f"no part of {len(rows)} vehicle photos{group and f' in {group}'} says {what}; check that "
                         "the part names do, and not another attribute"
                     )
                 )
@@ -528,12 +512,12 @@ def warn_of_missing_votes(rows: list[list], group_of: dict[str, str], report: Re
                     break
 
 
-def count_close_votes(rows: list[list], report: Report) -> None:
+def count_close_votes(table: pd.DataFrame, report: Report) -> None:
     """Say how many labels hang on a tie, on one vote or on no vote for an end; a warning from CLOSE_FRACTION of all."""
-    vehicles = [row for row in rows if row[1] in ENDED_CLASSES]
-    ties = sum(front == rear > 0 for _, _, front, rear, _, _ in vehicles)
-    endless = sum(front == rear == 0 for _, _, front, rear, _, _ in vehicles)
-    single = sum(front + rear == 1 for _, _, front, rear, _, _ in vehicles)
+    vehicles = table[table["label"].isin(ENDED_CLASSES)]
+    front, rear = vehicles["front_votes"], vehicles["rear_votes"]
+    endless, single = (front + rear == 0).sum(), (front + rear == 1).sum()
+    ties = (front == rear).sum() - endless
     if not (close := ties + endless + single):
         return
     text = (

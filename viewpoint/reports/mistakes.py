@@ -17,10 +17,9 @@ from viewpoint.common.files import relative_path
 from viewpoint.common.images import ImageError, upright_size
 from viewpoint.common.metrics import is_right, predicted_classes
 from viewpoint.data.corrections import read_corrections
-from viewpoint.data.dataset import CORRECTIONS_NAME, REVIEW_NAME, SUMMARY_NAME, read_summary
+from viewpoint.data.dataset import CORRECTIONS_NAME, PARTS_NAME, REVIEW_NAME, SUMMARY_NAME, read_parts, read_summary
 from viewpoint.data.doubts import counterparts_of, judge_labels, reasons_against
 from viewpoint.data.out_of_fold import OUT_OF_FOLD_NAME, read_out_of_fold
-from viewpoint.data.parts import PARTS_NAME, read_parts
 from viewpoint.data.provenance import hash_photos
 from viewpoint.reports.charts import overlay
 from viewpoint.reports.pictures import data_uri, thumbnail
