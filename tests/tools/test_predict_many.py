@@ -111,6 +111,9 @@ def test_a_folder_gives_a_row_for_each_photo_and_each_failure(call, model, tmp_p
     output = tmp_path / "out"
     code, printed, error = call(predict_many, tmp_path / "photos", output, "--model", model)
     assert code == 0, error
+    # In a log, progress is a line a minute, besides the first and the last.
+    lines = [line.split(",")[0] for line in error.splitlines() if line]
+    assert lines == ["0 of 25 photos", "25 of 25 photos"]
     found = rows(output)
     assert list(found[0]) == COLUMNS
     assert [row["image_name"] for row in found] == names
