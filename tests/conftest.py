@@ -117,3 +117,14 @@ def axe(tmp_path_factory) -> str:
     if done.returncode:
         pytest.skip(f"npm could not download {AXE}")
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def serious_faults(page, axe: str) -> list[str]:
+    """The serious and critical faults of the page as it is now, each with the first element that has it."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]

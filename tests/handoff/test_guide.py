@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import serve_demo
-from conftest import save_photo
+from conftest import save_photo, serious_faults
 from PIL import Image, ImageFilter
-from test_accessibility import serious_faults
 
 import config
 from test_predict import predict_images

@@ -1,4 +1,8 @@
-"""The review page: what makes a label suspicious, what is drawn, and marks that change labels."""
+"""The review page: what makes a label suspicious, what is drawn, and marks that change labels.
+
+No page has a serious accessibility fault, by the rules of axe-core; skipped without Chromium or npm.
+Which vehicles are completely photographed, why a viewpoint is missing, and what people see of it.
+"""
 
 import json
 import re
@@ -6,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from conftest import ANY, regions, save_photo, write_via
+from conftest import ANY, regions, save_photo, serious_faults, write_via
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 import config
 import data_preparation
@@ -21,10 +27,20 @@ from viewpoint.common.cli import UserError
 from viewpoint.data import doubts
 from viewpoint.data.corrections import apply_corrections, read_corrections
 from viewpoint.data.dataset import COLUMNS, SPLITS
-from viewpoint.data.labeling import read_names
+from viewpoint.data.labeling import VIEWPOINTS, read_names
 from viewpoint.data.scan import read_dataset
+from viewpoint.inference.outputs import Prediction
+from viewpoint.inference.predictor import Result
 from viewpoint.reports import review
-from viewpoint.reports.review import Judgements
+from viewpoint.reports.charts import heat_scale
+from viewpoint.reports.drift import Unusual, write_drift_page
+from viewpoint.reports.folders import Vehicles, write_vehicles
+from viewpoint.reports.mistakes import Source
+from viewpoint.reports.pages import write_page
+from viewpoint.reports.pictures import data_uri
+from viewpoint.reports.review import Judgements, write_review
+from viewpoint.reports.training import Background, write_report
+from viewpoint.training.drift import PhotoStatistics, compare
 
 FRONT_LEFT = regions("bonnet", "frontbumper", "leftfrontdoor", "leftmirror")
 REAR_RIGHT = regions("tailgate", "rearbumper", "rightreardoor", "rightmirror")
@@ -618,3 +634,163 @@ def test_odd_corrections_are_one_sentence(tmp_path):
     path.write_text("photo,class\na.jpg,Front\n")
     with pytest.raises(UserError, match="does not have the columns image_path and label"):
         read_corrections(path)
+
+
+# --- Accessibility -----------------------------------------------------------------
+
+
+def test_the_review_page(browser, axe, tmp_path):
+    photos = tmp_path / "photos"
+    parts = regions("bonnet", "frontbumper", "leftfrontdoor", "scratch")
+    for seed in range(3):
+        save_photo(photos / f"{seed}.jpg", seed=seed)
+    write_via(photos / "via.json", {f"{seed}.jpg": parts for seed in range(3)})
+    df, found, _ = read_dataset(photos)
+    says = {"1.jpg": {"Rear": 1.0}}
+    judged = Judgements(None, says, [("0.jpg", "2.jpg")])
+    write_review(df, found, {}, photos, 9, tmp_path / "review.html", judged)
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "review.html").as_uri())
+        page.keyboard.press("1")
+        assert serious_faults(page, axe) == []
+        page.keyboard.press("z")
+        assert serious_faults(page, axe) == []
+
+
+def test_the_report_of_a_training(browser, axe, tmp_path):
+    path = str(save_photo(tmp_path / "a.jpg"))
+    votes = {"front_votes": 1, "rear_votes": 0, "left_votes": 3, "right_votes": 0}
+    rows = [{"image_path": "lot/a.jpg", "file": path, "label": name, **votes} for name in config.CLASSES]
+    split = pd.DataFrame([*rows, rows[0] | {"image_path": "b.jpg"}])
+    probabilities = np.full((8, 7), 0.05) + 0.65 * np.eye(7)[[0, 1, 2, 3, 4, 5, 0, 1]]
+    (tmp_path / "dataset").mkdir()
+    source = Source(
+        tmp_path / "dataset", tmp_path, "a date", {"test": "1234"}, "", lambda rows, _: np.ones((len(rows), 2, 2))
+    )
+    log = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0, "phase": 1, "epoch": 1, "kept": True}
+    settings = {"backbone": "MobileNetV2", "temperature": None, "suggestion": None}
+    splits = dict.fromkeys(("train", "val", "test"), split)
+    write_report(splits, probabilities, [log], settings, tmp_path / "report", Background({"clean": 0.9}, source=source))
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "report" / "index.html").as_uri())
+        assert serious_faults(page, axe) == []
+
+
+def test_the_page_of_explanations(browser, axe, tmp_path):
+    panels = dict.fromkeys(("photo", "predicted Front 0.90"), data_uri(Image.new("RGB", (8, 8))))
+    photos = [{"name": "lot/a.jpg", "file": "/data/lot/a.jpg", "panels": panels}]
+    write_page(tmp_path / "page.html", "explanations.html", photos=photos, count=2, scale=data_uri(heat_scale()))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "page.html").as_uri())
+    assert serious_faults(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_of_drift(browser, axe, tmp_path):
+    before, now = PhotoStatistics(), PhotoStatistics()
+    for index in range(60):
+        before.add("Rear", 0.9 + index / 1000, "")
+        now.add("Front", 0.9, "too dark")
+    before.files, now.files = [(640, 480, "JPEG")] * 60, [(480, 640, "PNG")] * 60
+    before.features, now.features = np.eye(60), np.eye(60)
+    unusual = [Unusual("lot/a.jpg", "Front", 0.9, 0.3, data_uri(Image.new("RGB", (8, 8))))]
+    write_drift_page(tmp_path / "page.html", compare(before, now), before, now, unusual, 0.3)
+    for width in (1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "page.html").as_uri())
+        assert serious_faults(page, axe) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# --- Vehicles ----------------------------------------------------------------------
+
+
+def photo(name: str, view: str, score: float, sure: bool = True, quality: tuple[str, ...] = ()) -> Prediction:
+    result = Result(view if sure else config.UNKNOWN, score, view, {}, quality)
+    return Prediction(name, Path("photos") / name, result)
+
+
+@pytest.fixture
+def vehicles() -> Vehicles:
+    """One complete vehicle, and one with every reason why a viewpoint can be missing."""
+    found = Vehicles(VIEWPOINTS)
+    for view in VIEWPOINTS:
+        found.add(photo(f"full/{view}.jpg", view, 0.9))
+    for prediction in [
+        photo("poor/a.jpg", "Front", 0.95, quality=("blurred",)),
+        photo("poor/b.jpg", "Front", 0.7),
+        photo("poor/c.jpg", "Front", 0.8),
+        photo("poor/d.jpg", "FrontLeft", 0.4, sure=False),
+        photo("poor/e.jpg", "FrontLeft", 0.99, quality=("too dark",)),
+        photo("poor/f.jpg", "FrontRight", 0.9, quality=("too dark",)),
+        photo("poor/g.jpg", "Background", 0.9),
+        Prediction("poor/h.jpg", Path("h.jpg"), Result(error="an empty file")),
+    ]:
+        found.add(prediction)
+    return found
+
+
+def test_what_is_missing_and_why(vehicles, tmp_path, capsys):
+    write_vehicles(vehicles, tmp_path / "p.csv", 0.5)
+    full, poor = pd.read_csv(tmp_path / "p_per_folder.csv", keep_default_na=False).to_dict("records")
+    assert (full["folder"], full["complete"], full["covered"], full["Rear"]) == ("full", "yes", 6, "full/Rear.jpg")
+    assert (poor["photos"], poor["failed"], poor["complete"], poor["covered"]) == (7, 1, "no", 1)
+    # The best usable photo, although a blurred one has a better score.
+    assert (poor["Front"], float(poor["Front_score"]), poor["Front_missing"]) == ("poor/c.jpg", 0.8, "")
+    assert poor["missing"] == "FrontLeft FrontRight Rear RearLeft RearRight"
+    reasons = ["only unsure", "only unusable: too dark", "not there"]
+    assert [poor[f"{view}_missing"] for view in ("FrontLeft", "FrontRight", "Rear")] == reasons
+    assert poor["FrontLeft"] == ""
+    content = json.loads((tmp_path / "p_per_folder.json").read_text())
+    assert [vehicle["complete"] for vehicle in content["vehicles"]] == [True, False]
+    closest = content["vehicles"][1]["views"]["FrontLeft"]
+    assert closest == {"missing": "only unsure", "photo": "poor/d.jpg", "score": 0.4, "quality": []}
+    assert "show all 6 viewpoints: 1 of 2" in capsys.readouterr().out
+
+
+def test_only_the_views_that_are_asked_for_count(tmp_path, capsys):
+    found = Vehicles(["Front", "Rear"])
+    for prediction in (photo("car/a.jpg", "Front", 0.9), photo("car/b.jpg", "Rear", 0.9)):
+        found.add(prediction)
+    write_vehicles(found, tmp_path / "p.csv", 0)
+    [row] = pd.read_csv(tmp_path / "p_per_folder.csv").to_dict("records")
+    assert (row["complete"], row["covered"]) == ("yes", 2)
+    assert "RearLeft" not in row
+
+
+def test_the_page_shows_incomplete_vehicles_first_with_their_photos(tmp_path, browser):
+    found = Vehicles(["Front", "Rear"])
+    for index, (name, view) in enumerate([("a <b>/1.png", "Front"), ("a <b>/2.png", "Rear"), ("b/3.png", "Front")]):
+        file = save_photo(tmp_path / f"{index}.png", seed=index)
+        found.add(photo(name, view, 0.9)._replace(file=file))
+    write_vehicles(found, tmp_path / "p.csv", 0.6)
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto((tmp_path / "p_per_folder.html").as_uri())
+    assert [text.split(":")[0] for text in page.locator("h2").all_inner_texts()] == ["b", "a <b>"]
+    assert "2 vehicles, 1 complete" in page.inner_text("body")
+    assert page.locator("section").first.locator("li.missing").inner_text().endswith("Rear\nnot there")
+    # First a table of all vehicles, each with a link to its photos.
+    rows = page.locator("tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [
+        ["b", "1", "1 of 2", "Rear: not there"],
+        ["a <b>", "2", "2 of 2", "nothing"],
+    ]
+    sections = page.locator("tbody a").evaluate_all(
+        "links => links.map(link => document.getElementById(link.hash.slice(1)).querySelector('h2').textContent)"
+    )
+    assert [" ".join(text.split()) for text in sections] == ["b: incomplete", "a <b>: complete"]
+    assert page.locator("img").evaluate_all("images => images.every(image => image.naturalWidth > 0)")
+
+
+def test_six_views_are_in_a_row_on_a_screen_and_two_on_a_phone(vehicles, tmp_path, browser):
+    vehicles.add(photo(f"poor/{'aNameWithoutAnySpace' * 6}.jpg", "Rear", 0.9))
+    write_vehicles(vehicles, tmp_path / "p.csv", 0.5)
+    page = browser.new_page()
+    page.goto((tmp_path / "p_per_folder.html").as_uri())
+    for width, in_a_row in ((1280, 6), (390, 2)):
+        page.set_viewport_size({"width": width, "height": 800})
+        tops = page.locator(".views").first.locator("li").evaluate_all("all => all.map(one => one.offsetTop)")
+        assert [tops.count(top) for top in sorted(set(tops))] == [in_a_row] * (6 // in_a_row)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

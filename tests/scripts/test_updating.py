@@ -1,7 +1,10 @@
 """train.py --start-from: an earlier model, trained further on old and new photos, with honest figures."""
 
+import contextlib
+import io
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -28,7 +31,7 @@ def tiny_backbone(monkeypatch) -> None:
     monkeypatch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
 
 
-def write_splits(**photos: range) -> None:
+def write_splits(**photos: Iterable[int]) -> None:
     """Write dataset/NAME.csv for each split, with the photos of these numbers."""
     Path("dataset").mkdir(exist_ok=True)
     for name, numbers in photos.items():
@@ -67,24 +70,51 @@ def earlier(trained_once, tmp_path) -> None:
     shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
 
 
-def weights_of(path: str) -> list[np.ndarray]:
+def weights_of(path: Path | str) -> list[np.ndarray]:
     return keras.models.load_model(path).get_weights()
 
 
-def test_an_update_starts_from_the_earlier_weights_and_leaves_out_phase_1(earlier, monkeypatch):
-    write_splits(train=range(100, 107))
-    # With a learning rate of 0, what comes out is what it started from.
-    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new", "--phase2-learning-rate", "0")
-    for before, after in zip(weights_of("models/model.keras"), weights_of("new/model.keras"), strict=True):
-        np.testing.assert_allclose(after, before, rtol=1e-5)
-    assert [epoch["phase"] for epoch in json.loads(Path("new/report/metrics.json").read_text())["history"]] == [2]
+@pytest.fixture(scope="module")
+def updated_once(trained_once, tmp_path_factory) -> tuple[Path, str]:
+    """A folder with an update of that model in new/, and what the update printed.
+
+    It learned from photos 100 to 106, after the old ones were deleted, with a learning rate of 0: what comes out is
+    what it started from. Its test photos are the old ones and three new ones.
+    """
+    folder = tmp_path_factory.mktemp("updated")
+    shutil.copytree(trained_once, folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.chdir(folder)
+        patch.setattr("viewpoint.training.network.build_backbone", tiny_train.build_backbone)
+        write_splits(train=range(100, 107), test=[*range(14, 21), 120, 121, 122])
+        run_train(patch, "--start-from", "models/model.keras", "--models", "new", "--phase2-learning-rate", "0")
+    return folder, printed.getvalue()
 
 
-def test_the_updated_model_remembers_the_photos_of_both_trainings(earlier, monkeypatch):
-    write_splits(train=range(100, 107))  # the old lot was deleted meanwhile
-    run_train(monkeypatch, "--start-from", "models/model.keras")
-    both = [f"photos/{number}.png" for number in (*range(7), *range(100, 107))]
-    assert read_data(Path("models")).photos["train"] == sorted(hash_photos(both))
+def test_an_update_starts_from_the_earlier_weights_and_leaves_out_phase_1(updated_once):
+    folder, _ = updated_once
+    before, after = (weights_of(folder / models / "model.keras") for models in ("models", "new"))
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5)
+    metrics = json.loads((folder / "new" / "report" / "metrics.json").read_text())
+    assert [epoch["phase"] for epoch in metrics["history"]] == [2]
+
+
+def test_the_updated_model_remembers_the_photos_of_both_trainings(updated_once):
+    folder, _ = updated_once
+    both = [str(folder / "photos" / f"{number}.png") for number in (*range(7), *range(100, 107))]
+    assert read_data(folder / "new").photos["train"] == sorted(hash_photos(both))
+
+
+def test_old_and_new_test_photos_are_told_apart(updated_once):
+    folder, printed = updated_once
+    before = json.loads((folder / "models" / "report" / "metrics.json").read_text())["test"]
+    old, new = json.loads((folder / "new" / "report" / "metrics.json").read_text())["test"]["by_age"]
+    # The weights are the same, so the old photos must have the same figures.
+    assert (old["name"], old["photos"], old["accuracy"]) == ("old", 7, before["accuracy"])
+    assert (new["name"], new["photos"]) == ("new", 3)
+    assert f"Right: {old['right']} of 7 old photos, which the previous training tested too, and " in printed
+    assert "Old and new photos" in (folder / "new" / "report" / "index.html").read_text()
 
 
 def test_an_update_in_place_that_was_interrupted_in_its_report_is_resumed(earlier, monkeypatch):
@@ -103,21 +133,6 @@ def test_an_update_in_place_that_was_interrupted_in_its_report_is_resumed(earlie
     assert not Path("models/checkpoint.npz").exists()
 
 
-def test_old_and_new_test_photos_are_told_apart(earlier, monkeypatch, capsys):
-    before = json.loads(Path("models/report/metrics.json").read_text())["test"]
-    write_splits(train=[*range(7), *range(100, 107)], test=[*range(14, 21), 120, 121, 122])
-    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new", "--phase2-learning-rate", "0")
-    old, new = json.loads(Path("new/report/metrics.json").read_text())["test"]["by_age"]
-    # The weights are the same, so the old photos must have the same figures.
-    assert (old["name"], old["photos"], old["accuracy"]) == ("old", 7, before["accuracy"])
-    assert (new["name"], new["photos"]) == ("new", 3)
-    assert (
-        f"Right: {old['right']} of 7 old photos, which the previous training tested too, and "
-        in capsys.readouterr().out
-    )
-    assert "Old and new photos" in Path("new/report/index.html").read_text()
-
-
 @pytest.mark.parametrize(("split", "known"), [("test", 2), ("val", 3)])
 def test_splits_that_hold_photos_which_the_model_was_trained_on_are_refused(earlier, monkeypatch, split, known):
     others = {"train": range(100, 107), split: [*range(known), 110, 111]}
@@ -128,8 +143,13 @@ def test_splits_that_hold_photos_which_the_model_was_trained_on_are_refused(earl
 
 
 def test_a_model_that_knows_nothing_of_its_photos_is_continued_with_a_warning(earlier, monkeypatch, capsys):
+    def begins(*_):
+        raise KeyboardInterrupt
+
     Path("models/data.json").unlink()
-    run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
+    monkeypatch.setattr(train, "train", begins)
+    with pytest.raises(KeyboardInterrupt):
+        run_train(monkeypatch, "--start-from", "models/model.keras", "--models", "new")
     assert "models does not tell on which photos model.keras was trained" in capsys.readouterr().out
 
 

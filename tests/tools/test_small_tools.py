@@ -1,14 +1,24 @@
-"""Grad-CAM: a map computed by hand, and on drawn cars the areas that it shows do matter."""
+"""Grad-CAM: a map computed by hand, and on drawn cars the areas that it shows do matter.
 
+The benchmark: ratios computed by hand, and the photos and annotations that it makes.
+The command that takes the pictures in docs/ works, on pages as small as possible.
+"""
+
+import shutil
+import sys
+
+import benchmark
 import explain
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import take_pictures
+from conftest import save_photo
 
 import config
 from viewpoint.common.cli import UserError
-from viewpoint.common.images import load_batch
+from viewpoint.common.images import load_batch, open_image
 from viewpoint.data.scan import parse_dataset
 from viewpoint.inference.inputs import Input
 from viewpoint.training.batches import one_hot
@@ -128,3 +138,101 @@ def test_the_mistakes_of_the_report(tmp_path):
     report.write_text("image_name,prediction,score,label\nb.jpg,Rear,0.9,Rear\n")
     with pytest.raises(UserError, match="has no mistake"):
         explain.read_mistakes(tmp_path, tmp_path, None)
+
+
+# --- Benchmark ---------------------------------------------------------------------
+
+
+def test_the_ratio_is_the_median_of_the_rounds_with_its_range(capsys):
+    # Ratios 2, 4 and 3; medians 6 and 2 seconds.
+    benchmark.print_comparison("decoding", [(2.0, 1.0), (8.0, 2.0), (6.0, 2.0)])
+    line = capsys.readouterr().out
+    assert line.split() == "decoding 6.00 s 2.00 s 3.00 times faster (2.00 to 4.00)".split()
+
+
+def test_the_two_run_alternately(capsys):
+    calls = []
+    benchmark.compare("calls", lambda: calls.append("plain"), lambda: calls.append("project"), rounds=3)
+    assert calls == ["plain", "project"] * 3
+
+
+def test_copies_have_the_pixels_asked_for_keep_their_shape_and_leave_out_what_cannot_be_read(tmp_path):
+    files = [save_photo(tmp_path / "wide.png", size=(60, 40)), save_photo(tmp_path / "tall.png", size=(20, 80))]
+    (tmp_path / "broken.jpg").write_bytes(b"not a photo")
+    benchmark.copy_photos([*files, tmp_path / "broken.jpg"], tmp_path / "copies", 9600)
+    copies = sorted((tmp_path / "copies").iterdir())
+    assert [open_image(copy).size for copy in copies] == [(120, 80), (49, 196)]
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_the_annotations_that_it_makes_are_read(tmp_path, count):
+    benchmark.write_annotated_photos(count, tmp_path / "annotated")
+    labels = parse_dataset(tmp_path / "annotated")["label"].value_counts()
+    assert labels.sum() == count
+    if count == 30:
+        assert dict(labels) == {"FrontLeft": 10, "RearRight": 10, "Background": 10}
+
+
+def test_a_script_that_fails_is_reported_with_its_last_line(tmp_path):
+    (tmp_path / "script.py").write_text("print('first')\nraise SystemExit('the reason')")
+    with pytest.raises(UserError, match="a script failed: the reason"):
+        benchmark.run_script(tmp_path / "script.py")
+
+
+def test_a_number_of_rounds_must_be_positive(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--rounds", "0"])
+    with pytest.raises(SystemExit):
+        benchmark.parse_arguments()
+    assert "0 is not a whole number of at least 1" in capsys.readouterr().err
+
+
+# --- Pictures ----------------------------------------------------------------------
+
+
+# A capture guide that is red while it takes the rear left view of the car in its camera, and blue when it is ready.
+GUIDE = """<!DOCTYPE html><body>
+<button id="start">Start</button><p></p><dialog id="summary"></dialog>
+<script src="start.js"></script>"""
+SCRIPT = """document.body.style.background = "#fe0000";
+document.getElementById("start").onclick = async () => {
+  await navigator.mediaDevices.getUserMedia({ video: true });
+  document.querySelector("p").textContent = "Hold still: taking rear left";
+  setTimeout(() => {
+    document.body.style.background = "#0000fe";
+    document.getElementById("summary").show();
+  }, 1500);
+};"""
+
+
+@pytest.fixture
+def chromium() -> None:
+    """Leaves the tests out where there is no Chromium or playwright, which the pictures need."""
+    if not any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        pytest.skip("no Chromium here")
+    pytest.importorskip("playwright.sync_api", reason="no playwright here")
+
+
+@pytest.mark.usefixtures("chromium")
+def test_pictures_of_all_pages(tmp_path):
+    for page, _ in take_pictures.PICTURES.values():
+        (tmp_path / "demo" / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "demo" / page).write_text("<!DOCTYPE html><body style='background: #fe0000'>")
+    guide = tmp_path / "demo" / "models" / "handoff" / "web"
+    (guide / "runtime").mkdir(parents=True)
+    (guide / "model.tflite").write_bytes(b"")
+    (guide / "index.html").write_text(GUIDE)
+    (guide / "start.js").write_text(SCRIPT)
+    take_pictures.take_pictures(tmp_path / "demo", tmp_path / "docs")
+    for name, (_, size) in take_pictures.PICTURES.items():
+        picture = open_image(tmp_path / "docs" / name)
+        assert picture.size == size
+        assert picture.getpixel((9, 9)) == (254, 0, 0)
+    picture = open_image(tmp_path / "docs" / "guide.png")
+    assert picture.getpixel((9, 800)) == (254, 0, 0)
+    assert picture.getpixel((picture.width - 9, 800)) == (0, 0, 254)
+
+
+@pytest.mark.usefixtures("chromium")
+def test_without_a_demo_it_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"review\.html not found; run make demo first"):
+        take_pictures.take_pictures(tmp_path, tmp_path)
