@@ -172,6 +172,12 @@ def test_the_progress_of_a_step_is_a_line_in_a_log_and_a_bar_on_a_terminal(capsy
     assert re.fullmatch(r"Reading: 3 rows, \d+\.\d s\n", capsys.readouterr().err)
     assert list(progress("abc", "Reading", quiet=True)) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""
+    with monkeypatch.context() as patch:
+        minutes = iter(range(0, 600, 30))  # every look at the clock is half a minute later
+        patch.setattr("time.monotonic", lambda: next(minutes))
+        assert list(progress("abcd", "Reading", unit="row")) == ["a", "b", "c", "d"]
+    lines = ["Reading: 2 rows so far, 60 s", "Reading: 4 rows so far, 120 s", "Reading: 4 rows, 150.0 s"]
+    assert capsys.readouterr().err.splitlines() == lines
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert list(progress("abc", "Reading")) == ["a", "b", "c"]
     assert "\rReading: 100%" in capsys.readouterr().err

@@ -177,7 +177,7 @@ def test_a_line_for_each_epoch_and_no_progress_bar_without_a_terminal(split, tin
         assert "\r" not in printed.out + printed.err
         assert "Phase 2: backbone and head\n" in printed.out
         steps = [line.partition(",")[0] for line in printed.err.splitlines()]
-        assert steps == ([] if quiet else ["Computing features: 1 batch"] * 2)
+        assert steps == ([] if quiet else ["Computing features: 1 step"] * 2)
     log = tmp_path / "models" / "report" / "log.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["phase"], line["epoch"]) for line in lines] == [(1, 1), (1, 2), (2, 1)]

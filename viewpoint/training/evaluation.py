@@ -105,7 +105,7 @@ def compute_features(extractor: keras.Model, batches: ImageBatches, views: int, 
             yield from map_in_order(batches.__getitem__, range(len(batches)), batches.workers)
             batches.on_epoch_end()
 
-    steps = progress(all_batches(), "Computing features", views * len(batches), "batch", quiet)
+    steps = progress(all_batches(), "Computing features", views * len(batches), "step", quiet)
     for images, *rest in steps:
         # With --devices all, every device answers the whole batch.
         features[done : done + len(images)] = extractor.predict_on_batch(images)[: len(images)]
