@@ -109,7 +109,7 @@ def colour_model(tmp_path_factory) -> Path:
 def test_a_prediction_killed_twice_ends_with_the_same_rows(colour_model, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    contents = [save_photo(tmp_path / "photo.png", seed, size=(300, 200)).read_bytes() for seed in range(20)]
+    contents = [save_photo(tmp_path / "photo.png", seed, size=(90, 60)).read_bytes() for seed in range(20)]
     for index in range(1500):
         name = f"{index:04}\n\u2028{index % 7}.png" if index % 100 == 0 else f"{index:04} é.png"
         photos.joinpath(name).write_bytes(b"no image" if index % 50 == 7 else contents[index % 20])
