@@ -291,6 +291,8 @@ def print_learning_curve(rows: dict[int, list[dict]]) -> None:
     gain = right[PARTS] - right[PARTS - 1]
     print("The share of right answers, of all photos and of those of each class.\n")
     print(f"From {photos_of(rows[PARTS - 1])} to {photos_of(rows[PARTS])} photos: {describe_gain(gain, labels)}")
+    weakest = of_class.nsmallest(2)
+    print(f"Right least often: {', '.join(f'{name} ({share:.2f})' for name, share in weakest.items())}.")
 
 
 def photos_of(rows: list[dict]) -> int:
@@ -307,9 +309,7 @@ def describe_gain(gain: pd.Series, labels: pd.Series) -> str:
     points, error = 100 * gain.mean(), 100 * gain.sem()
     found = f"{points:+.1f} ± {error:.1f} points of accuracy"
     if points <= 2 * error or points <= 0:
-        return (
-            f"{found}, so more photos of the same kind would change little; those of other vehicles or cameras may not."
-        )
+        return f"{found}, which may be chance; photos of other vehicles or cameras may help more."
     of_class = gain.groupby(labels).agg(["mean", "sem"])
     better = of_class[of_class["mean"] > of_class["sem"]]["mean"].sort_values(ascending=False)
     names = ", ".join(f"{name} ({100 * value:+.0f})" for name, value in better.items())
