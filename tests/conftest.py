@@ -25,6 +25,14 @@ ANY = st.recursive(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what has the marker
+def pytest_collection_modifyitems(items) -> None:
+    """Tests in a browser are slow by nature: together they take a minute."""
+    for item in items:
+        if {"open_browser", "chromium"} & set(item.fixturenames):
+            item.add_marker("stress")
+
+
 @pytest.fixture(scope="session")
 def demo_photos(tmp_path_factory) -> Path:
     """A folder of 140 drawn, annotated photos in three VIA flavours."""

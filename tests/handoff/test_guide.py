@@ -146,7 +146,6 @@ def open_guide(page, address: str) -> None:
     page.locator("body[data-ready]").wait_for(timeout=60_000)
 
 
-@pytest.mark.stress
 def test_a_walk_takes_each_view_once_and_none_from_a_bad_frame(open_browser, address, axe, tmp_path):
     order = ["RearLeft", "Front", "RearRight", "FrontLeft", "Rear", "FrontRight"]
     frames, good = film(order)
