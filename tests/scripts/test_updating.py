@@ -121,6 +121,7 @@ def test_an_update_in_place_that_was_interrupted_in_its_report_is_resumed(earlie
     def interrupted(*_):
         raise KeyboardInterrupt
 
+    write_splits(train=range(100, 107))  # the old lot was deleted meanwhile
     update = ["--start-from", "models/model.keras"]
     with monkeypatch.context() as patch:
         patch.setattr(train, "report", interrupted)
@@ -131,6 +132,8 @@ def test_an_update_in_place_that_was_interrupted_in_its_report_is_resumed(earlie
     for before, after in zip(updated, weights_of("models/model.keras"), strict=True):
         np.testing.assert_array_equal(after, before)
     assert not Path("models/checkpoint.npz").exists()
+    both = [f"photos/{number}.png" for number in (*range(7), *range(100, 107))]
+    assert read_data(Path("models")).photos["train"] == sorted(hash_photos(both))
 
 
 @pytest.mark.parametrize(("split", "known"), [("test", 2), ("val", 3)])
